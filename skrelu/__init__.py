@@ -1,0 +1,6 @@
+"""ReLU networks with exponentially many linear regions, as scikit-learn estimators."""
+
+from skrelu._regressor import ExponentialReLURegressor
+
+__version__ = "0.1.0"
+__all__ = ["ExponentialReLURegressor", "__version__"]

@@ -1,0 +1,80 @@
+"""Adam on minibatches: for networks whose normal equations are too large to form."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skrelu._rows import Rows
+from skrelu._solvers import Evaluation, Options, Progress, Result, Status
+
+EVALUATED_ROWS = 4096  # at a time, outside the steps
+
+
+class Model(Protocol):
+    """A differentiable function of one parameter vector a start."""
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return predictions (n_starts, n_outputs, n_samples)."""
+
+
+def adam(
+    model: Model, theta: Tensor, rows: Rows, alpha: float, penalty: Tensor, options: Options
+) -> Result:
+    """Minimise loss * (1 + alpha * sum_i penalty_i theta_i**2) of every start by Adam.
+
+    Parameters
+    ----------
+    model : Model
+    theta : Tensor of shape (n_starts, n_parameters)
+        Starting points.
+    rows : Rows
+    alpha, penalty : float, Tensor of shape (n_starts, n_parameters)
+    options : Options
+        An iteration is a pass over all rows.
+
+    Returns
+    -------
+    Result
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015,
+    https://arxiv.org/abs/1412.6980
+    """
+    everything = torch.arange(len(theta), device=theta.device)
+    theta = theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
+    progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
+    try:
+        while len(progress.active()) and progress.n_iter < options.max_iter:
+            order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
+            for batch in order.split(options.batch_size):
+                optimizer.zero_grad()
+                squares = (model.forward(theta, rows.X[:, batch]) - rows.y[:, batch]).square()
+                share = rows.n_trained / len(batch)
+                loss = share * (rows.training[:, batch] * squares.mean(-2)).sum(-1)
+                cost = loss * (1 + alpha * (penalty * theta**2).sum(-1))
+                cost.sum().backward()
+                optimizer.step()
+            evaluation = _evaluate(model, theta, rows)
+            progress.update(theta.detach(), evaluation, everything)
+            if options.report is not None:
+                options.report(progress)
+    except KeyboardInterrupt:
+        return progress.result(Status.INTERRUPTED)
+    unfinished = len(progress.active()) > 0
+    return progress.result(Status.MAX_ITER if unfinished else progress.ended())
+
+
+@torch.no_grad()
+def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
+    everything = torch.arange(len(theta), device=theta.device)
+    loss = validation = theta.new_zeros(len(theta))
+    for chunk in rows.chunks(EVALUATED_ROWS):
+        residual = model.forward(theta, rows.X[:, chunk]) - rows.y[:, chunk]
+        parts = rows.losses(residual.square().mean(-2), chunk, everything)
+        loss, validation = loss + parts[0], validation + parts[1]
+    return Evaluation(loss, loss, validation)

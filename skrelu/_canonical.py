@@ -1,0 +1,50 @@
+"""A canonical order of the rows, so that a fit sees a weighted set of points."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def canonical_rows(
+    X: NDArray, y: NDArray, weights: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Drop rows of weight zero, merge equal rows and put the rest in a fixed order.
+
+    Then a weight of 2 is the same as a row given twice, bit for bit, and the order of
+    the rows does not matter. Rows are ordered by a hash of their bits, which costs one
+    sort of integers whatever the number of columns, and is as good as a shuffle.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_outputs)
+    weights : ndarray of shape (n_samples,), >= 0
+
+    Returns
+    -------
+    X, y, weights : float64 copies with at most as many rows
+    """
+    kept = weights > 0
+    # Adding 0.0 turns -0.0, whose bits differ, into 0.0.
+    table = np.concatenate([X[kept], y[kept]], axis=1).astype(np.float64) + 0.0
+    weights = weights[kept].astype(np.float64)
+    key = np.zeros(len(table), np.uint64)
+    for column in table.T:
+        key = _mixed(key ^ np.ascontiguousarray(column).view(np.uint64))
+    order = np.argsort(key, kind="stable")
+    table, weights = table[order], weights[order]
+    first = np.ones(len(table), bool)
+    first[1:] = (table[1:] != table[:-1]).any(1)
+    if not first.all():
+        weights = np.add.reduceat(weights, first.nonzero()[0])
+        table = table[first]
+    return table[:, : X.shape[1]], table[:, X.shape[1] :], weights
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit integers: the finalizer of splitmix64 (Steele et al. 2014)."""
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

@@ -1,0 +1,155 @@
+r"""Levenberg-Marquardt for a batch of independent nonlinear least-squares problems.
+
+Each start minimises :math:`\|r(\theta)\|^2` by steps that solve
+
+.. math::   (J^T J + \mu D)\,\delta = -J^T r,
+
+D being the largest diagonal of :math:`J^T J` met so far (Moré 1978). A step that
+lowers the cost is taken and the damping :math:`\mu` reduced; otherwise the damping is
+raised and the same equations are solved again. Starts that have ended leave the batch.
+
+References
+----------
+Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978,
+https://doi.org/10.1007/BFb0067700
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from skrelu._solvers import Evaluation, Options, Progress, Result, Status
+
+DAMPING_START, DAMPING_DOWN, DAMPING_UP = 1.0, 0.3, 4.0
+DAMPING_MIN, DAMPING_MAX = 1e-12, 1e12
+# Directions in which the residual hardly changes are damped as if they changed it
+# by this fraction of the most sensitive one: dead neurons must not fly away.
+SCALE_FLOOR = 1e-9
+
+
+class NormalEquations(NamedTuple):
+    """Damped steps from J'J, for fewer parameters than residuals."""
+
+    gram: Tensor  # (n_starts, n_parameters, n_parameters)
+    gradient: Tensor  # (n_starts, n_parameters), J'r
+    scale: Tensor  # (n_starts, n_parameters)
+
+    def step(self, damping: Tensor) -> Tensor:
+        """Return the step, NaN where the factorization fails."""
+        matrix = self.gram + torch.diag_embed(damping[:, None] * self.scale)
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        step = torch.cholesky_solve(-self.gradient[..., None], factor)[..., 0]
+        return torch.where((info == 0)[:, None], step, torch.nan)
+
+
+class DualEquations(NamedTuple):
+    """The same steps from JJ', for fewer residuals than parameters.
+
+    With K = D^-1/2 J' the step is -D^-1/2 K (K'K + mu I)^-1 r.
+    """
+
+    jacobian: Tensor  # (n_starts, n_parameters, n_residuals), scaled by D^-1/2
+    kernel: Tensor  # (n_starts, n_residuals, n_residuals)
+    residual: Tensor  # (n_starts, n_residuals)
+    scale: Tensor  # (n_starts, n_parameters)
+
+    def step(self, damping: Tensor) -> Tensor:
+        """Return the step, NaN where the factorization fails."""
+        eye = torch.eye(self.kernel.shape[-1]).to(self.kernel)
+        factor, info = torch.linalg.cholesky_ex(self.kernel + damping[:, None, None] * eye)
+        dual = torch.cholesky_solve(-self.residual[..., None], factor)
+        step = (self.jacobian @ dual)[..., 0] / self.scale.sqrt()
+        return torch.where((info == 0)[:, None], step, torch.nan)
+
+
+class Problem(Protocol):
+    """What Levenberg-Marquardt asks of a batch of least-squares problems.
+
+    ``starts`` (int64, (n_active,)) says which of the batch a call is about.
+    """
+
+    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
+        """Return the values at ``theta`` (n_active, n_parameters)."""
+
+    def linearize(
+        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
+    ) -> NormalEquations | DualEquations:
+        """Return the equations of the step; ``scale`` is the largest so far."""
+
+
+def running_scale(diagonal: Tensor, scale: Tensor | None) -> Tensor:
+    """Return D: the largest diagonal so far, floored relative to its largest entry."""
+    floor = SCALE_FLOOR * diagonal.amax(-1, keepdim=True) + torch.finfo(diagonal.dtype).tiny
+    diagonal = diagonal + floor
+    return diagonal if scale is None else torch.maximum(diagonal, scale)
+
+
+def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Result:
+    """Minimise a batch of least-squares problems.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : Tensor of shape (n_starts, n_parameters)
+        Starting points.
+    options : Options
+        An iteration is a trial step of every active start.
+
+    Returns
+    -------
+    Result
+    """
+    theta = theta.clone()
+    everything = torch.arange(theta.shape[0], device=theta.device)
+    evaluation = problem.evaluate(theta, everything)
+    progress = Progress(theta, evaluation, options)
+    damping = torch.full_like(evaluation.cost, DAMPING_START)
+    starts = progress.active()
+    if len(starts) == 0 or options.max_iter == 0:
+        return progress.result(Status.CONVERGED if len(starts) == 0 else Status.MAX_ITER)
+    try:
+        equations = problem.linearize(theta, evaluation, everything, None)
+        while len(starts) and progress.n_iter < options.max_iter:
+            now = _take(equations, starts)
+            trial = theta[starts] + now.step(damping[starts])
+            new = problem.evaluate(trial, starts)
+            better = new.cost < evaluation.cost[starts]  # False for NaN
+            taken = starts[better]
+            damping[starts] *= torch.where(better, DAMPING_DOWN, DAMPING_UP).to(damping)
+            damping.clamp_(DAMPING_MIN, DAMPING_MAX)
+            theta[taken] = trial[better]
+            _put(evaluation, taken, _take(new, better))
+            progress.update(theta[starts], _take(evaluation, starts), starts)
+            if options.report is not None:
+                options.report(progress)
+            starts = progress.active()
+            moved = taken[torch.isin(taken, starts)]
+            if len(moved) and progress.n_iter < options.max_iter:
+                at = _take(evaluation, moved)
+                scale = equations.scale[moved]
+                _put(equations, moved, problem.linearize(theta[moved], at, moved, scale))
+    except KeyboardInterrupt:
+        return progress.result(Status.INTERRUPTED)
+    return progress.result(Status.MAX_ITER if len(starts) else progress.ended())
+
+
+def _take(record, index):
+    """Index every tensor of a (nested) named tuple along its first dimension."""
+    if isinstance(record, Tensor):
+        if index.dtype != torch.bool and len(index) == len(record):
+            return record  # all of them: the starts are always sorted
+        return record[index]
+    parts = [_take(part, index) for part in record]
+    return tuple(parts) if type(record) is tuple else type(record)(*parts)
+
+
+def _put(record, index, source) -> None:
+    """Write rows into every tensor of a (nested) named tuple."""
+    if isinstance(record, Tensor):
+        record[index] = source
+        return
+    for part, new in zip(record, source, strict=True):
+        _put(part, index, new)

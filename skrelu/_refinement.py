@@ -1,0 +1,158 @@
+"""Refinement: all weights of the lowered network, released.
+
+The second stage starts from the pretrained network lowered exactly, so the loss does not
+move at the switch. The ridge penalty of pretraining moves along: it is spread over the
+output weights so that it, too, has the same value at the switch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skrelu._adam import adam
+from skrelu._levenberg_marquardt import (
+    DualEquations,
+    NormalEquations,
+    levenberg_marquardt,
+    running_scale,
+)
+from skrelu._relu_network import ReLUNetwork
+from skrelu._rows import Rows
+from skrelu._solvers import Evaluation, Options, Result, chunk_size
+
+
+class FreeProblem:
+    """The refinement problem of a batch of starts.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    rows : Rows
+    alpha : float
+        Ridge penalty: the cost is loss * (1 + alpha * sum_i penalty_i theta_i**2).
+    penalty : Tensor of shape (n_starts, network.n_parameters)
+        Weight of the square of each parameter, see `released_penalty`.
+    """
+
+    def __init__(self, network: ReLUNetwork, rows: Rows, alpha: float, penalty: Tensor) -> None:
+        self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
+        self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
+        self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
+        n_residuals = rows.n_trained * len(rows.y) + len(self.penalized)
+        self.dual = n_residuals < network.n_parameters
+
+    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
+        """Return losses; the state is the residual of the trained rows."""
+        loss = validation = torch.zeros_like(theta[:, 0])
+        residuals = []
+        for chunk in self.rows.chunks(self.chunk):
+            residual = self.network.forward(theta, self.rows.X[:, chunk]) - self.rows.y[:, chunk]
+            parts = self.rows.losses(residual.square().mean(-2), chunk, starts)
+            loss, validation = loss + parts[0], validation + parts[1]
+            residuals.append(residual)
+        residual = torch.cat(residuals, -1)[..., : self.rows.n_trained]
+        norm = (self.penalty[starts] * theta**2).sum(-1)
+        return Evaluation(loss * (1 + self.alpha * norm), loss, validation, (residual, norm))
+
+    def linearize(
+        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
+    ) -> NormalEquations | DualEquations:
+        """Return the equations with the smaller matrix."""
+        residual, norm = evaluation.state  # (n_active, n_outputs, n_trained), (n_active,)
+        ridge = self.alpha * evaluation.loss / (1 + self.alpha * norm)
+        # Sums over outputs below, means in the loss.
+        penalty = len(self.rows.y) * ridge[:, None] * self.penalty[starts]
+        if self.dual:
+            return self._dual(theta, residual, penalty, starts, scale)
+        gram = torch.diag_embed(penalty)
+        gradient = penalty * theta
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            X, weight = self.rows.X[:, chunk], self.rows.training[starts, None, chunk]
+            for output in range(len(self.rows.y)):
+                jacobian = self.network.jacobian(theta, X, output)
+                weighted = jacobian * weight
+                gram += weighted @ jacobian.mT
+                gradient += (weighted @ residual[:, output, chunk, None])[..., 0]
+        diagonal = gram.diagonal(dim1=-1, dim2=-2)
+        return NormalEquations(gram, gradient, running_scale(diagonal, scale))
+
+    def _dual(
+        self,
+        theta: Tensor,
+        residual: Tensor,
+        penalty: Tensor,
+        starts: Tensor,
+        scale: Tensor | None,
+    ) -> DualEquations:
+        n_outputs, n_trained = len(self.rows.y), self.rows.n_trained
+        root = self.rows.training[starts, None, :n_trained].sqrt()
+        X = self.rows.X[:, :n_trained]
+        parts = [self.network.jacobian(theta, X, o) * root for o in range(n_outputs)]
+        # The penalty as further residuals sqrt(penalty) * theta.
+        root_penalty = penalty[:, self.penalized].sqrt()
+        ridge = theta.new_zeros(*theta.shape, len(self.penalized))
+        ridge[:, self.penalized] = torch.diag_embed(root_penalty)
+        jacobian = torch.cat([*parts, ridge], -1)
+        residual = torch.cat(
+            [(residual * root).flatten(-2), root_penalty * theta[:, self.penalized]], -1
+        )
+        scale = running_scale(jacobian.square().sum(-1), scale)
+        jacobian = jacobian / scale.sqrt()[..., None]
+        return DualEquations(jacobian, jacobian.mT @ jacobian, residual, scale)
+
+
+def released_penalty(
+    network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor
+) -> Tensor:
+    """Spread the ridge on coefficients over the output weights of a lowered network.
+
+    A sub-network's coefficient c has become output weights c u; a weight v / |u|^2 on
+    their squares has the value v c^2 now and can go on from there.
+
+    Parameters
+    ----------
+    theta : Tensor of shape (n_starts, network.n_parameters)
+    coef : Tensor of shape (n_starts, 1 + n_features + n_subnetworks, n_outputs)
+    variance : Tensor of shape (n_starts, 1 + n_features + n_subnetworks)
+        Weight of the square of each coefficient, averaged over the outputs.
+
+    Returns
+    -------
+    Tensor of shape (n_starts, network.n_parameters)
+    """
+    weights = network.unpack(theta)
+    variance = variance / network.n_outputs
+    _, linear, subnetworks = variance.split([1, network.n_features, network.n_subnetworks], -1)
+    squares = coef[..., -network.n_subnetworks :, :].square().sum(-1)
+    released = weights.output.square().sum((-1, -2))
+    share = torch.where(released > 0, squares / released, 0) * subnetworks
+    zeros = network.unpack(torch.zeros_like(theta))
+    return network.pack(
+        zeros._replace(
+            output=share[..., None, None].expand_as(weights.output),
+            linear=linear[..., None].expand_as(weights.linear),
+        )
+    )
+
+
+def refine(
+    network: ReLUNetwork,
+    theta: Tensor,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+) -> Result:
+    """Fit all weights of a batch of ReLU networks.
+
+    Parameters
+    ----------
+    theta : Tensor of shape (n_starts, network.n_parameters)
+        Where to start.
+    penalty : Tensor of shape (n_starts, network.n_parameters)
+        See `released_penalty`.
+    """
+    if options.solver == "adam":
+        return adam(network, theta, rows, alpha, penalty, options)
+    return levenberg_marquardt(FreeProblem(network, rows, alpha, penalty), theta, options)

@@ -1,0 +1,519 @@
+"""The scikit-learn estimator: validate, convert, fit, store."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skrelu._canonical import canonical_rows
+from skrelu._fitting import Fitted, Settings, Table, fit_network
+from skrelu._relu_network import ReLUNetwork, ReLUWeights, average, dense_layers
+from skrelu._scaling import Scaling
+from skrelu._sklearn_private import Interval, StrOptions, _check_sample_weight
+from skrelu._solvers import Progress, Status, chunk_size
+from skrelu._torch_interop import (
+    make_generator,
+    resolve_device,
+    threads,
+    to_numpy,
+    to_tensor,
+    working_dtype,
+)
+
+# Half the bits of a float64 mantissa would do for most tables; beyond all of them the
+# regions of a sub-network are narrower than the numbers that index them.
+MAX_DEPTH = 52
+
+
+class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    r"""ReLU network regressor with exponentially many linear regions.
+
+    The model is a linear function plus sub-networks along learned directions,
+
+    .. math::
+
+        f(x) = b_0 + \beta \cdot x + \sum_k c_k F_k(w_k \cdot x + o_k).
+
+    Each :math:`F_k` is a ReLU network of width 4 and ``depth`` hidden layers, a sum of
+    composed triangle waves with exactly ``2**depth`` linear regions. It is fitted in two
+    stages. *Pretraining* moves directions, offsets and the peaks of the triangles, which
+    keeps all regions; the coefficients follow by linear least squares. *Refinement* then
+    releases all weights of the sub-networks. Several random starts run in one batch;
+    their average, or the best of them, is the model: again one such network.
+
+    Parameters
+    ----------
+    depth : int, default=4
+        Number of hidden layers of a sub-network, in [1, 52]; ``2**depth`` linear regions
+        each.
+
+    n_subnetworks : int or "auto", default="auto"
+        Number of sub-networks of a start. "auto" takes one for each 32 samples, at most
+        24, or 8 where there is one feature.
+
+    n_init : int, default=8
+        Number of random starts, run in one batch.
+
+        With early stopping each start holds out other rows, and the model is the average
+        of all starts but failures. With ``X_val`` it is the average of so many of the
+        best starts as has the lowest validation loss. Without either, it is the start
+        with the lowest training loss.
+
+    smooth : bool, default=True
+        Whether the scales of the composed triangles follow from their peaks, which makes
+        each :math:`F_k` concave and smooth in the limit of infinite depth. If False the
+        scales are free parameters.
+
+    alpha : float, default=0.01
+        Ridge penalty on the coefficients :math:`\beta` and c, in [0, inf). The cost is
+        ``loss * (1 + alpha * norm)``, where ``norm`` is the sum of the squared
+        coefficients of standardized columns. The penalty thus scales with the noise, and
+        does not stand in the way where y can be met exactly.
+
+    solver : {"auto", "lm", "adam"}, default="auto"
+        "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
+        (variable projection). "adam" is stochastic gradient descent, for what
+        Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
+        more than a few seconds; ``solver_`` tells.
+
+    max_iter : int, default=200
+        Most iterations of pretraining: trial steps for "lm", passes over the data
+        (epochs) for "adam".
+
+    refine : bool, default=True
+        Whether to release all weights after pretraining.
+
+    refine_max_iter : int or "auto", default="auto"
+        Most iterations of refinement. "auto" takes as many as cost about a second, at
+        most 300, with "lm": on large problems none; and ``max_iter`` with "adam".
+
+    tol : float, default=1e-4
+        A start has converged when its loss has fallen by less than this fraction over
+        ``n_iter_no_change`` iterations.
+
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out rows, watch the loss on them and return to the best iteration.
+        "auto" does if there are fewer than 5 samples for each weight of a start, and at
+        least 20 samples. Has no effect if ``X_val`` is given.
+
+    validation_fraction : float, default=0.1
+        Fraction of rows that each start holds out, in (0, 1).
+
+    n_iter_no_change : int, default=10
+        See ``tol``.
+
+    learning_rate : float, default=0.001
+        Step size of "adam".
+
+    batch_size : int or "auto", default="auto"
+        Rows of a step of "adam"; "auto" is 200 or all rows if there are fewer.
+
+    device : str or torch.device, default="cpu"
+        Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
+        there is one. In float64, or float32 where the device has nothing wider.
+
+    warm_start : bool, default=False
+        Whether a further call of `fit` goes on from the last: from the refined weights,
+        or from the pretrained parameters if ``refine=False``.
+
+    verbose : int, default=0
+        If positive, print one line an iteration.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws starting points and held-out rows, shuffles batches. Pass an int for
+        reproducible results.
+
+    Attributes
+    ----------
+    n_iter_ : int
+        Number of iterations of both stages.
+
+    n_iter_pretrain_ : int
+        Number of iterations of pretraining.
+
+    solver_ : {"lm", "adam"}
+        The solver that ran.
+
+    n_subnetworks_ : int
+        Number of sub-networks of the model, those of all averaged starts.
+
+    n_starts_ : int
+        Number of starts that the model is an average of.
+
+    n_parameters_ : int
+        Number of weights and biases of the model.
+
+    loss_curve_ : list of float
+        Mean squared error on the training rows relative to the variance of y, mean over
+        the starts: before the first and after each iteration of each stage.
+
+    validation_score_ : list of float or None
+        R^2 on the held-out rows, mean over the starts, likewise. None without any.
+
+    best_validation_score_ : float or None
+        R^2 on the held-out rows of the kept iterations, mean over the starts.
+
+    directions_ : ndarray of shape (n_subnetworks_, n_features_in_)
+        Directions w_k after pretraining, in the units of X: F_k bends where
+        ``directions_ @ x + offsets_`` is in [0, 1].
+
+    offsets_ : ndarray of shape (n_subnetworks_,)
+        Offsets o_k after pretraining.
+
+    peaks_ : ndarray of shape (n_subnetworks_, depth + 1)
+        Peaks of the triangles after pretraining, in (0, 1). The last only sets a scale
+        and is absent if ``smooth=False``.
+
+    scales_ : ndarray of shape (n_subnetworks_, depth)
+        Scales of the triangle waves after pretraining.
+
+    hidden_weights_ : list of ndarray of shape (n_subnetworks_, 4, n_inputs)
+        Hidden weights of the model, by layer, on standardized data; `to_torch` gives them
+        in the units of the data.
+
+    hidden_biases_ : list of ndarray of shape (n_subnetworks_, 4)
+        Hidden biases, by layer.
+
+    output_weights_ : ndarray of shape (n_subnetworks_, 4, n_outputs_)
+        Weights of the last hidden layer in the outputs.
+
+    linear_weights_ : ndarray of shape (n_features_in_, n_outputs_)
+        Weights of the linear part.
+
+    intercept_ : ndarray of shape (n_outputs_,)
+        Intercepts.
+
+    X_mean_, X_scale_ : ndarray of shape (n_features_in_,)
+        Means and standard deviations of the features; scale 0 marks a constant feature,
+        which the model ignores.
+
+    y_mean_, y_scale_ : ndarray of shape (n_outputs_,)
+        Means and standard deviations of the targets.
+
+    n_outputs_ : int
+        Number of targets.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if all are strings.
+
+    Notes
+    -----
+    Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
+    the same as a row given twice, bit for bit, and the order of rows does not matter.
+
+    References
+    ----------
+    Milkert, Hyde, Laine, "Compelling ReLU Networks to Exhibit Exponentially Many Linear
+    Regions at Initialization and During Training", ICML 2025,
+    https://arxiv.org/abs/2311.18022
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrelu import ExponentialReLURegressor
+    >>> X = np.linspace(0, 1, 200)[:, None]
+    >>> y = X[:, 0] ** 3
+    >>> model = ExponentialReLURegressor(depth=5, n_subnetworks=1, random_state=0)
+    >>> print(model.fit(X, y).score(X, y) > 0.9999)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
+        "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "smooth": ["boolean"],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "solver": [StrOptions({"auto", "lm", "adam"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "refine": ["boolean"],
+        "refine_max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        depth=4,
+        *,
+        n_subnetworks="auto",
+        n_init=8,
+        smooth=True,
+        alpha=0.01,
+        solver="auto",
+        max_iter=200,
+        refine=True,
+        refine_max_iter="auto",
+        tol=1e-4,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        learning_rate=1e-3,
+        batch_size="auto",
+        device="cpu",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.depth = depth
+        self.n_subnetworks = n_subnetworks
+        self.n_init = n_init
+        self.smooth = smooth
+        self.alpha = alpha
+        self.solver = solver
+        self.max_iter = max_iter
+        self.refine = refine
+        self.refine_max_iter = refine_max_iter
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.device = device
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, of any finite scale.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. Several are each brought to unit variance and share sub-networks.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, not negative; None weighs all alike.
+
+        X_val : array-like of shape (n_val, n_features), default=None
+            Inputs to stop by. If given, no training rows are held out.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Targets for ``X_val``.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights for ``X_val``.
+
+        Returns
+        -------
+        self : ExponentialReLURegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, the data or the device are not usable; the message says what
+            to do.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
+        """
+        self._validate_params()
+        device = resolve_device(self.device)
+        X, y = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
+        )
+        training = _table(X, y, sample_weight)
+        validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
+        warm = getattr(self, "_fitted", None) if self.warm_start else None
+        generator = make_generator(check_random_state(self.random_state))
+        report = self._print_progress if self.verbose else None
+        fitted = fit_network(
+            training,
+            validation,
+            self._settings(),
+            warm=warm,
+            device=device,
+            generator=generator,
+            report=report,
+        )
+        self._store(fitted, y.ndim)
+        self._warn(fitted)
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of the precision of X. Outside the training range the network goes on
+            linearly along every direction.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        device = resolve_device(self.device)
+        network = self._network()
+        theta = network.pack(self._weights(device))
+        size = chunk_size(8 * network.n_subnetworks * 4, theta.dtype)
+        scaling = Scaling(self.X_mean_, self.X_scale_)
+        y = np.empty((len(X), self.n_outputs_))
+        with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
+            for begin in range(0, len(X), size):
+                rows = slice(begin, begin + size)
+                inputs = to_tensor(scaling.apply(X[rows]).T, device)
+                y[rows] = to_numpy(network.forward(theta, inputs)).T
+        y = Scaling(self.y_mean_, self.y_scale_).undo(y)
+        return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+
+    def to_torch(self):
+        """Return the model as a plain torch network in the units of the data.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Of Linear and ReLU only: ``depth`` hidden layers, block-diagonal but for two
+            more neurons an output that carry the linear part. On the CPU, in float64,
+            (n_samples, n_features) -> (n_samples, n_outputs).
+        """
+        check_is_fitted(self)
+        layers = dense_layers(self._weights(torch.device("cpu")))
+        scale = torch.tensor(np.divide(1, self.X_scale_, where=self.X_scale_ > 0, out=self.X_scale_ * 0))
+        mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]
+        layers[0] = matrix * scale, bias - matrix @ (scale * mean)
+        matrix, bias = layers[-1]
+        gain = torch.tensor(self.y_scale_)
+        layers[-1] = gain[:, None] * matrix, gain * bias + torch.tensor(self.y_mean_)
+        modules: list[torch.nn.Module] = []
+        for matrix, bias in layers:
+            linear = torch.nn.Linear(matrix.shape[1], matrix.shape[0], dtype=matrix.dtype)
+            linear.weight.data, linear.bias.data = matrix.contiguous(), bias
+            modules += [linear, torch.nn.ReLU()]
+        return torch.nn.Sequential(*modules[:-1])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.single_output = True
+        return tags
+
+    def _settings(self) -> Settings:
+        names = Settings.__dataclass_fields__
+        return Settings(**{name: getattr(self, name) for name in names})
+
+    def _validation_table(self, X, y, weights, y_shape) -> Table | None:
+        if X is None and y is None:
+            if weights is not None:
+                raise ValueError("sample_weight_val needs X_val and y_val.")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val go together: give both or neither.")
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_val")
+        check_consistent_length(X, y)
+        if y.shape[1:] != y_shape:
+            raise ValueError(
+                f"y_val has shape {y.shape}, but y has shape (n_samples, "
+                f"{', '.join(map(str, y_shape))}): they need the same outputs."
+            )
+        return _table(X, y, weights, name="sample_weight_val")
+
+    def _store(self, fitted: Fitted, y_ndim: int) -> None:
+        """Write the fitted attributes."""
+        plan, triangles = fitted.plan, fitted.plan.triangles
+        self._fitted, self._y_ndim = fitted, y_ndim
+        self.X_mean_, self.X_scale_ = fitted.X_scaling
+        self.y_mean_, self.y_scale_ = fitted.y_scaling
+        parts = [part.flatten(0, 1).numpy() for part in triangles.unpack(torch.tensor(fitted.triangles))]
+        directions, self.offsets_, self.peaks_, self.scales_ = parts
+        varies = self.X_scale_ > 0
+        self.directions_ = np.divide(directions, self.X_scale_, where=varies, out=directions * 0)
+        self.offsets_ = self.offsets_ - self.directions_ @ self.X_mean_
+        network, theta = average(plan.relu, torch.tensor(fitted.relu))
+        weights = network.unpack(theta)
+        self.hidden_weights_ = [matrix.numpy().copy() for matrix in weights.hidden]
+        self.hidden_biases_ = [bias.numpy().copy() for bias in weights.biases]
+        self.output_weights_ = weights.output.numpy().copy()
+        self.linear_weights_ = weights.linear.numpy().copy()
+        self.intercept_ = weights.intercept.numpy().copy()
+        self.n_outputs_ = network.n_outputs
+        self.n_subnetworks_ = network.n_subnetworks
+        self.n_starts_ = len(fitted.relu)
+        self.n_parameters_ = network.n_parameters
+        self.solver_ = plan.solver
+        stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
+        self.n_iter_ = sum(stage.n_iter for stage in stages)
+        self.n_iter_pretrain_ = 0 if fitted.pretraining is None else fitted.pretraining.n_iter
+        self.loss_curve_ = [loss for stage in stages for loss in stage.loss_curve]
+        scores = [1 - loss for stage in stages for loss in stage.validation_curve]
+        self.validation_score_ = scores or None
+        best = 1 - float(stages[-1].validation_loss.mean())
+        self.best_validation_score_ = best if scores else None
+
+    def _warn(self, fitted: Fitted) -> None:
+        stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
+        for name, stage in stages.items():
+            if stage is not None and stage.status is Status.INTERRUPTED:
+                warnings.warn("Training interrupted by user; the best so far is kept.", stacklevel=3)
+            elif (
+                stage is not None
+                and stage.status is Status.MAX_ITER
+                and getattr(self, name) != "auto"
+            ):
+                warnings.warn(
+                    f"{stage.status.message} ({name}={getattr(self, name)}) and the fit has not "
+                    f"converged; raise {name} or tol.".capitalize(),
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
+
+    def _print_progress(self, stage: str, progress: Progress) -> None:
+        line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
+        if progress.validated:
+            line += f", validation R^2 = {1 - progress.validation_curve[-1]:.6f}"
+        print(line)
+
+    def _network(self) -> ReLUNetwork:
+        return ReLUNetwork(
+            self.n_features_in_, self.n_subnetworks_, len(self.hidden_weights_), self.n_outputs_
+        )
+
+    def _weights(self, device: torch.device) -> ReLUWeights:
+        return ReLUWeights(
+            hidden=[to_tensor(matrix, device) for matrix in self.hidden_weights_],
+            biases=[to_tensor(bias, device) for bias in self.hidden_biases_],
+            output=to_tensor(self.output_weights_, device),
+            linear=to_tensor(self.linear_weights_, device),
+            intercept=to_tensor(self.intercept_, device),
+        )
+
+
+def _table(X, y, sample_weight, name="sample_weight") -> Table:
+    """Return canonical rows with weights that sum to 1."""
+    if sample_weight is None:
+        weights = np.ones(len(X))
+    else:
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError(f"All values of {name} are zero: give at least one row a weight.")
+    X, y, weights = canonical_rows(X, y.reshape(len(y), -1), weights)
+    weights = weights / weights.max()  # the sum of weights of 1e308 would overflow
+    return Table(X, y, weights / weights.sum())

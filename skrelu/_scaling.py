@@ -1,0 +1,49 @@
+"""Standardization that survives columns of any finite scale."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Standardized inputs are cut here, far beyond any data: keeps extrapolation finite.
+LARGEST = 1e100
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of each column; scale 0 marks a constant column."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
+        """Return the weighted mean and standard deviation of the columns of ``values``.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+        weights : ndarray of shape (n_samples,)
+            Sum to 1.
+        """
+        low, high = values.min(0), values.max(0)
+        largest = np.maximum(np.abs(low), np.abs(high))
+        unit = np.where(largest > 0, largest, 1.0)  # squares of 1e300 would overflow
+        shrunk = values / unit
+        mean = weights @ shrunk
+        scale = np.sqrt(weights @ (shrunk - mean) ** 2)
+        constant = (low == high) | (scale * unit < np.finfo(np.float64).tiny)
+        return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale * unit))
+
+    def apply(self, values: NDArray) -> NDArray[np.float64]:
+        """Standardize; constant columns become 0 whatever is in them later."""
+        varies = self.scale > 0
+        safe = np.where(varies, self.scale, 1.0)
+        with np.errstate(over="ignore"):
+            scaled = (np.asarray(values, np.float64) - self.mean) / safe
+        return np.where(varies, np.clip(scaled, -LARGEST, LARGEST), 0.0)
+
+    def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return to the units of the data."""
+        return scaled * self.scale + self.mean

@@ -1,0 +1,161 @@
+"""What the solvers share: options, progress, results, reasons for stopping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """Why a solver stopped."""
+
+    MAX_ITER = 0
+    CONVERGED = 1
+    NO_IMPROVEMENT = 2
+    INTERRUPTED = 3
+
+    @property
+    def message(self) -> str:
+        """A sentence for the reader."""
+        return {
+            Status.MAX_ITER: "the maximum number of iterations was reached",
+            Status.CONVERGED: "the training loss stopped decreasing",
+            Status.NO_IMPROVEMENT: "the validation loss stopped decreasing",
+            Status.INTERRUPTED: "interrupted by the user",
+        }[self]
+
+
+class Evaluation(NamedTuple):
+    """A problem's value at a batch of points; further fields belong to the problem."""
+
+    cost: Tensor  # (n_starts,) what is minimised
+    loss: Tensor  # (n_starts,) mean squared error on training rows
+    validation_loss: Tensor  # (n_starts,) on held-out rows; NaN where there are none
+    state: tuple[Tensor, ...] = ()  # each (n_starts, ...)
+
+
+@dataclass
+class Result:
+    """Outcome of a solver on a batch of starts.
+
+    ``theta`` is the best point met by each start: by validation loss where there are
+    held-out rows, else the last. Curves are means over the starts.
+    """
+
+    theta: Tensor  # (n_starts, n_parameters)
+    loss: Tensor  # (n_starts,), training loss at theta
+    validation_loss: Tensor  # (n_starts,), NaN without held-out rows
+    status: Status
+    n_iter: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search, for both solvers.
+
+    Parameters
+    ----------
+    solver : {"lm", "adam"}
+    max_iter : int
+        Most iterations: trial steps of "lm", passes over the data of "adam".
+    tol, patience : float, int
+        A start ends when its loss falls by less than ``tol`` (relative) over
+        ``patience`` iterations.
+    learning_rate, batch_size : float, int
+        Step size and rows of a step of "adam".
+    generator : torch.Generator
+        On the CPU, so that results do not depend on the device.
+    report : callable, optional
+        Called with the `Progress` after each iteration.
+    """
+
+    solver: str
+    max_iter: int
+    tol: float
+    patience: int
+    learning_rate: float
+    batch_size: int
+    generator: torch.Generator
+    report: Callable[[Progress], None] | None = None
+
+
+class Progress:
+    """Best point so far of each start, and when to stop looking for a better one.
+
+    A start has ended when its watched loss (on held-out rows where there are any, else
+    on the training rows) fell by less than ``tol`` relative over ``patience``
+    iterations, or is zero to rounding.
+    """
+
+    def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
+        self.tol, self.patience = options.tol, options.patience
+        self.theta = theta.clone()
+        self.loss, self.validation_loss = evaluation.loss.clone(), evaluation.validation_loss.clone()
+        self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
+        self.validated = not bool(torch.isnan(evaluation.validation_loss).any())
+        self.reference = self._watched(evaluation).clone()
+        self.waited = torch.zeros(theta.shape[0], dtype=torch.int64, device=theta.device)
+        self.loss_curve: list[float] = []
+        self.validation_curve: list[float] = []
+        self.n_iter = 0
+        self._record()
+
+    def _watched(self, evaluation: Evaluation) -> Tensor:
+        return evaluation.validation_loss if self.validated else evaluation.loss
+
+    def _record(self) -> None:
+        self.loss_curve.append(float(self.current.mean()))
+        if self.validated:
+            self.validation_curve.append(float(self.current_validation.mean()))
+
+    def update(self, theta: Tensor, evaluation: Evaluation, starts: Tensor) -> None:
+        """Take in the points of the active starts after one iteration."""
+        self.n_iter += 1
+        watched = self._watched(evaluation)
+        best = self.validation_loss if self.validated else self.loss
+        mask = watched < best[starts]
+        better = starts[mask]
+        self.theta[better] = theta[mask]
+        self.loss[better] = evaluation.loss[mask]
+        self.validation_loss[better] = evaluation.validation_loss[mask]
+        self.current[starts] = evaluation.loss
+        self.current_validation[starts] = evaluation.validation_loss
+        notable = watched < (1 - self.tol) * self.reference[starts]
+        self.reference[starts] = torch.where(notable, watched, self.reference[starts])
+        self.waited[starts] = torch.where(notable, 0, self.waited[starts] + 1)
+        self._record()
+
+    def active(self) -> Tensor:
+        """Return the starts that go on."""
+        # Losses are relative to the variance of y: below this only rounding is left.
+        exact = self.current <= torch.finfo(self.theta.dtype).eps ** 2 * 16
+        return ((self.waited < self.patience) & ~exact).nonzero()[:, 0]
+
+    def result(self, status: Status) -> Result:
+        """Return the outcome."""
+        return Result(
+            theta=self.theta,
+            loss=self.loss,
+            validation_loss=self.validation_loss,
+            status=status,
+            n_iter=self.n_iter,
+            loss_curve=self.loss_curve,
+            validation_curve=self.validation_curve,
+        )
+
+    def ended(self) -> Status:
+        """Return why no start is active any more."""
+        return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
+
+
+def chunk_size(n_values_per_row: int, dtype: torch.dtype) -> int:
+    """Return how many rows to take at a time so that a chunk fills about 64 MB."""
+    return max(64, math.floor(64e6 / (n_values_per_row * dtype.itemsize)))

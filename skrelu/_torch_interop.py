@@ -1,0 +1,88 @@
+"""The border between numpy and torch: devices, precision, random numbers, threads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+# Below this many multiplications an iteration, starting a second thread costs more than
+# it saves (up to 70 times, on a busy machine).
+PARALLEL_WORK = 5e8
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that a ``device`` parameter names.
+
+    Raises
+    ------
+    ValueError
+        If it is not a device of this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r} is not a device; use 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'."
+        ) from error
+    available = {
+        "cpu": found.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available() and found.index in (None, 0),
+    }
+    if not available.get(found.type, False):
+        here = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        if torch.backends.mps.is_available():
+            here.append("mps")
+        raise ValueError(
+            f"device={device!r} is not available to torch on this machine, which has "
+            f"{', '.join(here)}; use one of these or device='auto'."
+        )
+    return found
+
+
+def working_dtype(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on devices that have nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def to_tensor(array: NDArray, device: torch.device) -> Tensor:
+    """Copy an array to a device in the device's working precision."""
+    return torch.tensor(np.ascontiguousarray(array), dtype=working_dtype(device), device=device)
+
+
+def to_numpy(tensor: Tensor) -> NDArray[np.float64]:
+    """Copy a tensor into a float64 array."""
+    return tensor.detach().cpu().to(torch.float64).numpy().copy()
+
+
+def make_generator(random_state: np.random.RandomState) -> torch.Generator:
+    """Return a CPU generator seeded from a random state."""
+    generator = torch.Generator()
+    generator.manual_seed(int(random_state.randint(np.iinfo(np.int32).max)))
+    return generator
+
+
+def threads(work: float) -> AbstractContextManager:
+    """Limit the threads of torch to one while an iteration's ``work`` is small.
+
+    Parameters
+    ----------
+    work : float
+        Multiplications an iteration.
+    """
+    return _controller().limit(limits=1 if work < PARALLEL_WORK else None)
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # finding the thread pools takes milliseconds

@@ -1,0 +1,112 @@
+r"""Triangle waves: the piecewise-linear functions that every sub-network is made of.
+
+With peaks :math:`a_0, \dots, a_{d-1}` in (0, 1) and scales :math:`s_0, \dots, s_{d-1}`,
+
+.. math::
+
+    T_a(h) = \min(h / a, (1 - h) / (1 - a)), \qquad
+    h_0 = z, \quad h_{i+1} = T_{a_i}(h_i), \qquad
+    F(z) = \sum_{i=0}^{d-1} s_i h_{i+1}.
+
+F has exactly 2**d linear regions on [0, 1]. T is not clamped, so F goes on linearly
+outside [0, 1]. All functions broadcast over leading dimensions: ``z`` is
+(..., n_samples), ``peaks`` and ``scales`` are (..., depth).
+
+References
+----------
+Milkert, Hyde, Laine, "Compelling ReLU Networks to Exhibit Exponentially Many Linear
+Regions at Initialization and During Training", ICML 2025, https://arxiv.org/abs/2311.18022
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def smooth_scales(peaks: Tensor) -> Tensor:
+    """Return the scales that make F smooth in the limit of infinite depth.
+
+    s_0 = 1, s_{i+1} = s_i (1 - a_{i+1}) a_{i+2}: Theorem 3.1 of the paper. With them F
+    is concave at every finite depth.
+
+    Parameters
+    ----------
+    peaks : Tensor of shape (..., depth + 1), in (0, 1)
+        The last peak sets a scale and bends nothing.
+
+    Returns
+    -------
+    Tensor of shape (..., depth)
+    """
+    ratios = (1 - peaks[..., 1:-1]) * peaks[..., 2:]  # (..., depth - 1)
+    first = torch.ones_like(peaks[..., :1])
+    return torch.cat([first, ratios.cumprod(-1)], -1)
+
+
+def smooth_scales_jacobian(peaks: Tensor) -> Tensor:
+    """Return ds_i / da_j of :func:`smooth_scales`, shape (..., depth, depth + 1).
+
+    s_i is the product of (1 - a_j) over 1 <= j <= i and of a_j over 2 <= j <= i + 1.
+    """
+    scales = smooth_scales(peaks)[..., None]  # (..., depth, 1)
+    depth = scales.shape[-2]
+    i = torch.arange(depth, device=peaks.device)[:, None]
+    j = torch.arange(depth + 1, device=peaks.device)
+    falls = (j >= 1) & (j <= i)
+    rises = (j >= 2) & (j <= i + 1) & (i >= 1)
+    a = peaks[..., None, :]
+    return scales * (rises / a - falls / (1 - a))
+
+
+def triangle_sum(z: Tensor, peaks: Tensor, scales: Tensor) -> Tensor:
+    """Return F(z), of the shape of ``z``."""
+    rise, fall = 1 / peaks[..., None], 1 / (1 - peaks[..., None])
+    h = z
+    total = torch.zeros_like(z)
+    for i in range(peaks.shape[-1]):
+        h = torch.minimum(h * rise[..., i, :], (1 - h) * fall[..., i, :])
+        total = total + scales[..., i, None] * h
+    return total
+
+
+def triangle_sum_derivatives(
+    z: Tensor, peaks: Tensor, scales: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dF/dz, dF/dpeaks and dF/dscales from one sweep forth and back.
+
+    The sweep forth stores the waves h_{i+1} = dF/ds_i, the sweep back carries
+    g_i = dF/dh_i: g_d = s_{d-1}, g_i = s_{i-1} + g_{i+1} T'(h_i). It is linear in the
+    depth, where carrying all derivatives forward would be quadratic.
+
+    Returns
+    -------
+    dz : Tensor of shape (..., n_samples)
+    dpeaks : Tensor of shape (..., depth, n_samples)
+        At fixed scales.
+    dscales : Tensor of shape (..., depth, n_samples)
+    """
+    depth = peaks.shape[-1]
+    rise, fall = 1 / peaks[..., None], 1 / (1 - peaks[..., None])
+    h, waves, slopes = z, [], []
+    for i in range(depth):
+        up, down = rise[..., i, :], fall[..., i, :]
+        slopes.append(torch.where(h < peaks[..., i, None], up, -down))
+        h = torch.minimum(h * up, (1 - h) * down)
+        waves.append(h)
+    g = scales[..., -1, None].expand_as(z)
+    dpeaks: list[Tensor] = []
+    for i in reversed(range(depth)):
+        gslope = g * slopes[i]
+        # dT/da is -T/a on the rising side and T/(1-a) on the falling: -T times the slope.
+        dpeaks.append(-gslope * waves[i])
+        g = gslope if i == 0 else gslope + scales[..., i - 1, None]
+    return g, torch.stack(dpeaks[::-1], -2), torch.stack(waves, -2)
+
+
+def outer_slopes(peaks: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the slopes of F left of 0 and right of 1, each of shape (...)."""
+    left = (scales / peaks.cumprod(-1)).sum(-1)
+    later = (scales[..., 1:] / peaks[..., 1:].cumprod(-1)).sum(-1)
+    right = -(scales[..., 0] + later) / (1 - peaks[..., 0])
+    return left, right

@@ -1,0 +1,202 @@
+"""Sums of triangle-wave sub-networks along ridge directions, and their exact lowering.
+
+    f(x) = b_0 + beta . x + sum_k c_k F_k(w_k . x + o_k)
+
+The *nonlinear* parameters theta (directions w_k, offsets o_k and the shape of F_k) travel
+as one vector; given these, f is linear in (b_0, beta, c). The shape is d + 1 peaks with
+smooth scales, or d peaks and d - 1 free scales. Peaks are kept in (MIN_PEAK, 1 - MIN_PEAK)
+by a logistic map: at 0 or 1 the waves freeze, and inside such bounds the smooth scales
+are sufficient for smoothness (Theorem A.6 of the paper).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skrelu._relu_network import ReLUNetwork, ReLUWeights
+from skrelu._triangle import (
+    outer_slopes,
+    smooth_scales,
+    smooth_scales_jacobian,
+    triangle_sum,
+    triangle_sum_derivatives,
+)
+
+MIN_PEAK = 0.02
+
+
+@dataclass(frozen=True)
+class TriangleNetwork:
+    """The shape of a sum of triangle-wave sub-networks along ridge directions.
+
+    Parameters
+    ----------
+    n_features, n_subnetworks, depth : int
+    smooth : bool
+        Whether the scales follow from the peaks (`smooth_scales`) or are free.
+    """
+
+    n_features: int
+    n_subnetworks: int
+    depth: int
+    smooth: bool = True
+
+    @property
+    def n_peaks(self) -> int:
+        """Number of peaks of a sub-network."""
+        return self.depth + 1 if self.smooth else self.depth
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of theta."""
+        n_scales = 0 if self.smooth else self.depth - 1
+        return self.n_subnetworks * (self.n_features + 1 + self.n_peaks + n_scales)
+
+    def pack(self, directions: Tensor, offsets: Tensor, peaks: Tensor, scales: Tensor) -> Tensor:
+        """Write the nonlinear parameters into one vector, shape (..., n_parameters).
+
+        Parameters
+        ----------
+        directions : Tensor of shape (..., n_subnetworks, n_features)
+        offsets : Tensor of shape (..., n_subnetworks)
+        peaks : Tensor of shape (..., n_subnetworks, n_peaks), in (MIN_PEAK, 1 - MIN_PEAK)
+        scales : Tensor of shape (..., n_subnetworks, depth)
+            The first is 1; ignored where they follow from the peaks.
+        """
+        logits = ((peaks - MIN_PEAK) / (1 - 2 * MIN_PEAK)).logit()
+        parts = [directions, offsets[..., None], logits]
+        if not self.smooth:
+            parts.append(scales[..., 1:])
+        return torch.cat(parts, -1).flatten(-2)
+
+    def unpack(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return directions, offsets, peaks and scales: the inverse of `pack`."""
+        blocks = theta.unflatten(-1, (self.n_subnetworks, -1))
+        p = self.n_features
+        directions, offsets = blocks[..., :p], blocks[..., p]
+        logits = blocks[..., p + 1 : p + 1 + self.n_peaks]
+        peaks = MIN_PEAK + (1 - 2 * MIN_PEAK) * logits.sigmoid()
+        if self.smooth:
+            scales = smooth_scales(peaks)
+        else:
+            free = blocks[..., p + 1 + self.n_peaks :]
+            scales = torch.cat([torch.ones_like(peaks[..., :1]), free], -1)
+        return directions, offsets, peaks, scales
+
+    def random(self, n_starts: int, X: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw starting points whose windows [0, 1] are the range of the projected data.
+
+        Each direction is gaussian on a random subset of the features. Peaks are drawn
+        around 1/2, some sub-networks nearly parabolic, others far from it: both occur
+        among the best starts for different targets. Drawn on the CPU, so that results
+        do not depend on the device.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_features, n_samples)
+
+        Returns
+        -------
+        Tensor of shape (n_starts, n_parameters)
+        """
+        p, shape = self.n_features, (n_starts, self.n_subnetworks)
+
+        def uniform(*size: int) -> Tensor:
+            return torch.rand(*shape, *size, generator=generator, dtype=torch.float64)
+
+        directions = torch.randn(*shape, p, generator=generator, dtype=torch.float64)
+        n_used = (uniform(1) * p).floor() + 1
+        directions = directions * (uniform(p).argsort(-1).argsort(-1) < n_used)
+        spread = uniform(1) * 0.8  # peaks within 1/2 +- 0.4 at most
+        peaks = (0.5 + spread * (uniform(self.n_peaks) - 0.5)).to(X)
+        directions = directions.to(X)
+        z = directions @ X  # (n_starts, n_subnetworks, n_samples)
+        low, width = z.amin(-1), z.amax(-1) - z.amin(-1)
+        width = torch.where(width > 0, width, 1)
+        scales = smooth_scales(torch.nn.functional.pad(peaks, (0, 1), value=0.5))
+        return self.pack(directions / width[..., None], -low / width, peaks, scales[..., : self.depth])
+
+    def basis(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return F_k(w_k . x + o_k), shape (..., n_subnetworks, n_samples)."""
+        directions, offsets, peaks, scales = self.unpack(theta)
+        z = directions @ X + offsets[..., None]
+        return triangle_sum(z, peaks[..., : self.depth], scales)
+
+    def basis_derivatives(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return the derivative of each F_k by its own parameters.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
+        directions, offsets, peaks, scales = self.unpack(theta)
+        z = directions @ X + offsets[..., None]
+        dz, dpeaks, dscales = triangle_sum_derivatives(z, peaks[..., : self.depth], scales)
+        if self.smooth:
+            by_scales = smooth_scales_jacobian(peaks).transpose(-1, -2) @ dscales
+            dpeaks = by_scales + torch.nn.functional.pad(dpeaks, (0, 0, 0, 1))
+        dlogits = (peaks - MIN_PEAK) * (1 - MIN_PEAK - peaks) / (1 - 2 * MIN_PEAK)
+        parts = [dz[..., None, :] * X, dz[..., None, :], dpeaks * dlogits[..., None]]
+        if not self.smooth:
+            parts.append(dscales[..., 1:, :])
+        return torch.cat(parts, -2).flatten(-3, -2)
+
+    def to_relu(self, theta: Tensor, coef: Tensor) -> tuple[ReLUNetwork, Tensor]:
+        """Lower to the plain ReLU network that is the same function everywhere.
+
+        Four neurons a layer: the sum so far, h and (h - a_i)+ which make the next wave,
+        and the part that grows outside [0, 1]. Every carried value is >= 0, so ReLU
+        leaves it alone: free scales of negative sign are met by a bias under the sum
+        and by sending rising outer parts along with it.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        coef : Tensor of shape (..., 1 + n_features + n_subnetworks, n_outputs)
+            Intercept, linear part and coefficients of the sub-networks.
+
+        Returns
+        -------
+        network : ReLUNetwork
+        theta : Tensor of shape (..., network.n_parameters)
+        """
+        directions, offsets, peaks, scales = self.unpack(theta)
+        peaks = peaks[..., : self.depth]
+        zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
+
+        def row(*entries: Tensor) -> Tensor:
+            return torch.stack(entries, -1)  # (..., n_subnetworks, 4)
+
+        # First layer: (-z)+, (z)+, (z - a_0)+, (z - 1)+.
+        hidden = [torch.stack([-directions, directions, directions, directions], -2)]
+        biases = [row(-offsets, offsets, offsets - peaks[..., 0], offsets - 1)]
+        left, right = outer_slopes(peaks, scales)
+        # F changes by -left on (-z)+ and by right on (z - 1)+, beyond the clamped wave.
+        rising = row((-left).relu(), zero, zero, right.relu())
+        falling = row(left.relu(), zero, zero, (-right).relu())
+        total, shift = rising, zero
+        a = peaks[..., 0]
+        wave = row(zero, 1 / a, -1 / (a * (1 - a)), 1 / (1 - a))
+        for i in range(1, self.depth):
+            total = total + scales[..., i - 1, None] * wave
+            floor = (-scales[..., i - 1]).relu()  # waves lie in [0, 1] here
+            hidden.append(torch.stack([total, wave, wave, falling], -2))
+            biases.append(row(floor, zero, -peaks[..., i], zero))
+            shift = shift + floor
+            a = peaks[..., i]
+            wave = row(zero, 1 / a, -1 / (a * (1 - a)), zero)
+            total, falling = row(one, zero, zero, zero), row(zero, zero, zero, one)
+        read_out = total + scales[..., -1, None] * wave - falling
+        intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
+        network = ReLUNetwork(self.n_features, self.n_subnetworks, self.depth, coef.shape[-1])
+        lowered = ReLUWeights(
+            hidden=hidden,
+            biases=biases,
+            output=read_out[..., None] * weights[..., None, :],
+            linear=linear,
+            intercept=intercept[..., 0, :] - (shift[..., None] * weights).sum(-2),
+        )
+        return network, network.pack(lowered)

@@ -1,0 +1,136 @@
+r"""Separable least squares: pretraining as a problem for Levenberg-Marquardt.
+
+The model is :math:`\Phi(\theta)\,c` with :math:`\Phi = [1, x, F_1, \dots, F_K]`. The cost is
+
+.. math::   \text{loss} \cdot (1 + \alpha N), \qquad N = c^T V c,
+
+V being the variances of the columns of Phi: a ridge whose weight follows the loss, as the
+noise does in Bayesian ridge regression, and vanishes where y can be met exactly. For
+given theta the coefficients solve a small linear system,
+
+.. math::   (\Phi^T W \Phi + \lambda V)\,c = \Phi^T W y, \qquad
+            \lambda = \alpha\,\text{loss} / (1 + \alpha N),
+
+with lambda from the last accepted point, so only theta is left to search (Golub and
+Pereyra 1973). With D the derivatives of the F_k by their own parameters, Kaufman's
+simplification of the Jacobian gives
+
+.. math::
+
+    J^T J = \left(D^T W D - D^T W \Phi (\Phi^T W \Phi + \lambda V)^{-1} \Phi^T W D\right)
+            \circ C C^T, \qquad
+    J^T r = -\textstyle\sum_o C_o \circ D^T W (y_o - \Phi c_o),
+
+where C C^T is spread over the parameters of each pair of sub-networks. Everything is a sum
+over rows, taken in chunks: memory does not grow with the number of rows.
+
+References
+----------
+Golub and Pereyra, "Separable nonlinear least squares: the variable projection method and
+its applications", 2003, https://doi.org/10.1088/0266-5611/19/2/201
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skrelu._levenberg_marquardt import NormalEquations, running_scale
+from skrelu._rows import Rows
+from skrelu._solvers import Evaluation, chunk_size
+from skrelu._triangle_network import TriangleNetwork
+
+# Keeps the scaled matrix of the linear problem positive definite to rounding.
+JITTER = 1e-13
+
+
+class SeparableProblem:
+    """The pretraining problem of a batch of starts.
+
+    Parameters
+    ----------
+    network : TriangleNetwork
+    rows : Rows
+    alpha : float
+        Ridge penalty, relative to the loss; the intercept is free.
+    """
+
+    def __init__(self, network: TriangleNetwork, rows: Rows, alpha: float) -> None:
+        self.network, self.rows, self.alpha = network, rows, alpha
+        n_values = rows.training.shape[0] * (2 * network.n_parameters + network.n_features)
+        self.chunk = chunk_size(n_values, rows.X.dtype)
+        self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
+
+    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
+        """Solve for the coefficients; state is (coef, variance, factor, column scale)."""
+        gram, moment = self._sums(theta, starts)
+        diagonal = gram.diagonal(dim1=-1, dim2=-2)
+        variance = (diagonal - gram[..., 0] ** 2).clamp_min(0)  # weights sum to 1
+        ridge = self.ridge[starts, None] * variance
+        size = torch.where(diagonal > 0, diagonal, 1).rsqrt()  # unit diagonal
+        jitter = max(JITTER, 4 * torch.finfo(gram.dtype).eps)
+        matrix = size[..., :, None] * size[..., None, :] * (gram + torch.diag_embed(ridge))
+        matrix = matrix + jitter * torch.eye(matrix.shape[-1]).to(matrix)
+        # A failed factorization leaves NaN behind, which Levenberg-Marquardt rejects.
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        coef = size[..., None] * torch.cholesky_solve(size[..., None] * moment, factor)
+        coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
+        loss, validation = self._losses(theta, coef, starts)
+        cost = loss * (1 + self.alpha * _norm(coef, variance))
+        return Evaluation(cost, loss, validation, (coef, variance, factor, size))
+
+    def linearize(
+        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
+    ) -> NormalEquations:
+        """Return Kaufman's equations for theta with the coefficients eliminated."""
+        coef, variance, factor, size = evaluation.state
+        self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * _norm(coef, variance))
+        gram = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
+        cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
+        moment = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-1])
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            X, weight = self.rows.X[:, chunk], self.rows.training[starts, None, chunk]
+            phi = self._columns(theta, X)
+            derivatives = self.network.basis_derivatives(theta, X)
+            residual = self.rows.y[:, chunk] - coef.mT @ phi
+            weighted = derivatives * weight
+            gram += weighted @ derivatives.mT
+            cross += weighted @ phi.mT
+            moment += weighted @ residual.mT
+        cross = cross * size[..., None, :]
+        gram = gram - cross @ torch.cholesky_solve(cross.mT, factor)
+        n_each = self.network.n_parameters // self.network.n_subnetworks
+        spread = coef[..., -self.network.n_subnetworks :, :].repeat_interleave(n_each, -2)
+        gram = gram * (spread @ spread.mT)
+        gradient = -(spread * moment).sum(-1)
+        diagonal = gram.diagonal(dim1=-1, dim2=-2).clamp_min(0)
+        return NormalEquations(gram, gradient, running_scale(diagonal, scale))
+
+    def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""
+        known = torch.cat([torch.ones_like(X[:1]), X])
+        return torch.cat([known.expand(len(theta), *known.shape), self.network.basis(theta, X)], -2)
+
+    def _sums(self, theta: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        n_columns = 1 + self.network.n_features + self.network.n_subnetworks
+        gram = theta.new_zeros(len(theta), n_columns, n_columns)
+        moment = theta.new_zeros(len(theta), n_columns, len(self.rows.y))
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            phi = self._columns(theta, self.rows.X[:, chunk])
+            weighted = phi * self.rows.training[starts, None, chunk]
+            gram += weighted @ phi.mT
+            moment += weighted @ self.rows.y[:, chunk].T
+        return gram, moment
+
+    def _losses(self, theta: Tensor, coef: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        loss = validation = torch.zeros_like(theta[:, 0])
+        for chunk in self.rows.chunks(self.chunk):
+            residual = self.rows.y[:, chunk] - coef.mT @ self._columns(theta, self.rows.X[:, chunk])
+            parts = self.rows.losses(residual.square().mean(-2), chunk, starts)
+            loss, validation = loss + parts[0], validation + parts[1]
+        return loss, validation
+
+
+def _norm(coef: Tensor, variance: Tensor) -> Tensor:
+    """Return N, the squared size of the coefficients averaged over the outputs."""
+    return (variance * coef.square().mean(-1)).sum(-1)
