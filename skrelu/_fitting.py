@@ -20,7 +20,7 @@ from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._rows import Rows
 from skrelu._scaling import Scaling
 from skrelu._solvers import Options, Progress, Result, Status
-from skrelu._torch_interop import threads, to_numpy, to_tensor
+from skrelu._torch_interop import PARALLEL_WORK, threads, to_numpy, to_tensor
 from skrelu._triangle_network import TriangleNetwork
 
 Array = NDArray[np.float64]
@@ -29,8 +29,9 @@ Array = NDArray[np.float64]
 # (multiplications), or its matrices take gigabytes (numbers).
 LM_WORK, LM_NUMBERS = 3e11, 2e8
 # Multiplications that refinement may spend by default: about a second.
-REFINEMENT_WORK = 1e11
+REFINEMENT_WORK = 6e10
 MAX_REFINEMENT = 300
+REFINEMENT_TRIALS = (0.1, 1.0, 10.0)
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # A start whose validation loss is so many times the median has gone wrong.
@@ -102,7 +103,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     """Choose sizes, solver and early stopping from the size of the data."""
     n_subnetworks = settings.n_subnetworks
     if n_subnetworks == "auto":
-        most = 8 if n_features == 1 else 24
+        most = 8 if n_features == 1 else 32
         n_subnetworks = min(most, max(1, n_samples // 32))
     size = (n_features, int(n_subnetworks), settings.depth)
     triangles = TriangleNetwork(*size, smooth=settings.smooth)
@@ -200,7 +201,8 @@ def fit_network(
     def reporting(stage: str) -> Options:
         return replace(options, report=None if report is None else partial(report, stage))
 
-    pretraining = refinement = None
+    pretraining: Result | None = None
+    refinement: Result | None = None
     if warm is not None and plan.max_refinement:
         triangles = to_tensor(_triangles_moved(warm, X_scaling), device)
         theta = _relu_moved(warm, X_scaling, y_scaling, device)
@@ -216,14 +218,15 @@ def fit_network(
         penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
     interrupted = pretraining is not None and pretraining.status is Status.INTERRUPTED
     if plan.max_refinement and not interrupted:
-        options = replace(options, max_iter=plan.max_refinement)
+        options = replace(options, max_iter=plan.max_refinement, trials=_trials(plan))
         with threads(plan.refinement_work):
             refinement = refine(
                 plan.relu, theta, rows, settings.alpha, penalty, reporting("refinement")
             )
         theta = refinement.theta
-    last = pretraining if refinement is None else refinement
-    kept = _selected(plan.relu, theta, rows, last, shared=validation is not None)
+    kept = _selected(
+        plan.relu, theta, rows, refinement or pretraining, shared=validation is not None
+    )
     return Fitted(
         X_scaling,
         y_scaling,
@@ -234,6 +237,11 @@ def fit_network(
         pretraining,
         refinement,
     )
+
+
+def _trials(plan: Plan) -> tuple[float, ...]:
+    """Return the dampings to try at once in refinement: several if they cost little."""
+    return REFINEMENT_TRIALS if plan.refinement_work < PARALLEL_WORK else (1.0,)
 
 
 def _described(plan: Plan) -> str:
@@ -324,7 +332,9 @@ def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:
     """Return factor and shift that turn newly standardized values into the old ones."""
     safe = np.where(old.scale > 0, old.scale, 1.0)
     varies = old.scale > 0
-    return np.where(varies, new.scale / safe, 0.0), np.where(varies, (new.mean - old.mean) / safe, 0)
+    return np.where(varies, new.scale / safe, 0.0), np.where(
+        varies, (new.mean - old.mean) / safe, 0
+    )
 
 
 def _triangles_moved(warm: Fitted, X_scaling: Scaling) -> Array:

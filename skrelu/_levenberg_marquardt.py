@@ -38,11 +38,12 @@ class NormalEquations(NamedTuple):
     scale: Tensor  # (n_starts, n_parameters)
 
     def step(self, damping: Tensor) -> Tensor:
-        """Return the step, NaN where the factorization fails."""
-        matrix = self.gram + torch.diag_embed(damping[:, None] * self.scale)
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        step = torch.cholesky_solve(-self.gradient[..., None], factor)[..., 0]
-        return torch.where((info == 0)[:, None], step, torch.nan)
+        """Return steps (n_starts, n_trials, n_parameters), NaN where one fails."""
+        ridge = damping[..., None] * self.scale[:, None]
+        factor, info = torch.linalg.cholesky_ex(self.gram[:, None] + torch.diag_embed(ridge))
+        gradient = self.gradient[:, None, :, None].expand(*ridge.shape, 1)
+        step = torch.cholesky_solve(-gradient, factor)[..., 0]
+        return torch.where((info == 0)[..., None], step, torch.nan)
 
 
 class DualEquations(NamedTuple):
@@ -57,12 +58,14 @@ class DualEquations(NamedTuple):
     scale: Tensor  # (n_starts, n_parameters)
 
     def step(self, damping: Tensor) -> Tensor:
-        """Return the step, NaN where the factorization fails."""
+        """Return steps (n_starts, n_trials, n_parameters), NaN where one fails."""
         eye = torch.eye(self.kernel.shape[-1]).to(self.kernel)
-        factor, info = torch.linalg.cholesky_ex(self.kernel + damping[:, None, None] * eye)
-        dual = torch.cholesky_solve(-self.residual[..., None], factor)
-        step = (self.jacobian @ dual)[..., 0] / self.scale.sqrt()
-        return torch.where((info == 0)[:, None], step, torch.nan)
+        matrix = self.kernel[:, None] + damping[..., None, None] * eye
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        residual = self.residual[:, None, :, None].expand(*damping.shape, -1, 1)
+        dual = torch.cholesky_solve(-residual, factor)[..., 0]  # (n_starts, n_trials, n_residuals)
+        step = (self.jacobian @ dual.mT).mT / self.scale.sqrt()[:, None]
+        return torch.where((info == 0)[..., None], step, torch.nan)
 
 
 class Problem(Protocol):
@@ -107,18 +110,25 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
     evaluation = problem.evaluate(theta, everything)
     progress = Progress(theta, evaluation, options)
     damping = torch.full_like(evaluation.cost, DAMPING_START)
+    trials = damping.new_tensor(options.trials)
     starts = progress.active()
     if len(starts) == 0 or options.max_iter == 0:
         return progress.result(Status.CONVERGED if len(starts) == 0 else Status.MAX_ITER)
     try:
         equations = problem.linearize(theta, evaluation, everything, None)
         while len(starts) and progress.n_iter < options.max_iter:
-            now = _take(equations, starts)
-            trial = theta[starts] + now.step(damping[starts])
-            new = problem.evaluate(trial, starts)
-            better = new.cost < evaluation.cost[starts]  # False for NaN
+            now = equations if len(starts) == len(theta) else _take(equations, starts)
+            dampings = damping[starts, None] * trials  # (n_active, n_trials)
+            trial = (theta[starts, None] + now.step(dampings)).flatten(0, 1)
+            new = problem.evaluate(trial, starts.repeat_interleave(len(trials)))
+            cost, best = new.cost.nan_to_num(torch.inf).view(dampings.shape).min(1)
+            best = best + len(trials) * torch.arange(len(best), device=best.device)
+            trial, new = trial[best], _take(new, best)
+            better = cost < evaluation.cost[starts]
             taken = starts[better]
-            damping[starts] *= torch.where(better, DAMPING_DOWN, DAMPING_UP).to(damping)
+            tried = dampings.flatten()[best]
+            raised = DAMPING_UP * dampings.amax(1)
+            damping[starts] = torch.where(better, DAMPING_DOWN * tried, raised)
             damping.clamp_(DAMPING_MIN, DAMPING_MAX)
             theta[taken] = trial[better]
             _put(evaluation, taken, _take(new, better))
@@ -139,8 +149,6 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
 def _take(record, index):
     """Index every tensor of a (nested) named tuple along its first dimension."""
     if isinstance(record, Tensor):
-        if index.dtype != torch.bool and len(index) == len(record):
-            return record  # all of them: the starts are always sorted
         return record[index]
     parts = [_take(part, index) for part in record]
     return tuple(parts) if type(record) is tuple else type(record)(*parts)

@@ -27,9 +27,7 @@ class Pretrained(NamedTuple):
     variance: Tensor  # (n_starts, 1 + n_features + n_subnetworks), of the columns of Phi
 
 
-def screened_starts(
-    problem: SeparableProblem, n_starts: int, generator: torch.Generator
-) -> Tensor:
+def screened_starts(problem: SeparableProblem, n_starts: int, generator: torch.Generator) -> Tensor:
     """Draw several random networks for each start and keep the one that fits best.
 
     Returns

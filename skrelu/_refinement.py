@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skrelu._adam import adam
+from skrelu._gram import gram
 from skrelu._levenberg_marquardt import (
     DualEquations,
     NormalEquations,
@@ -65,17 +66,18 @@ class FreeProblem:
         penalty = len(self.rows.y) * ridge[:, None] * self.penalty[starts]
         if self.dual:
             return self._dual(theta, residual, penalty, starts, scale)
-        gram = torch.diag_embed(penalty)
+        matrix = torch.diag_embed(penalty)
         gradient = penalty * theta
         for chunk in self.rows.chunks(self.chunk, trained=True):
-            X, weight = self.rows.X[:, chunk], self.rows.training[starts, None, chunk]
+            X, root = self.rows.X[:, chunk], self.rows.training[starts, None, chunk].sqrt()
             for output in range(len(self.rows.y)):
-                jacobian = self.network.jacobian(theta, X, output)
-                weighted = jacobian * weight
-                gram += weighted @ jacobian.mT
-                gradient += (weighted @ residual[:, output, chunk, None])[..., 0]
-        diagonal = gram.diagonal(dim1=-1, dim2=-2)
-        return NormalEquations(gram, gradient, running_scale(diagonal, scale))
+                jacobian = self.network.jacobian(theta, X, output).mul_(root)
+                matrix += gram(jacobian)
+                gradient += (jacobian @ (root[:, 0] * residual[:, output, chunk])[..., None])[
+                    ..., 0
+                ]
+        diagonal = matrix.diagonal(dim1=-1, dim2=-2)
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 
     def _dual(
         self,
@@ -88,7 +90,7 @@ class FreeProblem:
         n_outputs, n_trained = len(self.rows.y), self.rows.n_trained
         root = self.rows.training[starts, None, :n_trained].sqrt()
         X = self.rows.X[:, :n_trained]
-        parts = [self.network.jacobian(theta, X, o) * root for o in range(n_outputs)]
+        parts = [self.network.jacobian(theta, X, o).mul_(root) for o in range(n_outputs)]
         # The penalty as further residuals sqrt(penalty) * theta.
         root_penalty = penalty[:, self.penalized].sqrt()
         ridge = theta.new_zeros(*theta.shape, len(self.penalized))
@@ -98,13 +100,11 @@ class FreeProblem:
             [(residual * root).flatten(-2), root_penalty * theta[:, self.penalized]], -1
         )
         scale = running_scale(jacobian.square().sum(-1), scale)
-        jacobian = jacobian / scale.sqrt()[..., None]
-        return DualEquations(jacobian, jacobian.mT @ jacobian, residual, scale)
+        transposed = (jacobian / scale.sqrt()[..., None]).mT.contiguous()
+        return DualEquations(transposed.mT, gram(transposed), residual, scale)
 
 
-def released_penalty(
-    network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor
-) -> Tensor:
+def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor) -> Tensor:
     """Spread the ridge on coefficients over the output weights of a lowered network.
 
     A sub-network's coefficient c has become output weights c u; a weight v / |u|^2 on

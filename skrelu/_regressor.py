@@ -56,9 +56,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. "auto" takes one for each 32 samples, at most
-        24, or 8 where there is one feature.
+        32, or 8 where there is one feature.
 
-    n_init : int, default=8
+    n_init : int, default=12
         Number of random starts, run in one batch.
 
         With early stopping each start holds out other rows, and the model is the average
@@ -71,7 +71,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         each :math:`F_k` concave and smooth in the limit of infinite depth. If False the
         scales are free parameters.
 
-    alpha : float, default=0.01
+    alpha : float, default=0.001
         Ridge penalty on the coefficients :math:`\beta` and c, in [0, inf). The cost is
         ``loss * (1 + alpha * norm)``, where ``norm`` is the sum of the squared
         coefficients of standardized columns. The penalty thus scales with the noise, and
@@ -255,9 +255,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         depth=4,
         *,
         n_subnetworks="auto",
-        n_init=8,
+        n_init=12,
         smooth=True,
-        alpha=0.01,
+        alpha=0.001,
         solver="auto",
         max_iter=200,
         refine=True,
@@ -397,7 +397,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         layers = dense_layers(self._weights(torch.device("cpu")))
-        scale = torch.tensor(np.divide(1, self.X_scale_, where=self.X_scale_ > 0, out=self.X_scale_ * 0))
+        scale = torch.tensor(
+            np.divide(1, self.X_scale_, where=self.X_scale_ > 0, out=self.X_scale_ * 0)
+        )
         mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]
         layers[0] = matrix * scale, bias - matrix @ (scale * mean)
         matrix, bias = layers[-1]
@@ -442,7 +444,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._fitted, self._y_ndim = fitted, y_ndim
         self.X_mean_, self.X_scale_ = fitted.X_scaling
         self.y_mean_, self.y_scale_ = fitted.y_scaling
-        parts = [part.flatten(0, 1).numpy() for part in triangles.unpack(torch.tensor(fitted.triangles))]
+        parts = [
+            part.flatten(0, 1).numpy() for part in triangles.unpack(torch.tensor(fitted.triangles))
+        ]
         directions, self.offsets_, self.peaks_, self.scales_ = parts
         varies = self.X_scale_ > 0
         self.directions_ = np.divide(directions, self.X_scale_, where=varies, out=directions * 0)
@@ -472,7 +476,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
         for name, stage in stages.items():
             if stage is not None and stage.status is Status.INTERRUPTED:
-                warnings.warn("Training interrupted by user; the best so far is kept.", stacklevel=3)
+                warnings.warn(
+                    "Training interrupted by user; the best so far is kept.", stacklevel=3
+                )
             elif (
                 stage is not None
                 and stage.status is Status.MAX_ITER

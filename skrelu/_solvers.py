@@ -73,6 +73,9 @@ class Options:
         Step size and rows of a step of "adam".
     generator : torch.Generator
         On the CPU, so that results do not depend on the device.
+    trials : tuple of float
+        Multiples of the damping that "lm" tries at once. Kinks make the best damping
+        jump; where the equations cost much more than a value, trying several pays.
     report : callable, optional
         Called with the `Progress` after each iteration.
     """
@@ -84,6 +87,7 @@ class Options:
     learning_rate: float
     batch_size: int
     generator: torch.Generator
+    trials: tuple[float, ...] = (1.0,)
     report: Callable[[Progress], None] | None = None
 
 
@@ -98,7 +102,10 @@ class Progress:
     def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
         self.tol, self.patience = options.tol, options.patience
         self.theta = theta.clone()
-        self.loss, self.validation_loss = evaluation.loss.clone(), evaluation.validation_loss.clone()
+        self.loss, self.validation_loss = (
+            evaluation.loss.clone(),
+            evaluation.validation_loss.clone(),
+        )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).any())
         self.reference = self._watched(evaluation).clone()
@@ -135,8 +142,8 @@ class Progress:
 
     def active(self) -> Tensor:
         """Return the starts that go on."""
-        # Losses are relative to the variance of y: below this only rounding is left.
-        exact = self.current <= torch.finfo(self.theta.dtype).eps ** 2 * 16
+        # Losses are relative to the variance of y: below this little but rounding is left.
+        exact = self.current <= torch.finfo(self.theta.dtype).eps ** 1.5
         return ((self.waited < self.patience) & ~exact).nonzero()[:, 0]
 
     def result(self, status: Status) -> Result:

@@ -117,13 +117,20 @@ class TriangleNetwork:
         low, width = z.amin(-1), z.amax(-1) - z.amin(-1)
         width = torch.where(width > 0, width, 1)
         scales = smooth_scales(torch.nn.functional.pad(peaks, (0, 1), value=0.5))
-        return self.pack(directions / width[..., None], -low / width, peaks, scales[..., : self.depth])
+        return self.pack(
+            directions / width[..., None], -low / width, peaks, scales[..., : self.depth]
+        )
 
     def basis(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return F_k(w_k . x + o_k), shape (..., n_subnetworks, n_samples)."""
         directions, offsets, peaks, scales = self.unpack(theta)
         z = directions @ X + offsets[..., None]
         return triangle_sum(z, peaks[..., : self.depth], scales)
+
+    def outer_slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slopes of each F_k left and right of [0, 1], (..., n_subnetworks)."""
+        _, _, peaks, scales = self.unpack(theta)
+        return outer_slopes(peaks[..., : self.depth], scales)
 
     def basis_derivatives(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return the derivative of each F_k by its own parameters.

@@ -4,7 +4,8 @@ The model is :math:`\Phi(\theta)\,c` with :math:`\Phi = [1, x, F_1, \dots, F_K]`
 
 .. math::   \text{loss} \cdot (1 + \alpha N), \qquad N = c^T V c,
 
-V being the variances of the columns of Phi: a ridge whose weight follows the loss, as the
+V being the variances of the columns of Phi (and the squares of what the F_k reach a little
+outside their windows): a ridge whose weight follows the loss, as the
 noise does in Bayesian ridge regression, and vanishes where y can be met exactly. For
 given theta the coefficients solve a small linear system,
 
@@ -35,6 +36,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from skrelu._gram import gram
 from skrelu._levenberg_marquardt import NormalEquations, running_scale
 from skrelu._rows import Rows
 from skrelu._solvers import Evaluation, chunk_size
@@ -42,6 +44,9 @@ from skrelu._triangle_network import TriangleNetwork
 
 # Keeps the scaled matrix of the linear problem positive definite to rounding.
 JITTER = 1e-13
+# A sub-network's size is also judged so far outside its window, as a fraction of it:
+# steep parts where no row happens to be would cost nothing and ruin predictions there.
+BEYOND = 0.05
 
 
 class SeparableProblem:
@@ -63,13 +68,16 @@ class SeparableProblem:
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Solve for the coefficients; state is (coef, variance, factor, column scale)."""
-        gram, moment = self._sums(theta, starts)
-        diagonal = gram.diagonal(dim1=-1, dim2=-2)
-        variance = (diagonal - gram[..., 0] ** 2).clamp_min(0)  # weights sum to 1
+        inner, moment = self._sums(theta, starts)
+        diagonal = inner.diagonal(dim1=-1, dim2=-2)
+        variance = (diagonal - inner[..., 0] ** 2).clamp_min(0)  # weights sum to 1
+        left, right = self.network.outer_slopes(theta)
+        outside = torch.nn.functional.pad(left**2 + right**2, (1 + self.network.n_features, 0))
+        variance = variance + BEYOND**2 * outside
         ridge = self.ridge[starts, None] * variance
         size = torch.where(diagonal > 0, diagonal, 1).rsqrt()  # unit diagonal
-        jitter = max(JITTER, 4 * torch.finfo(gram.dtype).eps)
-        matrix = size[..., :, None] * size[..., None, :] * (gram + torch.diag_embed(ridge))
+        jitter = max(JITTER, 4 * torch.finfo(inner.dtype).eps)
+        matrix = size[..., :, None] * size[..., None, :] * (inner + torch.diag_embed(ridge))
         matrix = matrix + jitter * torch.eye(matrix.shape[-1]).to(matrix)
         # A failed factorization leaves NaN behind, which Levenberg-Marquardt rejects.
         factor, info = torch.linalg.cholesky_ex(matrix)
@@ -85,26 +93,25 @@ class SeparableProblem:
         """Return Kaufman's equations for theta with the coefficients eliminated."""
         coef, variance, factor, size = evaluation.state
         self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * _norm(coef, variance))
-        gram = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
+        inner = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
         cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
         moment = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-1])
         for chunk in self.rows.chunks(self.chunk, trained=True):
-            X, weight = self.rows.X[:, chunk], self.rows.training[starts, None, chunk]
+            X, root = self.rows.X[:, chunk], self.rows.training[starts, None, chunk].sqrt()
             phi = self._columns(theta, X)
-            derivatives = self.network.basis_derivatives(theta, X)
             residual = self.rows.y[:, chunk] - coef.mT @ phi
-            weighted = derivatives * weight
-            gram += weighted @ derivatives.mT
-            cross += weighted @ phi.mT
-            moment += weighted @ residual.mT
+            derivatives = root * self.network.basis_derivatives(theta, X)
+            inner += gram(derivatives)
+            cross += derivatives @ (root * phi).mT
+            moment += derivatives @ (root * residual).mT
         cross = cross * size[..., None, :]
-        gram = gram - cross @ torch.cholesky_solve(cross.mT, factor)
+        inner -= cross @ torch.cholesky_solve(cross.mT, factor)
         n_each = self.network.n_parameters // self.network.n_subnetworks
         spread = coef[..., -self.network.n_subnetworks :, :].repeat_interleave(n_each, -2)
-        gram = gram * (spread @ spread.mT)
+        matrix = inner * (spread @ spread.mT)
         gradient = -(spread * moment).sum(-1)
-        diagonal = gram.diagonal(dim1=-1, dim2=-2).clamp_min(0)
-        return NormalEquations(gram, gradient, running_scale(diagonal, scale))
+        diagonal = matrix.diagonal(dim1=-1, dim2=-2).clamp_min(0)
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""
@@ -113,14 +120,14 @@ class SeparableProblem:
 
     def _sums(self, theta: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         n_columns = 1 + self.network.n_features + self.network.n_subnetworks
-        gram = theta.new_zeros(len(theta), n_columns, n_columns)
+        inner = theta.new_zeros(len(theta), n_columns, n_columns)
         moment = theta.new_zeros(len(theta), n_columns, len(self.rows.y))
         for chunk in self.rows.chunks(self.chunk, trained=True):
-            phi = self._columns(theta, self.rows.X[:, chunk])
-            weighted = phi * self.rows.training[starts, None, chunk]
-            gram += weighted @ phi.mT
-            moment += weighted @ self.rows.y[:, chunk].T
-        return gram, moment
+            root = self.rows.training[starts, None, chunk].sqrt()
+            phi = root * self._columns(theta, self.rows.X[:, chunk])
+            inner += phi @ phi.mT
+            moment += phi @ (root * self.rows.y[:, chunk]).mT
+        return inner, moment
 
     def _losses(self, theta: Tensor, coef: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         loss = validation = torch.zeros_like(theta[:, 0])
