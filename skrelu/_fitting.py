@@ -224,9 +224,9 @@ def fit_network(
                 plan.relu, theta, rows, settings.alpha, penalty, reporting("refinement")
             )
         theta = refinement.theta
-    kept = _selected(
-        plan.relu, theta, rows, refinement or pretraining, shared=validation is not None
-    )
+    last = refinement or pretraining
+    assert last is not None  # a warm start refines, any other pretrains
+    kept = _selected(plan.relu, theta, rows, last, shared=validation is not None)
     return Fitted(
         X_scaling,
         y_scaling,

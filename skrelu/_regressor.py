@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from skrelu._torch_interop import (
     threads,
     to_numpy,
     to_tensor,
-    working_dtype,
 )
 
 # Half the bits of a float64 mantissa would do for most tables; beyond all of them the
@@ -228,7 +228,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     True
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -397,9 +397,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         layers = dense_layers(self._weights(torch.device("cpu")))
-        scale = torch.tensor(
-            np.divide(1, self.X_scale_, where=self.X_scale_ > 0, out=self.X_scale_ * 0)
-        )
+        scale = torch.tensor(_inverse(self.X_scale_))
         mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]
         layers[0] = matrix * scale, bias - matrix @ (scale * mean)
         matrix, bias = layers[-1]
@@ -444,13 +442,12 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._fitted, self._y_ndim = fitted, y_ndim
         self.X_mean_, self.X_scale_ = fitted.X_scaling
         self.y_mean_, self.y_scale_ = fitted.y_scaling
-        parts = [
-            part.flatten(0, 1).numpy() for part in triangles.unpack(torch.tensor(fitted.triangles))
-        ]
-        directions, self.offsets_, self.peaks_, self.scales_ = parts
-        varies = self.X_scale_ > 0
-        self.directions_ = np.divide(directions, self.X_scale_, where=varies, out=directions * 0)
-        self.offsets_ = self.offsets_ - self.directions_ @ self.X_mean_
+        parameters = triangles.unpack(torch.tensor(fitted.triangles))
+        directions, offsets, self.peaks_, self.scales_ = (
+            part.flatten(0, 1).numpy() for part in parameters
+        )
+        self.directions_ = directions * _inverse(self.X_scale_)
+        self.offsets_ = offsets - self.directions_ @ self.X_mean_
         network, theta = average(plan.relu, torch.tensor(fitted.relu))
         weights = network.unpack(theta)
         self.hidden_weights_ = [matrix.numpy().copy() for matrix in weights.hidden]
@@ -523,3 +520,8 @@ def _table(X, y, sample_weight, name="sample_weight") -> Table:
     X, y, weights = canonical_rows(X, y.reshape(len(y), -1), weights)
     weights = weights / weights.max()  # the sum of weights of 1e308 would overflow
     return Table(X, y, weights / weights.sum())
+
+
+def _inverse(scale):
+    """Return 1 / scale, and 0 for constant columns."""
+    return np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
