@@ -1,0 +1,148 @@
+"""scikit-learn's own checks, and its meta-estimators."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.datasets import make_regression
+from sklearn.ensemble import AdaBoostRegressor, BaggingRegressor, StackingRegressor
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    LearningCurveDisplay,
+    cross_val_score,
+)
+from sklearn.multioutput import RegressorChain
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_inplace_ensure_writeable,
+    parametrize_with_checks,
+)
+
+from skrelu import ExponentialReLURegressor
+
+QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 1000, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def table():
+    X, y = make_regression(120, 4, noise=5.0, random_state=0)
+    return X, y
+
+
+@parametrize_with_checks([ExponentialReLURegressor()])
+def test_all_checks_of_scikit_learn_pass(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    "check", [check_dataframe_column_names_consistency, check_inplace_ensure_writeable]
+)
+def test_checks_that_are_not_handed_to_third_parties_pass(check):
+    check("ExponentialReLURegressor", ExponentialReLURegressor(**QUICK))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: make_pipeline(StandardScaler(), model),
+        lambda model: BaggingRegressor(model, n_estimators=2, random_state=0),
+        lambda model: StackingRegressor([("net", model), ("ridge", Ridge())], cv=2),
+        lambda model: AdaBoostRegressor(model, n_estimators=2, random_state=0),
+        lambda model: TransformedTargetRegressor(model, func=np.cbrt, inverse_func=lambda y: y**3),
+        lambda model: GridSearchCV(model, {"depth": [1, 3]}, cv=2),
+    ],
+    ids=["Pipeline", "Bagging", "Stacking", "AdaBoost", "TransformedTarget", "GridSearchCV"],
+)
+def test_meta_estimators_fit_and_score(wrap, table):
+    X, y = table
+    assert wrap(ExponentialReLURegressor(**QUICK)).fit(X, y).score(X, y) > 0.9
+
+
+def test_halving_search_over_iterations(table):
+    X, y = table
+    model = ExponentialReLURegressor(n_subnetworks=2, n_init=2, refine=False, random_state=0, tol=0.5)
+    search = HalvingGridSearchCV(
+        model, {"depth": [1, 3]}, resource="max_iter", max_resources=100, min_resources=50, cv=2
+    )
+    assert search.fit(X, y).best_score_ > 0.9
+
+
+def test_regressor_chain_and_permutation_importance(table):
+    X, y = table
+    chain = RegressorChain(ExponentialReLURegressor(**QUICK)).fit(X, np.c_[y, -y])
+    np.testing.assert_allclose(chain.predict(X)[:, 0], -chain.predict(X)[:, 1], atol=0.5 * y.std())
+    X = np.c_[X, np.random.default_rng(0).normal(size=len(X))]
+    model = ExponentialReLURegressor(**QUICK).fit(X, y)
+    importance = permutation_importance(model, X, y, n_repeats=2, random_state=0)
+    assert importance.importances_mean.argmin() == 4
+
+
+def test_learning_curve_display(table):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    X, y = table
+    display = LearningCurveDisplay.from_estimator(
+        ExponentialReLURegressor(**QUICK), X, y, cv=2, train_sizes=[30, 60]
+    )
+    assert np.isfinite(display.test_scores).all()
+    plt.close("all")
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_feature_names_are_kept_and_checked(frame, table):
+    X, y = table
+    named = frame(dict(zip("abcd", X.T, strict=True)))
+    model = ExponentialReLURegressor(**QUICK).fit(named, y)
+    assert list(model.feature_names_in_) == list("abcd")
+    np.testing.assert_array_equal(
+        model.predict(named), ExponentialReLURegressor(**QUICK).fit(X, y).predict(X)
+    )
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(named.rename(columns={"a": "z"}) if frame is pd.DataFrame else named.rename({"a": "z"}))
+
+
+def test_pipeline_with_column_transformer_and_grid_over_depth(table):
+    X, y = table
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame["kind"] = np.where(X[:, 0] > 0, "up", "down")
+    columns = ColumnTransformer([("kind", OneHotEncoder(), ["kind"])], remainder="passthrough")
+    pipeline = make_pipeline(columns, ExponentialReLURegressor(**QUICK))
+    name = "exponentialreluregressor__depth"
+    search = GridSearchCV(pipeline, {name: [2, 4]}, cv=2).fit(frame, y)
+    assert search.best_score_ > 0.9
+
+
+def test_parallel_grid_search_gives_the_same_scores(table):
+    X, y = table
+    model = ExponentialReLURegressor(n_subnetworks=4, n_init=3, random_state=0)
+    scores = [
+        GridSearchCV(model, {"depth": [1, 2, 4]}, cv=2, n_jobs=n_jobs)
+        .fit(X, y)
+        .cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_fitted_models_pickle(table):
+    X, y = table
+    model = ExponentialReLURegressor(**QUICK).fit(X, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+def test_cross_validation_on_one_feature():
+    X = np.linspace(0, 1, 150)[:, None]
+    scores = cross_val_score(ExponentialReLURegressor(**QUICK), X, np.sin(5 * X[:, 0]), cv=3)
+    assert np.isfinite(scores).all()
