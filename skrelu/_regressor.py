@@ -335,7 +335,12 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._validate_params()
         device = resolve_device(self.device)
         X, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
+            self,
+            _array(X),
+            _array(y),
+            dtype=[np.float64, np.float32],
+            multi_output=True,
+            y_numeric=True,
         )
         training = _table(X, y, sample_weight)
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
@@ -370,7 +375,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             linearly along every direction.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
         device = resolve_device(self.device)
         network = self._network()
         theta = network.pack(self._weights(device))
@@ -426,15 +431,15 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val go together: give both or neither.")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y_val")
+        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        y = check_array(_array(y), ensure_2d=False, dtype=np.float64, input_name="y_val")
         check_consistent_length(X, y)
         if y.shape[1:] != y_shape:
             raise ValueError(
                 f"y_val has shape {y.shape}, but y has shape (n_samples, "
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
-        return _table(X, y, weights, name="sample_weight_val")
+        return _table(X, y, weights)
 
     def _store(self, fitted: Fitted, y_ndim: int) -> None:
         """Write the fitted attributes."""
@@ -509,17 +514,20 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
 
 
-def _table(X, y, sample_weight, name="sample_weight") -> Table:
+def _table(X, y, sample_weight) -> Table:
     """Return canonical rows with weights that sum to 1."""
     if sample_weight is None:
         weights = np.ones(len(X))
     else:
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError(f"All values of {name} are zero: give at least one row a weight.")
     X, y, weights = canonical_rows(X, y.reshape(len(y), -1), weights)
     weights = weights / weights.max()  # the sum of weights of 1e308 would overflow
     return Table(X, y, weights / weights.sum())
+
+
+def _array(values):
+    """Return lists as arrays: complex numbers in lists slip through scikit-learn's check."""
+    return np.asarray(values) if isinstance(values, list | tuple) else values
 
 
 def _inverse(scale):

@@ -69,7 +69,9 @@ def test_meta_estimators_fit_and_score(wrap, table):
 
 def test_halving_search_over_iterations(table):
     X, y = table
-    model = ExponentialReLURegressor(n_subnetworks=2, n_init=2, refine=False, random_state=0, tol=0.5)
+    model = ExponentialReLURegressor(
+        n_subnetworks=2, n_init=2, refine=False, random_state=0, tol=0.5
+    )
     search = HalvingGridSearchCV(
         model, {"depth": [1, 3]}, resource="max_iter", max_resources=100, min_resources=50, cv=2
     )
@@ -110,7 +112,9 @@ def test_feature_names_are_kept_and_checked(frame, table):
         model.predict(named), ExponentialReLURegressor(**QUICK).fit(X, y).predict(X)
     )
     with pytest.raises(ValueError, match="feature names should match"):
-        model.predict(named.rename(columns={"a": "z"}) if frame is pd.DataFrame else named.rename({"a": "z"}))
+        model.predict(
+            named.rename(columns={"a": "z"}) if frame is pd.DataFrame else named.rename({"a": "z"})
+        )
 
 
 def test_pipeline_with_column_transformer_and_grid_over_depth(table):
