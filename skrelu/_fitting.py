@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 # Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
 # (multiplications), or its matrices take gigabytes (numbers).
 LM_WORK, LM_NUMBERS = 3e11, 2e8
+# By default an iteration of pretraining takes about so many multiplications at most.
+MOST_STARTS, STARTS_WORK = 12, 1e10
 # Multiplications that refinement may spend by default: about a second.
 REFINEMENT_WORK = 6e10
 MAX_REFINEMENT = 300
@@ -44,7 +46,7 @@ class Settings:
 
     depth: int
     n_subnetworks: int | str
-    n_init: int
+    n_init: int | str
     smooth: bool
     alpha: float
     solver: str
@@ -108,9 +110,13 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     size = (n_features, int(n_subnetworks), settings.depth)
     triangles = TriangleNetwork(*size, smooth=settings.smooth)
     relu = ReLUNetwork(*size, n_outputs)
-    n_starts, n = settings.n_init, n_samples
-    n_triangle, n_relu = triangles.n_parameters, relu.n_parameters
-    pretraining_work = n_starts * n_triangle**2 * (n + n_triangle / 3)
+    n_triangle, n_relu, n = triangles.n_parameters, relu.n_parameters, n_samples
+    work = n_triangle**2 * (n + n_triangle / 3)
+    if settings.n_init == "auto":
+        n_starts = int(min(MOST_STARTS, max(1, STARTS_WORK / work)))
+    else:
+        n_starts = int(settings.n_init)
+    pretraining_work = n_starts * work
     residuals = n * n_outputs
     small, large = sorted((residuals, n_relu))
     refinement_work = n_starts * small**2 * (large + small / 3)
@@ -187,14 +193,16 @@ def fit_network(
             f"are {_described(plan)}. Keep these, or set warm_start=False to start anew."
         )
     rows = _rows(training, validation, plan, settings, X_scaling, y_scaling, device, generator)
-    batch_size = 200 if settings.batch_size == "auto" else int(settings.batch_size)
+    batch_size = settings.batch_size
+    if batch_size == "auto":
+        batch_size = max(200, len(training.X) // 500)
     options = Options(
         solver=plan.solver,
         max_iter=settings.max_iter,
         tol=settings.tol,
         patience=settings.n_iter_no_change,
         learning_rate=settings.learning_rate,
-        batch_size=min(batch_size, rows.n_trained),
+        batch_size=min(int(batch_size), rows.n_trained),
         generator=generator,
     )
 

@@ -62,6 +62,7 @@ def pretrain(
     if theta is None:
         theta = screened_starts(problem, n_starts, options.generator)
     everything = torch.arange(n_starts, device=theta.device)
+    problem.settle(theta, everything)
     if options.solver == "lm":
         result = levenberg_marquardt(problem, theta, options)
         coef, variance = problem.evaluate(result.theta, everything).state[:2]

@@ -58,8 +58,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Number of sub-networks of a start. "auto" takes one for each 32 samples, at most
         32, or 8 where there is one feature.
 
-    n_init : int, default=12
-        Number of random starts, run in one batch.
+    n_init : int or "auto", default="auto"
+        Number of random starts, run in one batch. "auto" takes 12, or fewer on large
+        tables, where they would take more than a fraction of a second an iteration.
 
         With early stopping each start holds out other rows, and the model is the average
         of all starts but failures. With ``X_val`` it is the average of so many of the
@@ -113,7 +114,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Step size of "adam".
 
     batch_size : int or "auto", default="auto"
-        Rows of a step of "adam"; "auto" is 200 or all rows if there are fewer.
+        Rows of a step of "adam"; "auto" is a 500th of them, at least 200 or
+        all there are.
 
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
@@ -231,7 +233,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "smooth": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "solver": [StrOptions({"auto", "lm", "adam"})],
@@ -255,7 +257,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         depth=4,
         *,
         n_subnetworks="auto",
-        n_init=12,
+        n_init="auto",
         smooth=True,
         alpha=0.001,
         solver="auto",
@@ -374,7 +376,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Of the precision of X. Outside the training range the network goes on
             linearly along every direction.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "intercept_")
         X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
         device = resolve_device(self.device)
         network = self._network()
@@ -400,7 +402,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             more neurons an output that carry the linear part. On the CPU, in float64,
             (n_samples, n_features) -> (n_samples, n_outputs).
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "intercept_")
         layers = dense_layers(self._weights(torch.device("cpu")))
         scale = torch.tensor(_inverse(self.X_scale_))
         mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]

@@ -47,6 +47,8 @@ JITTER = 1e-13
 # A sub-network's size is also judged so far outside its window, as a fraction of it:
 # steep parts where no row happens to be would cost nothing and ruin predictions there.
 BEYOND = 0.05
+# An exactly linear target takes the loss from 1 to alpha^2, alpha^6, alpha^14, ...
+SETTLING = 3
 
 
 class SeparableProblem:
@@ -87,12 +89,17 @@ class SeparableProblem:
         cost = loss * (1 + self.alpha * _norm(coef, variance))
         return Evaluation(cost, loss, validation, (coef, variance, factor, size))
 
+    def settle(self, theta: Tensor, starts: Tensor) -> None:
+        """Bring lambda and the loss in line at a first point: a fixed point, found fast."""
+        for _ in range(SETTLING):
+            self._update_ridge(self.evaluate(theta, starts), starts)
+
     def linearize(
         self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
     ) -> NormalEquations:
         """Return Kaufman's equations for theta with the coefficients eliminated."""
-        coef, variance, factor, size = evaluation.state
-        self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * _norm(coef, variance))
+        coef, _, factor, size = evaluation.state
+        self._update_ridge(evaluation, starts)
         inner = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
         cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
         moment = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-1])
@@ -112,6 +119,10 @@ class SeparableProblem:
         gradient = -(spread * moment).sum(-1)
         diagonal = matrix.diagonal(dim1=-1, dim2=-2).clamp_min(0)
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+
+    def _update_ridge(self, evaluation: Evaluation, starts: Tensor) -> None:
+        norm = _norm(*evaluation.state[:2])
+        self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * norm)
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""

@@ -1,0 +1,368 @@
+"""The two stages against oracles, and the rules of a fit."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import least_squares
+from sklearn.exceptions import ConvergenceWarning
+
+from skrelu import ExponentialReLURegressor
+from skrelu._canonical import canonical_rows
+from skrelu._fitting import Settings, make_plan
+from skrelu._levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
+from skrelu._pretraining import pretrain
+from skrelu._refinement import FreeProblem, released_penalty
+from skrelu._rows import Rows
+from skrelu._solvers import Evaluation, Options, Progress, Status
+from skrelu._triangle_network import TriangleNetwork
+from skrelu._variable_projection import SeparableProblem
+
+DOUBLE = torch.float64
+STARTS = torch.arange(2)
+
+
+def options(**changes):
+    defaults = {
+        "solver": "lm",
+        "max_iter": 100,
+        "tol": 1e-6,
+        "patience": 10,
+        "learning_rate": 1e-3,
+        "batch_size": 50,
+        "generator": torch.Generator().manual_seed(0),
+    }
+    return Options(**{**defaults, **changes})
+
+
+def random_rows(n_samples=70, n_features=2, n_outputs=2, n_starts=2, held_out=True):
+    generator = torch.Generator().manual_seed(1)
+    X = torch.randn(n_features, n_samples, generator=generator, dtype=DOUBLE)
+    y = torch.stack([X[0] ** 2 + X[1], (X[0] - X[1]).abs()])[:n_outputs]
+    y = (y - y.mean(-1, keepdim=True)) / y.std(-1, keepdim=True)
+    training = torch.rand(n_starts, n_samples, generator=generator, dtype=DOUBLE)
+    fold = torch.zeros(n_starts, n_samples, dtype=torch.bool)
+    for start in range(n_starts):
+        fold[start, start::7] = True
+    validation = None
+    if held_out:
+        validation = torch.where(fold, training, 0)
+        validation /= validation.sum(-1, keepdim=True)
+        training = torch.where(fold, 0, training)
+    return Rows(X, y, training / training.sum(-1, keepdim=True), validation, n_samples)
+
+
+class Residuals:
+    """A plain least-squares problem with two starts, for the solver alone."""
+
+    def __init__(self, residual):
+        self.residual = residual
+
+    def evaluate(self, theta, starts):
+        cost = torch.stack([self.residual(t).square().sum() for t in theta])
+        return Evaluation(cost, cost, torch.full_like(cost, torch.nan))
+
+    def linearize(self, theta, evaluation, starts, scale):
+        J = torch.stack([torch.autograd.functional.jacobian(self.residual, t) for t in theta])
+        r = torch.stack([self.residual(t) for t in theta])
+        diagonal = J.square().sum(-2) + 1e-12
+        return NormalEquations(J.mT @ J, (J.mT @ r[..., None])[..., 0], diagonal)
+
+
+@pytest.mark.parametrize(
+    ("residual", "start"),
+    [
+        (lambda t: torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0]]), [-1.2, 1.0]),
+        (lambda t: torch.exp(t[0] * torch.arange(6) / 5) * t[1] - torch.arange(6) ** 2, [0.1, 1.0]),
+    ],
+    ids=["Rosenbrock", "exponential"],
+)
+def test_levenberg_marquardt_finds_the_minimum_that_scipy_finds(residual, start):
+    expected = least_squares(lambda t: np.asarray(residual(torch.tensor(t))), start, xtol=1e-15)
+    theta = torch.tensor(start, dtype=DOUBLE) + torch.tensor([[0.0], [0.1]], dtype=DOUBLE)
+    result = levenberg_marquardt(Residuals(residual), theta, options(tol=1e-9))
+    np.testing.assert_allclose(result.theta, np.tile(expected.x, (2, 1)), rtol=1e-5)
+    assert result.status is Status.CONVERGED
+    assert np.all(np.diff(result.loss_curve) <= 0)
+
+
+def test_normal_and_dual_equations_give_the_same_steps():
+    generator = torch.Generator().manual_seed(0)
+    J = torch.randn(2, 5, 7, generator=generator, dtype=DOUBLE)  # (starts, parameters, residuals)
+    r = torch.randn(2, 7, generator=generator, dtype=DOUBLE)
+    scale = torch.rand(2, 5, generator=generator, dtype=DOUBLE) + 0.5
+    scaled = J / scale.sqrt()[..., None]
+    normal = NormalEquations(J @ J.mT, (J @ r[..., None])[..., 0], scale)
+    dual = DualEquations(scaled, scaled.mT @ scaled, r, scale)
+    damping = torch.tensor([[1e-3, 1.0], [0.1, 10.0]], dtype=DOUBLE)
+    torch.testing.assert_close(normal.step(damping), dual.step(damping))
+
+
+def test_variable_projection_solves_the_ridge_regression_and_its_gradient():
+    rows, network = random_rows(), TriangleNetwork(2, 3, 3)
+    theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
+    problem = SeparableProblem(network, rows, alpha=0.0)
+    evaluation = problem.evaluate(theta, STARTS)
+    for start in range(2):
+        phi = problem._columns(theta, rows.X)[start].T
+        root = rows.training[start].sqrt()[:, None]
+        oracle = np.linalg.lstsq((root * phi).numpy(), (root * rows.y.T).numpy())[0]
+        np.testing.assert_allclose(evaluation.state[0][start], oracle, rtol=1e-6, atol=1e-8)
+    # The gradient of the reduced cost, by finite differences.
+    gradient = problem.linearize(theta, evaluation, STARTS, None).gradient
+    step = 1e-6 * torch.eye(network.n_parameters, dtype=DOUBLE)
+    for i in range(network.n_parameters):
+        up, down = (problem.evaluate(theta + s * step[i], STARTS).cost for s in (1, -1))
+        slope = (up - down) / 2e-6
+        # The cost is a mean over two outputs, the equations are sums without a factor 2.
+        torch.testing.assert_close(gradient[:, i], slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("smooth", [True, False])
+def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth):
+    rows, network = random_rows(), TriangleNetwork(2, 3, 4, smooth)
+    pretrained = pretrain(network, rows, None, alpha, options(max_iter=20))
+    theta = pretrained.result.theta
+    before = SeparableProblem(network, rows, alpha).evaluate(theta, STARTS)
+    relu, lowered = network.to_relu(theta, before.state[0])
+    penalty = released_penalty(relu, lowered, before.state[0], before.state[1])
+    after = FreeProblem(relu, rows, alpha, penalty).evaluate(lowered, STARTS)
+    for name in ("cost", "loss", "validation_loss"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name), rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("n_samples", [30, 300])
+def test_refinement_has_the_gradient_of_its_cost(n_samples):
+    rows, network = random_rows(n_samples), TriangleNetwork(2, 2, 2)
+    theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
+    state = SeparableProblem(network, rows, 0.1).evaluate(theta, STARTS).state
+    relu, lowered = network.to_relu(theta, state[0])
+    problem = FreeProblem(relu, rows, 0.1, released_penalty(relu, lowered, *state[:2]))
+    assert problem.dual == (n_samples == 30)
+    evaluation = problem.evaluate(lowered, STARTS)
+    equations = problem.linearize(lowered, evaluation, STARTS, None)
+    # Infinite damping: a step down the scaled gradient.
+    step = equations.step(torch.full((2, 1), 1e9, dtype=DOUBLE))[:, 0] * equations.scale * 1e9
+    cost = lowered.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(_log_cost(problem, cost, rows).sum(), cost)
+    # d log(cost) = 2 gradient / (n_outputs loss)
+    torch.testing.assert_close(
+        -2 * step / (2 * evaluation.loss[:, None]), expected, rtol=1e-6, atol=1e-6
+    )
+
+
+def _log_cost(problem, theta, rows):
+    squares = (problem.network.forward(theta, rows.X) - rows.y).square().mean(-2)
+    loss = (rows.training * squares).sum(-1)
+    return loss.log() + (1 + problem.alpha * (problem.penalty * theta**2).sum(-1)).log()
+
+
+def test_results_do_not_depend_on_the_size_of_chunks():
+    rows, network = random_rows(200), TriangleNetwork(2, 3, 3)
+    theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
+    whole, parts = (SeparableProblem(network, rows, 0.01) for _ in range(2))
+    parts.chunk = 64
+    a, b = whole.evaluate(theta, STARTS), parts.evaluate(theta, STARTS)
+    torch.testing.assert_close(a.cost, b.cost)
+    for x, y in zip(
+        whole.linearize(theta, a, STARTS, None),
+        parts.linearize(theta, b, STARTS, None),
+        strict=True,
+    ):
+        torch.testing.assert_close(x, y)
+
+
+def test_the_best_iteration_by_validation_is_kept():
+    losses = [[1.0, 1.0], [0.5, 1.2], [0.7, 0.4]]
+    theta = torch.arange(3, dtype=DOUBLE)[:, None, None].expand(3, 2, 1)
+    nothing = torch.zeros(2, dtype=DOUBLE)
+
+    def evaluation(i):
+        return Evaluation(nothing, nothing + 1, torch.tensor(losses[i], dtype=DOUBLE))
+
+    progress = Progress(theta[0], evaluation(0), options(patience=2, tol=0.1))
+    for i in (1, 2):
+        progress.update(theta[i], evaluation(i), STARTS)
+    assert progress.result(Status.MAX_ITER).theta[:, 0].tolist() == [1.0, 2.0]
+    assert progress.active().tolist() == [0, 1]
+
+
+def test_canonical_rows_merge_sort_and_drop():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 3, (50, 2)).astype(float), rng.integers(0, 2, (50, 1)).astype(float)
+    weights = rng.integers(0, 3, 50).astype(float)
+    merged = canonical_rows(X, y, weights)
+    repeated = np.repeat(np.arange(50), weights.astype(int))
+    again = canonical_rows(X[repeated][::-1], y[repeated][::-1], np.ones(len(repeated)))
+    for a, b in zip(merged, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(np.unique(np.c_[merged[0], merged[1]], axis=0)) == len(merged[0])
+    negative_zero = canonical_rows(np.array([[0.0], [-0.0]]), np.zeros((2, 1)), np.ones(2))
+    assert negative_zero[2].tolist() == [2.0]
+
+
+def plan(n_samples, n_features, **changes):
+    parameters = {**ExponentialReLURegressor().get_params(), **changes}
+    names = Settings.__dataclass_fields__
+    return make_plan(Settings(**{k: parameters[k] for k in names}), n_samples, n_features, 1)
+
+
+def test_the_plan_follows_the_size_of_the_data():
+    assert plan(1000, 8).solver == "lm"
+    assert plan(10**7, 50).solver == "adam"
+    assert plan(64, 8).triangles.n_subnetworks == 2
+    assert not plan(500, 1, depth=5, n_subnetworks=1).early_stopping
+    assert plan(500, 1).early_stopping
+    assert plan(10**4, 20).max_refinement == 0
+    assert plan(10**4, 20, refine_max_iter=7).max_refinement == 7
+    assert plan(1000, 8).n_starts > plan(10**5, 8).n_starts >= 1
+    assert plan(500, 1, refine=False).max_refinement == 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("refine", [True, False])
+def test_a_warm_start_goes_on_where_the_last_fit_ended(refine):
+    X = np.random.default_rng(0).normal(size=(300, 2)) * [1, 50] + [3, 0]
+    y = np.c_[np.sin(2 * X[:, 0]), 1e3 * X[:, 1]]
+    model = ExponentialReLURegressor(
+        n_subnetworks=2, n_init=2, early_stopping=False, warm_start=True, refine=refine,
+        max_iter=5, refine_max_iter=5, random_state=0,
+    )  # fmt: skip
+    losses = [model.fit(X, y).loss_curve_[-1]]
+    prediction = model.predict(X)
+    # Other rows bring another standardization, which must not move the network.
+    model.fit(X[100:], y[100:])
+    start = np.mean((prediction[100:] - y[100:]) ** 2 / y[100:].var(0))
+    if refine:
+        np.testing.assert_allclose(model.loss_curve_[0], start, rtol=1e-9)
+    else:
+        assert model.loss_curve_[0] <= start
+    for _ in range(3):
+        losses.append(model.fit(X, y).loss_curve_[-1])
+    assert np.all(np.diff(losses) < 0)
+
+
+def test_explicit_validation_data_chooses_the_average():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(200, 2))
+    y = np.sin(5 * X[:, 0]) * X[:, 1]
+    model = ExponentialReLURegressor(n_subnetworks=3, n_init=4, random_state=0)
+    model.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+    assert 1 <= model.n_starts_ <= 4
+    assert model.n_subnetworks_ == 3 * model.n_starts_
+    assert model.score(X[150:], y[150:]) > model.best_validation_score_ - 1e-3
+    # A weight of zero is no row.
+    weights = np.r_[np.ones(50), np.zeros(50)]
+    other = ExponentialReLURegressor(n_subnetworks=3, n_init=4, random_state=0).fit(
+        X[:150],
+        y[:150],
+        X_val=np.r_[X[150:], X[:50]],
+        y_val=np.r_[y[150:], y[:50] + 9],
+        sample_weight_val=weights,
+    )
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_verbose_prints_one_line_an_iteration(capsys):
+    X = np.linspace(0, 1, 100)[:, None]
+    model = ExponentialReLURegressor(n_subnetworks=1, n_init=1, verbose=1, random_state=0)
+    model.fit(X, X[:, 0] ** 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == model.n_iter_
+    assert lines[0].startswith("pretraining 1: loss = ")
+
+
+def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
+    X = np.linspace(0, 1, 200)[:, None]
+    y = np.sin(9 * X[:, 0])
+
+    def interrupt(self, stage, progress):
+        if progress.n_iter == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ExponentialReLURegressor, "_print_progress", interrupt)
+    for solver in ("lm", "adam"):
+        model = ExponentialReLURegressor(solver=solver, verbose=1, random_state=0)
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(X, y)
+        assert model.n_iter_ == 5
+        assert model.score(X, y) > 0.8
+
+
+def test_ending_by_max_iter_warns_and_says_what_to_change():
+    X = np.linspace(0, 1, 200)[:, None]
+    model = ExponentialReLURegressor(max_iter=2, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"max_iter=2.*[Rr]aise max_iter"):
+        model.fit(X, np.sin(9 * X[:, 0]))
+
+
+def test_the_fit_leaves_threads_and_seeds_alone():
+    X = np.linspace(0, 1, 50)[:, None]
+    threads, seed = torch.get_num_threads(), torch.initial_seed()
+    state = torch.get_rng_state()
+    ExponentialReLURegressor(n_init=1, random_state=0).fit(X, X[:, 0])
+    assert (torch.get_num_threads(), torch.initial_seed()) == (threads, seed)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["lm", "adam"])
+def test_the_exported_network_is_the_prediction(solver):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 3)) * [1, 100, 1e-3] + [5, 0, 0]
+    y = np.c_[X[:, 0] ** 2, X[:, 1]]
+    model = ExponentialReLURegressor(
+        solver=solver, max_iter=30, refine_max_iter=5, tol=0.5, random_state=0
+    ).fit(X, y)
+    network = model.to_torch()
+    assert {type(layer) for layer in network} == {torch.nn.Linear, torch.nn.ReLU}
+    for inputs in (X, 1e4 * X):
+        with torch.no_grad():
+            exported = network(torch.tensor(inputs)).numpy()
+        prediction = model.predict(inputs)
+        assert (np.abs(exported - prediction) / np.abs(prediction).max(0)).max() < 1e-10
+
+
+@pytest.mark.parametrize("name", ["x^3", "x^11", "sin", "tanh"], ids=["x^3", "x^11", "sin", "tanh"])
+def test_one_narrow_network_comes_close_to_the_best_spline(name):
+    function = {
+        "x^3": lambda x: x**3,
+        "x^11": lambda x: x**11,
+        "sin": lambda x: np.sin(np.pi * x / 2),
+        "tanh": lambda x: np.tanh(3 * x),
+    }[name]
+    X = np.linspace(0, 1, 500)[:, None]
+    y = function(X[:, 0])
+    errors = []
+    for seed in range(3):
+        model = ExponentialReLURegressor(depth=5, n_subnetworks=1, n_init=1, random_state=seed)
+        errors.append(np.mean((model.fit(X, y).predict(X) - y) ** 2))
+    # The best of the paper's 30 runs: 7.9e-8, 8.9e-7, 5.1e-8, 6.8e-8.
+    bound = {"x^3": 7.9e-8, "x^11": 8.9e-7, "sin": 5.1e-8, "tanh": 6.8e-8}[name]
+    assert min(errors) < bound
+
+
+def test_adam_trains_through_both_stages():
+    X = np.linspace(-1, 1, 200)[:, None]
+    y = X[:, 0] ** 3 - X[:, 0]
+    model = ExponentialReLURegressor(
+        solver="adam", n_subnetworks=2, n_init=2, max_iter=100, tol=0, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    assert model.solver_ == "adam"
+    assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]
+    assert model.score(X, y) > 0.99
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_predictions_of_the_cpu():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(300, 4))
+    y = np.sin(4 * X[:, 0]) * X[:, 1] + X[:, 2]
+    fits = [
+        ExponentialReLURegressor(n_init=2, max_iter=5, refine_max_iter=2, tol=0.5,
+                                 device=device, random_state=0).fit(X, y)
+        for device in ("cpu", "cuda")
+    ]  # fmt: skip
+    np.testing.assert_allclose(fits[1].predict(X), fits[0].predict(X), rtol=1e-5, atol=1e-6)
