@@ -38,6 +38,7 @@ REFINEMENT_TRIALS = (0.1, 1.0, 10.0)
 MIN_ROWS_TO_HOLD_OUT = 20
 # A start whose validation loss is so many times the median has gone wrong.
 FAILURE = 3.0
+EXACT = 1e-24  # losses below are alike
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The networks that a fit ended with; their average is the model.
+    """The networks that a fit ended with; their weighted average is the model.
 
     Parameters of both stages are kept, on standardized data, to go on from.
     """
@@ -96,6 +97,7 @@ class Fitted:
     triangles: Array  # (n_starts, plan.triangles.n_parameters), pretrained
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
+    shares: Array  # (n_starts,), in the average
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None
@@ -234,13 +236,15 @@ def fit_network(
         theta = refinement.theta
     last = refinement or pretraining
     assert last is not None  # a warm start refines, any other pretrains
-    kept = _selected(plan.relu, theta, rows, last, shared=validation is not None)
+    shares = _shares(last)
+    kept = torch.from_numpy(shares.nonzero()[0]).to(device)
     return Fitted(
         X_scaling,
         y_scaling,
         to_numpy(triangles[kept]),
         to_numpy(theta[kept]),
         to_numpy(penalty[kept]),
+        shares[shares > 0],
         plan,
         pretraining,
         refinement,
@@ -310,30 +314,19 @@ def _folds(
     return folds
 
 
-def _selected(
-    network: ReLUNetwork, theta: Tensor, rows: Rows, result: Result, *, shared: bool
-) -> Tensor:
-    """Choose the starts whose average is the model.
+def _shares(result: Result) -> Array:
+    """Return the share of each start in the average that is the model; they sum to 1.
 
-    Without held-out rows: the start with the lowest training loss. With a validation
-    table: the best so many starts, the number being that whose average has the lowest
-    validation loss. With rows held out start by start, their losses are not comparable
-    finely: all but failures.
+    With held-out rows, shares go with the inverse of the validation loss, as the best
+    average of estimates with independent errors has it, but failures get none. Without,
+    the start with the lowest training loss is the model.
     """
-    if rows.validation is None:
-        return result.loss.nan_to_num(torch.inf).argmin()[None]
-    loss = result.validation_loss.nan_to_num(torch.inf)
-    order = loss.argsort(stable=True)
-    if not shared:
-        return order[loss[order] <= FAILURE * loss.median()].sort()[0]
-    total: Tensor | float = 0.0
-    losses = []
-    validation = slice(rows.n_trained, rows.n_samples)
-    X, y, weights = rows.X[:, validation], rows.y[:, validation], rows.validation[0, validation]
-    for count, start in enumerate(order, 1):
-        total = total + network.forward(theta[start], X)
-        losses.append((weights * (total / count - y).square().mean(0)).sum())
-    return order[: int(torch.stack(losses).nan_to_num(torch.inf).argmin()) + 1]
+    loss = to_numpy(result.validation_loss)
+    if np.isnan(loss).all():
+        loss = to_numpy(result.loss)
+        return (np.arange(len(loss)) == np.nanargmin(loss)).astype(float)
+    shares = np.where(loss <= FAILURE * np.nanmedian(loss), 1 / (loss + EXACT), 0.0)
+    return shares / shares.sum()
 
 
 def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:

@@ -62,10 +62,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
         tables, where they would take more than a fraction of a second an iteration.
 
-        With early stopping each start holds out other rows, and the model is the average
-        of all starts but failures. With ``X_val`` it is the average of so many of the
-        best starts as has the lowest validation loss. Without either, it is the start
-        with the lowest training loss.
+        With held-out rows or ``X_val`` the model is the average of the starts, weighted by
+        the inverse of their validation losses; a start whose loss is over 3 times the
+        median is left out. Without, it is the start with the lowest training loss.
 
     smooth : bool, default=True
         Whether the scales of the composed triangles follow from their peaks, which makes
@@ -455,7 +454,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         )
         self.directions_ = directions * _inverse(self.X_scale_)
         self.offsets_ = offsets - self.directions_ @ self.X_mean_
-        network, theta = average(plan.relu, torch.tensor(fitted.relu))
+        network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
         weights = network.unpack(theta)
         self.hidden_weights_ = [matrix.numpy().copy() for matrix in weights.hidden]
         self.hidden_biases_ = [bias.numpy().copy() for bias in weights.biases]

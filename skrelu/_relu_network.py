@@ -133,12 +133,14 @@ class ReLUNetwork:
         return output @ last.flatten(-3, -2) + linear @ X + weights.intercept[..., None]
 
 
-def average(network: ReLUNetwork, theta: Tensor) -> tuple[ReLUNetwork, Tensor]:
-    """Return the one network that is the average of a batch of networks.
+def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNetwork, Tensor]:
+    """Return the one network that is a weighted average of a batch of networks.
 
     Parameters
     ----------
     theta : Tensor of shape (n_networks, n_parameters)
+    shares : Tensor of shape (n_networks,)
+        Weights that sum to 1.
 
     Returns
     -------
@@ -157,9 +159,9 @@ def average(network: ReLUNetwork, theta: Tensor) -> tuple[ReLUNetwork, Tensor]:
     merged = ReLUWeights(
         hidden=[matrix.flatten(0, 1) for matrix in weights.hidden],
         biases=[bias.flatten(0, 1) for bias in weights.biases],
-        output=weights.output.flatten(0, 1) / n_networks,
-        linear=weights.linear.mean(0),
-        intercept=weights.intercept.mean(0),
+        output=(weights.output * shares[:, None, None, None]).flatten(0, 1),
+        linear=(weights.linear * shares[:, None, None]).sum(0),
+        intercept=(weights.intercept * shares[:, None]).sum(0),
     )
     return whole, whole.pack(merged)
 

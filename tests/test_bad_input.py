@@ -74,11 +74,11 @@ def test_unusable_weights_and_validation_data_are_refused(table):
     model = ExponentialReLURegressor(**QUICK)
     with pytest.raises(ValueError, match="at least one non-zero"):
         model.fit(X, y, sample_weight=np.zeros(len(y)))
-    with pytest.raises(ValueError, match="[Nn]egative"):
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
         model.fit(X, y, sample_weight=-np.ones(len(y)))
     with pytest.raises(ValueError, match="NaN"):
         model.fit(X, y, sample_weight=np.full(len(y), np.nan))
-    with pytest.raises(ValueError, match="X has 2 features, but .* expecting 3"):
+    with pytest.raises(ValueError, match=r"X has 2 features, but .* expecting 3"):
         model.fit(X, y, X_val=X[:, :2], y_val=y)
     with pytest.raises(ValueError, match="go together"):
         model.fit(X, y, X_val=X)
@@ -98,7 +98,7 @@ def test_unusable_weights_and_validation_data_are_refused(table):
 
 def test_a_changed_network_cannot_be_warm_started(table):
     model = ExponentialReLURegressor(**QUICK, warm_start=True).fit(*table)
-    with pytest.raises(ValueError, match="depth=3.*depth=4.*set warm_start=False"):
+    with pytest.raises(ValueError, match=r"depth=3.*depth=4.*set warm_start=False"):
         model.set_params(depth=4).fit(*table)
 
 

@@ -242,7 +242,7 @@ def test_a_warm_start_goes_on_where_the_last_fit_ended(refine):
     assert np.all(np.diff(losses) < 0)
 
 
-def test_explicit_validation_data_chooses_the_average():
+def test_explicit_validation_data_weighs_the_starts():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(200, 2))
     y = np.sin(5 * X[:, 0]) * X[:, 1]
