@@ -32,7 +32,7 @@ LM_WORK, LM_NUMBERS = 3e11, 2e8
 MOST_STARTS, STARTS_WORK = 12, 1e10
 # Multiplications that refinement may spend by default: about a second.
 REFINEMENT_WORK = 6e10
-MAX_REFINEMENT = 300
+MIN_REFINEMENT, MAX_REFINEMENT = 5, 300
 REFINEMENT_TRIALS = (0.1, 1.0, 10.0)
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
@@ -129,10 +129,11 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         solver = "lm" if fits else "adam"
     max_refinement = 0
     if settings.refine and settings.refine_max_iter == "auto":
-        affordable = REFINEMENT_WORK / refinement_work
+        affordable = int(REFINEMENT_WORK / refinement_work)
+        affordable = affordable if affordable >= MIN_REFINEMENT else 0
         memory_bound = n_starts * small * (small if n_relu <= residuals else large)
         fits = solver == "adam" or memory_bound <= LM_NUMBERS
-        limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, int(affordable))
+        limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
         max_refinement = limit if fits else 0
     elif settings.refine:
         max_refinement = int(settings.refine_max_iter)

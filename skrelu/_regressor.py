@@ -91,8 +91,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Whether to release all weights after pretraining.
 
     refine_max_iter : int or "auto", default="auto"
-        Most iterations of refinement. "auto" takes as many as cost about a second, at
-        most 300, with "lm": on large problems none; and ``max_iter`` with "adam".
+        Most iterations of refinement. "auto" takes as many as cost about a second with
+        "lm", at most 300, and none where a second is not enough for 5; and ``max_iter``
+        with "adam".
 
     tol : float, default=1e-4
         A start has converged when its loss has fallen by less than this fraction over
