@@ -40,7 +40,9 @@ X_test, y_test = simulate(unseen)
 # The targets are given as an array with a column for each output. Each is brought to unit variance
 # for the fit, so that units do not matter, and the predictions come back in the units of y.
 
-network = ExponentialReLURegressor(n_init=4, max_iter=1000, random_state=0).fit(X, y)
+network = ExponentialReLURegressor(
+    n_init=4, early_stopping=True, max_iter=1000, random_state=0
+).fit(X, y)
 predicted = network.predict(X_test)
 for name, column in [("angle", 0), ("angular velocity", 1)]:
     rest = np.sum((predicted[:, column] - y_test[:, column]) ** 2)
@@ -48,10 +50,10 @@ for name, column in [("angle", 0), ("angular velocity", 1)]:
     print(f"R^2 of the {name} at unseen starting angles: {r2:.4f}")
 
 # %%
-# Each of the four starts held out other rows to know when to stop, and the model is their average:
-# one network with the sub-networks of all.
+# With early stopping each of the four starts holds out other rows to know when to stop, and the
+# model is the average of all but failures: one network with their sub-networks.
 
-print(f"starts: {network.n_starts_}, sub-networks of all: {network.n_subnetworks_}")
+print(f"starts averaged: {network.n_starts_}, sub-networks: {network.n_subnetworks_}")
 
 # %%
 # Trajectories from angles that the network has not seen: lines are simulated, dots predicted. A

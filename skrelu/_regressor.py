@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -446,7 +447,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _store(self, fitted: Fitted, y_ndim: int) -> None:
         """Write the fitted attributes."""
         plan, triangles = fitted.plan, fitted.plan.triangles
-        self._fitted, self._y_ndim = fitted, y_ndim
+        # To go on from with warm_start; arrays only, so that any machine can unpickle it.
+        self._fitted = replace(fitted, pretraining=None, refinement=None)
+        self._y_ndim = y_ndim
         self.X_mean_, self.X_scale_ = fitted.X_scaling
         self.y_mean_, self.y_scale_ = fitted.y_scaling
         parameters = triangles.unpack(torch.tensor(fitted.triangles))
