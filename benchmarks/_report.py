@@ -14,6 +14,8 @@ import numpy as np
 import sklearn
 import torch
 
+import skrelu
+
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
 
@@ -64,6 +66,7 @@ def machine() -> str:
         date.today().isoformat(),
         _cpu(),
         f"{os.cpu_count()} cores",
+        f"skrelu {skrelu.__version__}",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
         f"scikit-learn {sklearn.__version__}",
@@ -111,6 +114,6 @@ def main(description: str, measurements: Mapping[str, Measurement], output: Path
         seconds = time.perf_counter() - begin
         sections.append(f"{name}  ({seconds:.0f} s)\n{'=' * len(name)}\n{text}")
         print(f"\n{sections[-1]}", flush=True)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n\n".join(sections) + "\n")
+        if path is not None:  # after each, so that an interrupted run leaves its tables
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n\n".join(sections) + "\n")

@@ -93,7 +93,10 @@ def main():
     size_header = ["depth", *(f"{count} sub-networks" for count in counts)]
     short = ["concrete", "friedman1", "fit on concrete (s)"]
     tables = {
-        "n_init": lambda: (["n_init", *short], one_by_one("n_init", [1, 2, 4, 8, 12])),
+        "n_init": lambda: (
+            ["n_init", *short],
+            one_by_one("n_init", [1, 2, 4, 8, 12], refine=False),
+        ),
         "refine": lambda: (["refine", *short], one_by_one("refine", [False, True])),
         "alpha": lambda: (
             ["alpha", "concrete", "friedman1", "friedman1, noisy"],
@@ -108,7 +111,7 @@ def main():
     }
     for name in sys.argv[1:] or tables:
         header, rows = tables[name]()
-        write(name, header, rows)
+        write(name, header, list(rows))
 
 
 if __name__ == "__main__":

@@ -77,4 +77,4 @@ def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
         residual = model.forward(theta, rows.X[:, chunk]) - rows.y[:, chunk]
         parts = rows.losses(residual.square().mean(-2), chunk, everything)
         loss, validation = loss + parts[0], validation + parts[1]
-    return Evaluation(loss, loss, validation)
+    return Evaluation(loss, loss, validation, theta[:, :0])

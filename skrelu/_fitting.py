@@ -20,7 +20,7 @@ from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._rows import Rows
 from skrelu._scaling import Scaling
 from skrelu._solvers import Options, Progress, Result, Status
-from skrelu._torch_interop import PARALLEL_WORK, threads, to_numpy, to_tensor
+from skrelu._torch_interop import threads, to_numpy, to_tensor
 from skrelu._triangle_network import TriangleNetwork
 
 Array = NDArray[np.float64]
@@ -28,12 +28,17 @@ Array = NDArray[np.float64]
 # Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
 # (multiplications), or its matrices take gigabytes (numbers).
 LM_WORK, LM_NUMBERS = 3e11, 2e8
-# By default an iteration of pretraining takes about so many multiplications at most.
-MOST_STARTS, STARTS_WORK = 12, 1e10
+# Starts by default while one start takes so many multiplications an iteration; then their
+# number falls with the square root: fewer starts cost accuracy, more of them time.
+MOST_STARTS, STARTS_WORK = 12, 1.5e8
 # Multiplications that refinement may spend by default: about a second.
 REFINEMENT_WORK = 6e10
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 300
-REFINEMENT_TRIALS = (0.1, 1.0, 10.0)
+# Where so much of the variance of held-out rows is left after pretraining, refinement did
+# not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
+NOISE = 0.01
+# Dampings tried at once while the equations are that small.
+REFINEMENT_TRIALS, TRIALS_WORK = (0.1, 1.0, 10.0), 5e8
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # A start whose validation loss is so many times the median has gone wrong.
@@ -115,7 +120,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     n_triangle, n_relu, n = triangles.n_parameters, relu.n_parameters, n_samples
     work = n_triangle**2 * (n + n_triangle / 3)
     if settings.n_init == "auto":
-        n_starts = int(min(MOST_STARTS, max(1, STARTS_WORK / work)))
+        n_starts = max(1, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
     else:
         n_starts = int(settings.n_init)
     pretraining_work = n_starts * work
@@ -227,8 +232,7 @@ def fit_network(
         pretraining, triangles = pretrained.result, pretrained.result.theta
         _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
         penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
-    interrupted = pretraining is not None and pretraining.status is Status.INTERRUPTED
-    if plan.max_refinement and not interrupted:
+    if plan.max_refinement and not _ends_with(pretraining, settings):
         options = replace(options, max_iter=plan.max_refinement, trials=_trials(plan))
         with threads(plan.refinement_work):
             refinement = refine(
@@ -252,9 +256,18 @@ def fit_network(
     )
 
 
+def _ends_with(pretraining: Result | None, settings: Settings) -> bool:
+    """Tell whether there is no point in refining what pretraining found."""
+    if pretraining is None:
+        return False
+    noisy = bool(pretraining.validation_loss.median() > NOISE)  # False for NaN
+    automatic = settings.refine_max_iter == "auto"
+    return pretraining.status is Status.INTERRUPTED or (automatic and noisy)
+
+
 def _trials(plan: Plan) -> tuple[float, ...]:
     """Return the dampings to try at once in refinement: several if they cost little."""
-    return REFINEMENT_TRIALS if plan.refinement_work < PARALLEL_WORK else (1.0,)
+    return REFINEMENT_TRIALS if plan.refinement_work < TRIALS_WORK else (1.0,)
 
 
 def _described(plan: Plan) -> str:

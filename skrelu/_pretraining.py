@@ -65,9 +65,10 @@ def pretrain(
     problem.settle(theta, everything)
     if options.solver == "lm":
         result = levenberg_marquardt(problem, theta, options)
-        coef, variance = problem.evaluate(result.theta, everything).state[:2]
-        return Pretrained(result, coef, variance)
-    coef, variance = problem.evaluate(theta, everything).state[:2]
+        variance = problem.evaluate(result.theta, everything).state[0]
+        return Pretrained(result, result.eliminated, variance)
+    first = problem.evaluate(theta, everything)
+    coef, variance = first.eliminated, first.state[0]
     model = _WithCoefficients(network, rows.y.shape[0])
     penalty = variance[..., None].expand_as(coef).flatten(1) / len(rows.y)
     penalty = torch.cat([torch.zeros_like(theta), penalty], -1)

@@ -54,7 +54,8 @@ class FreeProblem:
             residuals.append(residual)
         residual = torch.cat(residuals, -1)[..., : self.rows.n_trained]
         norm = (self.penalty[starts] * theta**2).sum(-1)
-        return Evaluation(loss * (1 + self.alpha * norm), loss, validation, (residual, norm))
+        cost = loss * (1 + self.alpha * norm)
+        return Evaluation(cost, loss, validation, theta[:, :0], (residual, norm))
 
     def linearize(
         self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None

@@ -46,8 +46,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     composed triangle waves with exactly ``2**depth`` linear regions. It is fitted in two
     stages. *Pretraining* moves directions, offsets and the peaks of the triangles, which
     keeps all regions; the coefficients follow by linear least squares. *Refinement* then
-    releases all weights of the sub-networks. Several random starts run in one batch;
-    their average, or the best of them, is the model: again one such network.
+    releases all weights of the sub-networks; it may change the number of regions. Several
+    random starts run in one batch; their average, or the best of them, is the model: again
+    one such network.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     n_init : int or "auto", default="auto"
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
-        tables, where they would take more than a fraction of a second an iteration.
+        tables, down to 1.
 
         With held-out rows or ``X_val`` the model is the average of the starts, weighted by
         the inverse of their validation losses; a start whose loss is over 3 times the
@@ -84,7 +85,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
         more than a few seconds; ``solver_`` tells.
 
-    max_iter : int, default=200
+    max_iter : int, default=500
         Most iterations of pretraining: trial steps for "lm", passes over the data
         (epochs) for "adam".
 
@@ -94,7 +95,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     refine_max_iter : int or "auto", default="auto"
         Most iterations of refinement. "auto" takes as many as cost about a second with
         "lm", at most 300, and none where a second is not enough for 5; and ``max_iter``
-        with "adam".
+        with "adam". It takes none, either, if pretraining leaves more than 1 % of the
+        variance of held-out rows: there is noise, then, which refinement would follow.
 
     tol : float, default=1e-4
         A start has converged when its loss has fallen by less than this fraction over
@@ -163,41 +165,41 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     best_validation_score_ : float or None
         R^2 on the held-out rows of the kept iterations, mean over the starts.
 
-    directions_ : ndarray of shape (n_subnetworks_, n_features_in_)
+    directions_ : ndarray of shape (`n_subnetworks_`, `n_features_in_`)
         Directions w_k after pretraining, in the units of X: F_k bends where
         ``directions_ @ x + offsets_`` is in [0, 1].
 
-    offsets_ : ndarray of shape (n_subnetworks_,)
+    offsets_ : ndarray of shape (`n_subnetworks_`,)
         Offsets o_k after pretraining.
 
-    peaks_ : ndarray of shape (n_subnetworks_, depth + 1)
+    peaks_ : ndarray of shape (`n_subnetworks_`, depth + 1)
         Peaks of the triangles after pretraining, in (0, 1). The last only sets a scale
         and is absent if ``smooth=False``.
 
-    scales_ : ndarray of shape (n_subnetworks_, depth)
+    scales_ : ndarray of shape (`n_subnetworks_`, depth)
         Scales of the triangle waves after pretraining.
 
-    hidden_weights_ : list of ndarray of shape (n_subnetworks_, 4, n_inputs)
+    hidden_weights_ : list of ndarray of shape (`n_subnetworks_`, 4, n_inputs)
         Hidden weights of the model, by layer, on standardized data; `to_torch` gives them
         in the units of the data.
 
-    hidden_biases_ : list of ndarray of shape (n_subnetworks_, 4)
+    hidden_biases_ : list of ndarray of shape (`n_subnetworks_`, 4)
         Hidden biases, by layer.
 
-    output_weights_ : ndarray of shape (n_subnetworks_, 4, n_outputs_)
+    output_weights_ : ndarray of shape (`n_subnetworks_`, 4, `n_outputs_`)
         Weights of the last hidden layer in the outputs.
 
-    linear_weights_ : ndarray of shape (n_features_in_, n_outputs_)
+    linear_weights_ : ndarray of shape (`n_features_in_`, `n_outputs_`)
         Weights of the linear part.
 
-    intercept_ : ndarray of shape (n_outputs_,)
+    intercept_ : ndarray of shape (`n_outputs_`,)
         Intercepts.
 
-    X_mean_, X_scale_ : ndarray of shape (n_features_in_,)
+    X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
         Means and standard deviations of the features; scale 0 marks a constant feature,
         which the model ignores.
 
-    y_mean_, y_scale_ : ndarray of shape (n_outputs_,)
+    y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
         Means and standard deviations of the targets.
 
     n_outputs_ : int
@@ -206,7 +208,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     n_features_in_ : int
         Number of features seen during `fit`.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if all are strings.
 
     Notes
@@ -262,7 +264,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         smooth=True,
         alpha=0.001,
         solver="auto",
-        max_iter=200,
+        max_iter=500,
         refine=True,
         refine_max_iter="auto",
         tol=1e-4,

@@ -37,6 +37,7 @@ class Evaluation(NamedTuple):
     cost: Tensor  # (n_starts,) what is minimised
     loss: Tensor  # (n_starts,) mean squared error on training rows
     validation_loss: Tensor  # (n_starts,) on held-out rows; NaN where there are none
+    eliminated: Tensor  # (n_starts, ...) what was solved for at the points; may be empty
     state: tuple[Tensor, ...] = ()  # each (n_starts, ...)
 
 
@@ -51,6 +52,7 @@ class Result:
     theta: Tensor  # (n_starts, n_parameters)
     loss: Tensor  # (n_starts,), training loss at theta
     validation_loss: Tensor  # (n_starts,), NaN without held-out rows
+    eliminated: Tensor  # (n_starts, ...), at theta
     status: Status
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
@@ -102,6 +104,7 @@ class Progress:
     def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
         self.tol, self.patience = options.tol, options.patience
         self.theta = theta.clone()
+        self.eliminated = evaluation.eliminated.clone()
         self.loss, self.validation_loss = (
             evaluation.loss.clone(),
             evaluation.validation_loss.clone(),
@@ -133,6 +136,7 @@ class Progress:
         self.theta[better] = theta[mask]
         self.loss[better] = evaluation.loss[mask]
         self.validation_loss[better] = evaluation.validation_loss[mask]
+        self.eliminated[better] = evaluation.eliminated[mask]
         self.current[starts] = evaluation.loss
         self.current_validation[starts] = evaluation.validation_loss
         notable = watched < (1 - self.tol) * self.reference[starts]
@@ -153,6 +157,7 @@ class Progress:
             loss=self.loss,
             validation_loss=self.validation_loss,
             status=status,
+            eliminated=self.eliminated,
             n_iter=self.n_iter,
             loss_curve=self.loss_curve,
             validation_curve=self.validation_curve,

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-# Below this many multiplications an iteration, starting a second thread costs more than
-# it saves (up to 70 times, on a busy machine).
-PARALLEL_WORK = 5e8
+# Below this many multiplications an iteration one thread is the rule: more gain little on
+# an idle machine, cost up to 70 times on a busy one, and change the last digits. Ordinary
+# tables stay below, so their fits do not depend on the number of threads or jobs.
+PARALLEL_WORK = 1.5e10
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

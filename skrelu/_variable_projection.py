@@ -69,7 +69,7 @@ class SeparableProblem:
         self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Solve for the coefficients; state is (coef, variance, factor, column scale)."""
+        """Solve for the coefficients; state is (variance, factor, column scale)."""
         inner, moment = self._sums(theta, starts)
         diagonal = inner.diagonal(dim1=-1, dim2=-2)
         variance = (diagonal - inner[..., 0] ** 2).clamp_min(0)  # weights sum to 1
@@ -87,7 +87,7 @@ class SeparableProblem:
         coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
         loss, validation = self._losses(theta, coef, starts)
         cost = loss * (1 + self.alpha * _norm(coef, variance))
-        return Evaluation(cost, loss, validation, (coef, variance, factor, size))
+        return Evaluation(cost, loss, validation, coef, (variance, factor, size))
 
     def settle(self, theta: Tensor, starts: Tensor) -> None:
         """Bring lambda and the loss in line at a first point: a fixed point, found fast."""
@@ -98,7 +98,8 @@ class SeparableProblem:
         self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
     ) -> NormalEquations:
         """Return Kaufman's equations for theta with the coefficients eliminated."""
-        coef, _, factor, size = evaluation.state
+        _, factor, size = evaluation.state
+        coef = evaluation.eliminated
         self._update_ridge(evaluation, starts)
         inner = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
         cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
@@ -121,7 +122,7 @@ class SeparableProblem:
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 
     def _update_ridge(self, evaluation: Evaluation, starts: Tensor) -> None:
-        norm = _norm(*evaluation.state[:2])
+        norm = _norm(evaluation.eliminated, evaluation.state[0])
         self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * norm)
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
