@@ -1,6 +1,5 @@
 """Configuration of Sphinx."""
 
-import re
 import warnings
 
 import skrelu
@@ -48,19 +47,3 @@ html_theme_options = {
 }
 html_sidebars = {"**": ["about.html", "navigation.html", "searchfield.html"]}
 html_show_sourcelink = False
-
-
-BARE_NAME = re.compile(r"(?<![`\w])(\w+_)(?![`\w])")
-
-
-def quote_fitted_names(app, what, name, obj, options, lines):
-    """Put backticks around names such as n_outputs_ in shapes: bare, they are links in reST."""
-    for number, line in enumerate(lines):
-        before, shape, after = line.partition("of shape (")
-        if " : " in before and shape:
-            lines[number] = before + shape + BARE_NAME.sub(r"`\1`", after)
-
-
-def setup(app):
-    """Connect it before numpydoc reads the docstrings, at 500."""
-    app.connect("autodoc-process-docstring", quote_fitted_names, priority=400)

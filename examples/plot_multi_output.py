@@ -51,7 +51,7 @@ for name, column in [("angle", 0), ("angular velocity", 1)]:
 
 # %%
 # With early stopping each of the four starts holds out other rows to know when to stop, and the
-# model is the average of all but failures: one network with their sub-networks.
+# model is their weighted average: one network with the sub-networks of all.
 
 print(f"starts averaged: {network.n_starts_}, sub-networks: {network.n_subnetworks_}")
 

@@ -110,7 +110,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     validation_fraction : float, default=0.1
         Fraction of rows that each start holds out, in (0, 1).
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         See ``tol``.
 
     learning_rate : float, default=0.001
@@ -270,7 +270,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         tol=1e-4,
         early_stopping="auto",
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         learning_rate=1e-3,
         batch_size="auto",
         device="cpu",
