@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from matplotlib import pyplot as plt
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import make_regression
 from sklearn.ensemble import AdaBoostRegressor, BaggingRegressor, StackingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.inspection import permutation_importance
+from sklearn.feature_selection import RFE
+from sklearn.inspection import PartialDependenceDisplay, permutation_importance
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
     GridSearchCV,
@@ -88,12 +90,35 @@ def test_regressor_chain_and_permutation_importance(table):
     assert importance.importances_mean.argmin() == 4
 
 
+def test_recursive_feature_elimination_by_the_linear_part(table):
+    X, y = table
+    X = np.c_[X, np.random.default_rng(0).normal(size=len(X))]
+    search = RFE(
+        ExponentialReLURegressor(**QUICK),
+        n_features_to_select=4,
+        importance_getter=lambda model: np.abs(model.linear_weights_).sum(1),
+    )
+    assert search.fit(X, y).score(X, y) > 0.8
+
+
+def test_a_weight_of_two_is_a_row_given_twice_bit_for_bit(table):
+    X, y = table
+    weights = np.random.default_rng(0).integers(0, 4, len(y))
+    repeated = np.repeat(np.arange(len(y)), weights)
+    weighted = ExponentialReLURegressor(**QUICK).fit(X, y, sample_weight=weights)
+    twice = ExponentialReLURegressor(**QUICK).fit(X[repeated][::-1], y[repeated][::-1])
+    np.testing.assert_array_equal(weighted.predict(X), twice.predict(X))
+
+
+def test_partial_dependence_display(table):
+    X, y = table
+    model = ExponentialReLURegressor(**QUICK).fit(X, y)
+    display = PartialDependenceDisplay.from_estimator(model, X, [0, (1, 2)], grid_resolution=5)
+    assert np.isfinite(display.pd_results[0]["average"]).all()
+    plt.close("all")
+
+
 def test_learning_curve_display(table):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     X, y = table
     display = LearningCurveDisplay.from_estimator(
         ExponentialReLURegressor(**QUICK), X, y, cv=2, train_sizes=[30, 60]
