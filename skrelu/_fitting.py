@@ -149,7 +149,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
         n_weights = n_relu if max_refinement else n_triangle
-        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and 5 * n_weights > residuals
+        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and (n_starts > 1 or 5 * n_weights > residuals)
     return Plan(
         triangles,
         relu,

@@ -106,8 +106,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, watch the loss on them and return to the best iteration.
-        "auto" does if there are fewer than 5 samples for each weight of a start, and at
-        least 20 samples. Has no effect if ``X_val`` is given.
+        "auto" does from 20 samples on, so that several starts can be averaged; with one
+        start only if there are fewer than 5 samples for each of its weights. Has no effect
+        if ``X_val`` is given.
 
     validation_fraction : float, default=0.1
         Fraction of rows that each start holds out, in (0, 1).

@@ -217,7 +217,8 @@ def test_the_plan_follows_the_size_of_the_data():
     assert plan(1000, 8).solver == "lm"
     assert plan(10**7, 50).solver == "adam"
     assert plan(64, 8).triangles.n_subnetworks == 2
-    assert not plan(500, 1, depth=5, n_subnetworks=1).early_stopping
+    assert not plan(500, 1, depth=5, n_subnetworks=1, n_init=1).early_stopping
+    assert plan(10**4, 3, n_init=2, n_subnetworks=1).early_stopping
     assert plan(500, 1).early_stopping
     assert plan(500, 1, depth=5, n_subnetworks=1, n_init=1).max_refinement == 300
     assert plan(10**4, 20).max_refinement == 0
