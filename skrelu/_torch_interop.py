@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 # Below this many multiplications an iteration one thread is the rule: more gain little on
-# an idle machine, cost up to 70 times on a busy one, and change the last digits. Ordinary
+# an idle machine, cost tens of times as much on a busy one, and change the last digits. Ordinary
 # tables stay below, so their fits do not depend on the number of threads or jobs.
 PARALLEL_WORK = 1.5e10
 
