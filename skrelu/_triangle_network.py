@@ -37,16 +37,22 @@ class TriangleNetwork:
     n_features, n_subnetworks, depth : int
     smooth : bool
         Whether the scales follow from the peaks (`smooth_scales`) or are free.
+    n_free_peaks : int, optional
+        So many peaks are free, those after them stay at 1/2, where the layers approach a
+        parabola as the depth grows. None frees all. Needs ``smooth``.
     """
 
     n_features: int
     n_subnetworks: int
     depth: int
     smooth: bool = True
+    n_free_peaks: int | None = None
 
     @property
     def n_peaks(self) -> int:
-        """Number of peaks of a sub-network."""
+        """Number of free peaks of a sub-network."""
+        if self.n_free_peaks is not None:
+            return self.n_free_peaks
         return self.depth + 1 if self.smooth else self.depth
 
     @property
@@ -80,6 +86,8 @@ class TriangleNetwork:
         logits = blocks[..., p + 1 : p + 1 + self.n_peaks]
         peaks = MIN_PEAK + (1 - 2 * MIN_PEAK) * logits.sigmoid()
         if self.smooth:
+            fixed = self.depth + 1 - self.n_peaks
+            peaks = torch.nn.functional.pad(peaks, (0, fixed), value=0.5)
             scales = smooth_scales(peaks)
         else:
             free = blocks[..., p + 1 + self.n_peaks :]
@@ -116,10 +124,9 @@ class TriangleNetwork:
         z = directions @ X  # (n_starts, n_subnetworks, n_samples)
         low, width = z.amin(-1), z.amax(-1) - z.amin(-1)
         width = torch.where(width > 0, width, 1)
-        scales = smooth_scales(torch.nn.functional.pad(peaks, (0, 1), value=0.5))
-        return self.pack(
-            directions / width[..., None], -low / width, peaks, scales[..., : self.depth]
-        )
+        padding = (0, self.depth + 1 - self.n_peaks)
+        scales = smooth_scales(torch.nn.functional.pad(peaks, padding, value=0.5))
+        return self.pack(directions / width[..., None], -low / width, peaks, scales)
 
     def basis(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return F_k(w_k . x + o_k), shape (..., n_subnetworks, n_samples)."""
@@ -145,6 +152,7 @@ class TriangleNetwork:
         if self.smooth:
             by_scales = smooth_scales_jacobian(peaks).transpose(-1, -2) @ dscales
             dpeaks = by_scales + torch.nn.functional.pad(dpeaks, (0, 0, 0, 1))
+        peaks, dpeaks = peaks[..., : self.n_peaks], dpeaks[..., : self.n_peaks, :]
         dlogits = (peaks - MIN_PEAK) * (1 - MIN_PEAK - peaks) / (1 - 2 * MIN_PEAK)
         parts = [dz[..., None, :] * X, dz[..., None, :], dpeaks * dlogits[..., None]]
         if not self.smooth:
