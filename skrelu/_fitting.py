@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skrelu._pretraining import pretrain
-from skrelu._refinement import refine, released_penalty
+from skrelu._refinement import refine, refine_in_limit, released_penalty
 from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._rows import Rows
 from skrelu._scaling import Scaling
@@ -38,11 +38,13 @@ MIN_REFINEMENT, MAX_REFINEMENT = 5, 300
 # than this fraction over so many iterations: going on led refinement into worse minima
 # (tanh 3x on one 4x5 network, mean of 30 seeds: 6.6e-8, against 8.4e-8).
 EARLY_END = (0.1, 10)
+# Refinement of so many iterations begins in the limit of infinite depth.
+MIN_ITER_IN_LIMIT = 50
 # Where so much of the variance of held-out rows is left after pretraining, refinement did
 # not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
 NOISE = 0.01
 # Dampings tried at once while the equations are that small.
-REFINEMENT_TRIALS, TRIALS_WORK = (0.1, 1.0, 10.0), 5e8
+REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # A start whose validation loss is so many times the median has gone wrong.
@@ -92,6 +94,7 @@ class Plan:
     pretraining_work: float  # multiplications of an iteration
     refinement_work: float
     max_refinement: int
+    in_limit: bool  # whether refinement begins in the limit of infinite depth
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,15 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         max_refinement = limit if fits else 0
     elif settings.refine:
         max_refinement = int(settings.refine_max_iter)
+    in_limit = (
+        solver == "lm"
+        and settings.smooth
+        and settings.depth > 1
+        and n_outputs == 1
+        and max_refinement >= MIN_ITER_IN_LIMIT
+    )
+    if in_limit:
+        triangles = replace(triangles, n_free_peaks=1)
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
         n_weights = n_relu if max_refinement else n_triangle
@@ -159,6 +171,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         pretraining_work,
         refinement_work,
         max_refinement,
+        in_limit,
     )
 
 
@@ -243,9 +256,26 @@ def fit_network(
     if plan.max_refinement and not _ends_with(pretraining, settings):
         options = replace(options, max_iter=plan.max_refinement, trials=_trials(plan))
         with threads(plan.refinement_work):
+            if plan.in_limit and pretraining is not None:
+                parabolic, theta = plan.triangles.to_parabolic(triangles, pretrained.coef)
+                penalty = released_penalty(
+                    parabolic.relu,
+                    theta[:, : parabolic.relu.n_parameters],
+                    pretrained.coef,
+                    pretrained.variance,
+                )
+                refinement, theta, penalty = refine_in_limit(
+                    parabolic,
+                    theta,
+                    settings.depth,
+                    rows,
+                    settings.alpha,
+                    penalty,
+                    reporting("limit"),
+                )
             refinement = refine(
                 plan.relu, theta, rows, settings.alpha, penalty, reporting("refinement")
-            )
+            ).after(refinement)
         theta = refinement.theta
     last = refinement or pretraining
     assert last is not None  # a warm start refines, any other pretrains

@@ -1,11 +1,15 @@
 """Refinement: all weights of the lowered network, released.
 
 The second stage starts from the pretrained network lowered exactly, so the loss does not
-move at the switch. The ridge penalty of pretraining moves along: it is spread over the
-output weights so that it, too, has the same value at the switch.
+move at the switch. Where the later peaks are 1/2, it first goes to the limit of infinite
+depth (`refine_in_limit`), which ends where all layers are released. The ridge penalty of
+pretraining moves along: it is spread over the output weights so that it, too, has the same
+value at each switch.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,9 +22,17 @@ from skrelu._levenberg_marquardt import (
     levenberg_marquardt,
     running_scale,
 )
+from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
 from skrelu._solvers import Evaluation, Options, Result, chunk_size
+
+# The limit is left for the network with so many more layers. Fewer leave too little to
+# gain, more leave errors of the first layers that the last ones cannot repair.
+UNFOLDED_LAYERS = 4
+# Iterations in the limit, and the fall of the loss that ends them early: its weights are
+# few, but going on gains nothing once all are released.
+LIMIT_ITER, LIMIT_END = 100, (1e-4, 20)
 
 
 class FreeProblem:
@@ -28,7 +40,7 @@ class FreeProblem:
 
     Parameters
     ----------
-    network : ReLUNetwork
+    network : ReLUNetwork or ParabolicNetwork
     rows : Rows
     alpha : float
         Ridge penalty: the cost is loss * (1 + alpha * sum_i penalty_i theta_i**2).
@@ -36,7 +48,9 @@ class FreeProblem:
         Weight of the square of each parameter, see `released_penalty`.
     """
 
-    def __init__(self, network: ReLUNetwork, rows: Rows, alpha: float, penalty: Tensor) -> None:
+    def __init__(
+        self, network: ReLUNetwork | ParabolicNetwork, rows: Rows, alpha: float, penalty: Tensor
+    ) -> None:
         self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
         self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
         self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
@@ -106,10 +120,7 @@ class FreeProblem:
 
 
 def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor) -> Tensor:
-    """Spread the ridge on coefficients over the output weights of a lowered network.
-
-    A sub-network's coefficient c has become output weights c u; a weight v / |u|^2 on
-    their squares has the value v c^2 now and can go on from there.
+    """Turn the ridge on the coefficients into one on the weights of a lowered network.
 
     Parameters
     ----------
@@ -122,12 +133,25 @@ def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance
     -------
     Tensor of shape (n_starts, network.n_parameters)
     """
-    weights = network.unpack(theta)
     variance = variance / network.n_outputs
     _, linear, subnetworks = variance.split([1, network.n_features, network.n_subnetworks], -1)
     squares = coef[..., -network.n_subnetworks :, :].square().sum(-1)
+    return _spread_penalty(network, theta, squares * subnetworks, linear)
+
+
+def _spread_penalty(network: ReLUNetwork, theta: Tensor, sizes: Tensor, linear: Tensor) -> Tensor:
+    """Spread the penalty of each sub-network evenly over its output weights.
+
+    Parameters
+    ----------
+    sizes : Tensor of shape (n_starts, n_subnetworks)
+        What the penalty of a sub-network is to be at theta.
+    linear : Tensor of shape (n_starts, n_features)
+        Weight of the squares of the linear part.
+    """
+    weights = network.unpack(theta)
     released = weights.output.square().sum((-1, -2))
-    share = torch.where(released > 0, squares / released, 0) * subnetworks
+    share = torch.where(released > 0, sizes / released, 0)
     zeros = network.unpack(torch.zeros_like(theta))
     return network.pack(
         zeros._replace(
@@ -157,3 +181,59 @@ def refine(
     if options.solver == "adam":
         return adam(network, theta, rows, alpha, penalty, options)
     return levenberg_marquardt(FreeProblem(network, rows, alpha, penalty), theta, options)
+
+
+def refine_in_limit(
+    network: ParabolicNetwork,
+    theta: Tensor,
+    depth: int,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+) -> tuple[Result, Tensor, Tensor]:
+    """Fit the first layers with the later ones at their limit, then unfold those.
+
+    Parameters
+    ----------
+    theta : Tensor of shape (n_starts, network.n_parameters)
+        Where to start.
+    depth : int
+        Number of hidden layers to end with.
+    penalty : Tensor of shape (n_starts, network.relu.n_parameters)
+        See `released_penalty`.
+    options : Options
+
+    Returns
+    -------
+    result : Result
+        Of the last fit in the limit.
+    theta, penalty : Tensor of shape (n_starts, n_parameters)
+        Of the `ReLUNetwork` of that depth to refine further.
+    """
+    tol, patience = LIMIT_END
+    options = replace(options, max_iter=LIMIT_ITER, tol=tol, patience=patience)
+    X, generator = rows.X, options.generator
+    theta = network.revive(theta, X, generator)
+    result: Result | None = None
+    while True:
+        n_tail = network.n_parameters - network.relu.n_parameters
+        padded = torch.nn.functional.pad(penalty, (0, n_tail))
+        problem = FreeProblem(network, rows, alpha, padded)
+        result = levenberg_marquardt(problem, theta, options).after(result)
+        sizes, linear = _sizes(network.relu, result.theta[:, :-n_tail], penalty)
+        last = network.relu.depth >= depth - UNFOLDED_LAYERS
+        if last:
+            relu, theta = network.unfold(result.theta, X, depth, generator)
+        else:
+            network, theta = network.deepen(result.theta, X, generator)
+            relu = network.relu
+        penalty = _spread_penalty(relu, theta[:, : relu.n_parameters], sizes, linear)
+        if last:
+            return result, theta, penalty
+
+
+def _sizes(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the penalty of each sub-network and the weights on the linear part."""
+    weights, shares = network.unpack(theta), network.unpack(penalty)
+    return (shares.output * weights.output**2).sum((-1, -2)), shares.linear[..., 0]

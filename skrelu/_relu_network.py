@@ -88,7 +88,7 @@ class ReLUNetwork:
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
         weights = self.unpack(theta)
-        return self._read_out(weights, self._hidden_layers(weights, X)[-1], X)
+        return self.read_out(weights, self.hidden_layers(weights, X)[-1], X)
 
     def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
         """Return the derivative of one output by all weights.
@@ -101,8 +101,26 @@ class ReLUNetwork:
         Tensor of shape (..., n_parameters, n_samples)
         """
         weights = self.unpack(theta)
-        layers = self._hidden_layers(weights, X)
-        g = weights.output[..., output, None] * (layers[-1] > 0)
+        layers = self.hidden_layers(weights, X)
+        return self.backpropagate(weights, layers, X, output, weights.output[..., output, None])
+
+    def backpropagate(
+        self, weights: ReLUWeights, layers: list[Tensor], X: Tensor, output: int, g: Tensor
+    ) -> Tensor:
+        """Return the derivative of one output by all weights, given that by the last layer.
+
+        Parameters
+        ----------
+        weights, layers
+            From `unpack` and `hidden_layers`.
+        g : Tensor of shape (..., n_subnetworks, 4, n_samples or 1)
+            Derivative of the output by the neurons of the last hidden layers.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
+        g = g * (layers[-1] > 0)
         parts = []
         for layer in reversed(range(self.depth)):
             below = layers[layer - 1] if layer else X
@@ -111,23 +129,26 @@ class ReLUNetwork:
             if layer:
                 g = weights.hidden[layer].transpose(-1, -2) @ g * (below > 0)
         # (..., n_subnetworks, 4, n_outputs, n_samples): zero for the other outputs
+        batch = layers[-1].shape[:-3]
         by_output = X.new_zeros(*layers[-1].shape[:-1], self.n_outputs, X.shape[-1])
         by_output[..., output, :] = layers[-1]
         blocks = torch.cat([*parts[::-1], by_output.flatten(-3, -2)], -2).flatten(-3, -2)
-        by_linear = X.new_zeros(*theta.shape[:-1], self.n_features, self.n_outputs, X.shape[-1])
+        by_linear = X.new_zeros(*batch, self.n_features, self.n_outputs, X.shape[-1])
         by_linear[..., output, :] = X
-        by_intercept = X.new_zeros(*theta.shape[:-1], self.n_outputs, X.shape[-1])
+        by_intercept = X.new_zeros(*batch, self.n_outputs, X.shape[-1])
         by_intercept[..., output, :] = 1
         return torch.cat([blocks, by_linear.flatten(-3, -2), by_intercept], -2)
 
-    def _hidden_layers(self, weights: ReLUWeights, X: Tensor) -> list[Tensor]:
+    def hidden_layers(self, weights: ReLUWeights, X: Tensor) -> list[Tensor]:
+        """Return the values of each hidden layer, (..., n_subnetworks, 4, n_samples)."""
         layers, h = [], X
         for matrix, bias in zip(weights.hidden, weights.biases, strict=True):
-            h = (matrix @ h + bias[..., None]).relu()  # (..., n_subnetworks, 4, n_samples)
+            h = (matrix @ h + bias[..., None]).relu()
             layers.append(h)
         return layers
 
-    def _read_out(self, weights: ReLUWeights, last: Tensor, X: Tensor) -> Tensor:
+    def read_out(self, weights: ReLUWeights, last: Tensor, X: Tensor) -> Tensor:
+        """Return f(X), shape (..., n_outputs, n_samples), from the last hidden layers."""
         output = weights.output.flatten(-3, -2).transpose(-1, -2)
         linear = weights.linear.transpose(-1, -2)
         return output @ last.flatten(-3, -2) + linear @ X + weights.intercept[..., None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -57,6 +57,17 @@ class Result:
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
+
+    def after(self, earlier: Result | None) -> Result:
+        """Return this result with the iterations and curves of an earlier one before it."""
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            n_iter=earlier.n_iter + self.n_iter,
+            loss_curve=earlier.loss_curve + self.loss_curve,
+            validation_curve=earlier.validation_curve + self.validation_curve,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ are sufficient for smoothness (Theorem A.6 of the paper).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._triangle import (
     outer_slopes,
@@ -26,6 +27,8 @@ from skrelu._triangle import (
 )
 
 MIN_PEAK = 0.02
+# Layers after which the waves that are left are below rounding.
+DEEP = 54
 
 
 @dataclass(frozen=True)
@@ -180,31 +183,9 @@ class TriangleNetwork:
         """
         directions, offsets, peaks, scales = self.unpack(theta)
         peaks = peaks[..., : self.depth]
-        zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
-
-        def row(*entries: Tensor) -> Tensor:
-            return torch.stack(entries, -1)  # (..., n_subnetworks, 4)
-
-        # First layer: (-z)+, (z)+, (z - a_0)+, (z - 1)+.
-        hidden = [torch.stack([-directions, directions, directions, directions], -2)]
-        biases = [row(-offsets, offsets, offsets - peaks[..., 0], offsets - 1)]
-        left, right = outer_slopes(peaks, scales)
-        # F changes by -left on (-z)+ and by right on (z - 1)+, beyond the clamped wave.
-        rising = row((-left).relu(), zero, zero, right.relu())
-        falling = row(left.relu(), zero, zero, (-right).relu())
-        total, shift = rising, zero
-        a = peaks[..., 0]
-        wave = row(zero, 1 / a, -1 / (a * (1 - a)), 1 / (1 - a))
-        for i in range(1, self.depth):
-            total = total + scales[..., i - 1, None] * wave
-            floor = (-scales[..., i - 1]).relu()  # waves lie in [0, 1] here
-            hidden.append(torch.stack([total, wave, wave, falling], -2))
-            biases.append(row(floor, zero, -peaks[..., i], zero))
-            shift = shift + floor
-            a = peaks[..., i]
-            wave = row(zero, 1 / a, -1 / (a * (1 - a)), zero)
-            total, falling = row(one, zero, zero, zero), row(zero, zero, zero, one)
-        read_out = total + scales[..., -1, None] * wave - falling
+        hidden, biases, read_out, _, shift = _lowered(
+            directions, offsets, peaks, scales, outer_slopes(peaks, scales)
+        )
         intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
         network = ReLUNetwork(self.n_features, self.n_subnetworks, self.depth, coef.shape[-1])
         lowered = ReLUWeights(
@@ -215,3 +196,93 @@ class TriangleNetwork:
             intercept=intercept[..., 0, :] - (shift[..., None] * weights).sum(-2),
         )
         return network, network.pack(lowered)
+
+    def to_parabolic(self, theta: Tensor, coef: Tensor) -> tuple[ParabolicNetwork, Tensor]:
+        r"""Lower to the limit of infinite depth: the free peaks' layers, then a parabola.
+
+        With peaks of 1/2 from layer m on, :math:`\sum_{i \ge m} s_i h_{i+1}` approaches
+        :math:`4 s_m h_m (1 - h_m)`, by a factor of 4 with each layer.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        coef : Tensor of shape (..., 1 + n_features + n_subnetworks, 1)
+
+        Returns
+        -------
+        network : ParabolicNetwork
+            Of ``n_free_peaks`` hidden layers.
+        theta : Tensor of shape (..., network.n_parameters)
+        """
+        m = self.n_peaks
+        limit = replace(self, depth=m + DEEP)
+        directions, offsets, peaks, scales = limit.unpack(theta)
+        slopes = outer_slopes(peaks[..., : limit.depth], scales)
+        hidden, biases, read_out, wave, _ = _lowered(
+            directions, offsets, peaks[..., :m], scales[..., :m], slopes
+        )
+        intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
+        relu = ReLUNetwork(self.n_features, self.n_subnetworks, m, coef.shape[-1])
+        network = ParabolicNetwork(relu)
+        height = scales[..., m] * weights[..., 0]  # of the parabola at h = 1/2
+        parts = ReLUWeights(
+            hidden=hidden,
+            biases=biases,
+            output=read_out[..., None] * weights[..., None, :],
+            linear=linear,
+            intercept=intercept[..., 0, :] + height.sum(-1, keepdim=True),
+        )
+        vertex = torch.full_like(height, -0.5)
+        return network, network.pack(parts, wave, vertex, -4 * height)
+
+
+def _lowered(
+    directions: Tensor,
+    offsets: Tensor,
+    peaks: Tensor,
+    scales: Tensor,
+    slopes: tuple[Tensor, Tensor],
+) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
+    """Return hidden weights and biases of F, and what reads F out of the last layer.
+
+    Parameters
+    ----------
+    directions : Tensor of shape (..., n_subnetworks, n_features)
+    offsets : Tensor of shape (..., n_subnetworks)
+    peaks, scales : Tensor of shape (..., n_subnetworks, depth)
+    slopes : tuple of Tensor of shape (..., n_subnetworks)
+        Left and right of [0, 1].
+
+    Returns
+    -------
+    hidden, biases : list of Tensor
+    read_out, wave : Tensor of shape (..., n_subnetworks, 4)
+        F + shift and the last wave are linear in the last layer.
+    shift : Tensor of shape (..., n_subnetworks)
+    """
+    depth = peaks.shape[-1]
+    zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
+
+    def row(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, -1)  # (..., n_subnetworks, 4)
+
+    # First layer: (-z)+, (z)+, (z - a_0)+, (z - 1)+.
+    hidden = [torch.stack([-directions, directions, directions, directions], -2)]
+    biases = [row(-offsets, offsets, offsets - peaks[..., 0], offsets - 1)]
+    left, right = slopes
+    # F changes by -left on (-z)+ and by right on (z - 1)+, beyond the clamped wave.
+    rising = row((-left).relu(), zero, zero, right.relu())
+    falling = row(left.relu(), zero, zero, (-right).relu())
+    total, shift = rising, zero
+    a = peaks[..., 0]
+    wave = row(zero, 1 / a, -1 / (a * (1 - a)), 1 / (1 - a))
+    for i in range(1, depth):
+        total = total + scales[..., i - 1, None] * wave
+        floor = (-scales[..., i - 1]).relu()  # waves lie in [0, 1] here
+        hidden.append(torch.stack([total, wave, wave, falling], -2))
+        biases.append(row(floor, zero, -peaks[..., i], zero))
+        shift = shift + floor
+        a = peaks[..., i]
+        wave = row(zero, 1 / a, -1 / (a * (1 - a)), zero)
+        total, falling = row(one, zero, zero, zero), row(zero, zero, zero, one)
+    return hidden, biases, total + scales[..., -1, None] * wave - falling, wave, shift
