@@ -157,7 +157,9 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and max_refinement >= MIN_ITER_IN_LIMIT
     )
     if in_limit:
-        triangles = replace(triangles, n_free_peaks=1)
+        # With many rows all of the structure is left to refinement; few do not determine it.
+        n_free_peaks = 1 if residuals >= n_relu else min(3, settings.depth - 1)
+        triangles = replace(triangles, n_free_peaks=n_free_peaks)
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
         n_weights = n_relu if max_refinement else n_triangle
@@ -253,31 +255,32 @@ def fit_network(
         pretraining, triangles = pretrained.result, pretrained.result.theta
         _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
         penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
-    if plan.max_refinement and not _ends_with(pretraining, settings):
-        options = replace(options, max_iter=plan.max_refinement, trials=_trials(plan))
+    options = replace(options, max_iter=plan.max_refinement, trials=_trials(plan))
+    automatic = settings.refine_max_iter == "auto"
+    ended = plan.max_refinement == 0 or (pretraining is not None and _interrupted(pretraining))
+    if plan.in_limit and pretraining is not None and not ended:
+        parabolic, first = plan.triangles.to_parabolic(triangles, pretrained.coef)
+        ridge = released_penalty(
+            parabolic.relu,
+            first[:, : parabolic.relu.n_parameters],
+            pretrained.coef,
+            pretrained.variance,
+        )
         with threads(plan.refinement_work):
-            if plan.in_limit and pretraining is not None:
-                parabolic, theta = plan.triangles.to_parabolic(triangles, pretrained.coef)
-                penalty = released_penalty(
-                    parabolic.relu,
-                    theta[:, : parabolic.relu.n_parameters],
-                    pretrained.coef,
-                    pretrained.variance,
-                )
-                refinement, theta, penalty = refine_in_limit(
-                    parabolic,
-                    theta,
-                    settings.depth,
-                    rows,
-                    settings.alpha,
-                    penalty,
-                    reporting("limit"),
-                )
-            refinement = refine(
-                plan.relu, theta, rows, settings.alpha, penalty, reporting("refinement")
-            ).after(refinement)
-        theta = refinement.theta
-    last = refinement or pretraining
+            refinement, first, ridge = refine_in_limit(
+                parabolic, first, settings.depth, rows, settings.alpha, ridge, reporting("limit")
+            )
+        noise = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
+        ended = noise or _interrupted(refinement)
+        if not ended:
+            theta, penalty = first, ridge
+    elif pretraining is not None:
+        ended = ended or (automatic and _noisy(pretraining))
+    last = pretraining
+    if not ended:
+        with threads(plan.refinement_work):
+            last = refine(plan.relu, theta, rows, settings.alpha, penalty, reporting("refinement"))
+        theta, refinement = last.theta, last.after(refinement)
     assert last is not None  # a warm start refines, any other pretrains
     shares = _shares(last)
     kept = torch.from_numpy(shares.nonzero()[0]).to(device)
@@ -302,13 +305,18 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
 
 
-def _ends_with(pretraining: Result | None, settings: Settings) -> bool:
-    """Tell whether there is no point in refining what pretraining found."""
-    if pretraining is None:
-        return False
-    noisy = bool(pretraining.validation_loss.median() > NOISE)  # False for NaN
-    automatic = settings.refine_max_iter == "auto"
-    return pretraining.status is Status.INTERRUPTED or (automatic and noisy)
+def _interrupted(result: Result) -> bool:
+    return result.status is Status.INTERRUPTED
+
+
+def _noisy(result: Result) -> bool:
+    """Tell whether much of the variance of held-out rows is left; not without such rows."""
+    return bool(result.validation_loss.median() > NOISE)  # False for NaN
+
+
+def _improved(result: Result, earlier: Result) -> bool:
+    """Tell whether held-out rows are met better than before."""
+    return bool(result.validation_loss.median() < earlier.validation_loss.median())
 
 
 def _trials(plan: Plan) -> tuple[float, ...]:
