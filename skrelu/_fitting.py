@@ -214,11 +214,14 @@ def fit_network(
             settings = replace(settings, n_subnetworks=n_subnetworks)
         settings = replace(settings, n_init=len(warm.relu))
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
-    if warm is not None and (plan.relu, plan.triangles) != (warm.plan.relu, warm.plan.triangles):
-        raise ValueError(
-            f"warm_start=True goes on from a fit with {_described(warm.plan)}, but now there "
-            f"are {_described(plan)}. Keep these, or set warm_start=False to start anew."
-        )
+    if warm is not None:
+        triangles_now = replace(plan.triangles, n_free_peaks=warm.plan.triangles.n_free_peaks)
+        if (plan.relu, triangles_now) != (warm.plan.relu, warm.plan.triangles):
+            raise ValueError(
+                f"warm_start=True goes on from a fit with {_described(warm.plan)}, but now there "
+                f"are {_described(plan)}. Keep these, or set warm_start=False to start anew."
+            )
+        plan = replace(plan, triangles=triangles_now)
     rows = _rows(training, validation, plan, settings, X_scaling, y_scaling, device, generator)
     batch_size = settings.batch_size
     if batch_size == "auto":
@@ -315,8 +318,8 @@ def _noisy(result: Result) -> bool:
 
 
 def _improved(result: Result, earlier: Result) -> bool:
-    """Tell whether held-out rows are met better than before."""
-    return bool(result.validation_loss.median() < earlier.validation_loss.median())
+    """Tell whether held-out rows are met much better than before."""
+    return bool(result.validation_loss.median() < earlier.validation_loss.median() / 2)
 
 
 def _trials(plan: Plan) -> tuple[float, ...]:
