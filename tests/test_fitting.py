@@ -225,6 +225,11 @@ def test_the_plan_follows_the_size_of_the_data():
     assert plan(10**4, 20, refine_max_iter=7).max_refinement == 7
     assert plan(1000, 8).n_starts > plan(10**5, 8).n_starts >= 1
     assert plan(500, 1, refine=False).max_refinement == 0
+    assert plan(500, 1, n_subnetworks=1, n_init=1).triangles.n_free_peaks == 1
+    assert plan(50, 1, n_subnetworks=1, n_init=1).triangles.n_free_peaks == 3
+    assert not plan(500, 1, n_subnetworks=1, n_init=1, smooth=False).in_limit
+    assert not plan(500, 1, n_subnetworks=1, n_init=1, depth=1).in_limit
+    assert not plan(500, 1, solver="adam").in_limit
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -342,12 +347,12 @@ def test_one_narrow_network_comes_close_to_the_best_spline(name):
     X = np.linspace(0, 1, 500)[:, None]
     y = function(X[:, 0])
     errors = []
-    for seed in range(3):
+    for seed in range(5):
         model = ExponentialReLURegressor(depth=5, n_subnetworks=1, n_init=1, random_state=seed)
         errors.append(np.mean((model.fit(X, y).predict(X) - y) ** 2))
-    # The best of the paper's 30 runs: 7.9e-8, 8.9e-7, 5.1e-8, 6.8e-8.
-    bound = {"x^3": 7.9e-8, "x^11": 8.9e-7, "sin": 5.1e-8, "tanh": 6.8e-8}[name]
-    assert min(errors) < bound
+    spline = {"x^3": 8.9e-9, "x^11": 7.8e-9, "sin": 2.6e-9, "tanh": 7.0e-9}[name]  # 32 pieces
+    assert min(errors) < 3 * spline
+    assert max(errors) < 100 * spline
 
 
 def test_adam_trains_through_both_stages():

@@ -8,7 +8,7 @@ full run is kept in docs/tables/paper.txt.
 """
 
 from benchmarks._report import TABLES, main
-from benchmarks.paper import cost, dense, several, sparse
+from benchmarks.paper import cost, dense, depth, several, sparse
 
 MEASUREMENTS = {
     "dense": dense.dense,
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "learning_rate": sparse.learning_rate,
     "several": several.several,
     "concrete": several.concrete,
+    "depth": depth.depth,
     "cost": cost.cost,
 }
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.paper._plain_network import Draw, PlainNetwork
 from skrelu import ExponentialReLURegressor
+from skrelu._fitting import MAX_REFINEMENT, REFINEMENT_TRIALS
 from skrelu._pretraining import pretrain
 from skrelu._refinement import refine
 from skrelu._relu_network import ReLUNetwork
@@ -152,6 +153,7 @@ def plain(
     draw: Draw,
     solver: str = "adam",
     standardize: bool = False,
+    depth: int = DEPTH,
 ) -> Fits:
     """Fit a plain 4-wide ReLU network from random weights, all starts in one batch.
 
@@ -165,15 +167,21 @@ def plain(
         "lm" with the limits of the estimator's refinement instead of ``n_steps``.
     standardize : bool, default=False
         Whether to bring X and y to mean 0 and standard deviation 1, as the estimator does.
+    depth : int, default=5
     """
-    network = PlainNetwork(X.shape[1], 1, DEPTH, 1)
+    network = PlainNetwork(X.shape[1], 1, depth, 1)
 
     def fit(rows: Rows, generator: torch.Generator) -> tuple[ReLUNetwork, Tensor]:
         theta = network.random(draw, len(seeds), generator)
         options = _adam(n_steps, rows, generator)
         if solver == "lm":
             options = replace(
-                options, solver="lm", max_iter=300, tol=1e-4, patience=20, trials=(0.1, 1.0, 10.0)
+                options,
+                solver="lm",
+                max_iter=MAX_REFINEMENT,
+                tol=1e-4,
+                patience=20,
+                trials=REFINEMENT_TRIALS,
             )
         free = refine(network, theta, rows, 0.0, torch.zeros_like(theta), options)
         return network, free.theta
