@@ -33,7 +33,7 @@ LM_WORK, LM_NUMBERS = 3e11, 2e8
 MOST_STARTS, STARTS_WORK = 12, 1.5e8
 # Multiplications that refinement may spend by default: about a second.
 REFINEMENT_WORK = 6e10
-MIN_REFINEMENT, MAX_REFINEMENT = 5, 300
+MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
 # Pretraining without held-out rows that refinement follows ends when the loss falls by less
 # than this fraction over so many iterations: going on led refinement into worse minima
 # (tanh 3x on one 4x5 network, mean of 30 seeds: 6.6e-8, against 8.4e-8).
@@ -277,6 +277,7 @@ def fit_network(
         ended = noise or _interrupted(refinement)
         if not ended:
             theta, penalty = first, ridge
+            options = replace(options, max_iter=plan.max_refinement - refinement.n_iter)
     elif pretraining is not None:
         ended = ended or (automatic and _noisy(pretraining))
     last = pretraining

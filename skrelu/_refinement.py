@@ -30,9 +30,9 @@ from skrelu._solvers import Evaluation, Options, Result, chunk_size
 # The limit is left for the network with so many more layers. Fewer leave too little to
 # gain, more leave errors of the first layers that the last ones cannot repair.
 UNFOLDED_LAYERS = 4
-# Iterations in the limit, and the fall of the loss that ends them early: its weights are
-# few, but going on gains nothing once all are released.
-LIMIT_ITER, LIMIT_END = 100, (1e-4, 20)
+# Iterations of each fit in the limit, and how many of all they may take together: its
+# weights are few, but going on gains nothing once all are released.
+LIMIT_ITER, LIMIT_SHARE = 100, 0.5
 
 
 class FreeProblem:
@@ -203,16 +203,19 @@ def refine_in_limit(
     penalty : Tensor of shape (n_starts, network.relu.n_parameters)
         See `released_penalty`.
     options : Options
+        ``max_iter`` counts what follows, too.
 
     Returns
     -------
     result : Result
-        Of the last fit in the limit.
+        Of the last fit in the limit, after those before it.
     theta, penalty : Tensor of shape (n_starts, n_parameters)
         Of the `ReLUNetwork` of that depth to refine further.
     """
-    tol, patience = LIMIT_END
-    options = replace(options, max_iter=LIMIT_ITER, tol=tol, patience=patience)
+    deepest = max(network.relu.depth, depth - UNFOLDED_LAYERS)
+    n_fits = deepest - network.relu.depth + 1
+    limit = min(LIMIT_ITER, int(LIMIT_SHARE * options.max_iter) // n_fits)
+    options = replace(options, max_iter=limit)
     X, generator = rows.X, options.generator
     theta = network.revive(theta, X, generator)
     result: Result | None = None
@@ -222,7 +225,7 @@ def refine_in_limit(
         problem = FreeProblem(network, rows, alpha, padded)
         result = levenberg_marquardt(problem, theta, options).after(result)
         sizes, linear = _sizes(network.relu, result.theta[:, :-n_tail], penalty)
-        last = network.relu.depth >= depth - UNFOLDED_LAYERS
+        last = network.relu.depth == deepest
         if last:
             relu, theta = network.unfold(result.theta, X, depth, generator)
         else:

@@ -94,7 +94,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     refine_max_iter : int or "auto", default="auto"
         Most iterations of refinement. "auto" takes as many as cost about a second with
-        "lm", at most 300, and none where a second is not enough for 5; and ``max_iter``
+        "lm", at most 500, and none where a second is not enough for 5; and ``max_iter``
         with "adam". It takes none, either, if pretraining leaves more than 1 % of the
         variance of held-out rows: there is noise, then, which refinement would follow.
 

@@ -64,7 +64,7 @@ PAPER = {
 NOTES = """\
 One network of 5 layers of 4 neurons, 500 evenly spaced points on [0, 1]; MSE on these, max
 error on 20001 points. Adam: {n_steps} full-batch steps at 1e-3, the best step kept, in float64.
-LM: at most 300 trial steps. The estimator standardizes X and y; networks that start from
+LM: at most 500 trial steps. The estimator standardizes X and y; networks that start from
 PyTorch's or RAI weights take them as they are, as in the paper, unless the name says so.
 Stages get half of the steps each. 'One draw': random peaks; otherwise the best of 64 such
 draws by least squares, as in the estimator. In both, the coefficients start at their least

@@ -23,7 +23,7 @@ COLORS = {DEFAULT: BLUE, OTHER: GREY, SPLINE: RED}
 NOTES = """\
 One network of 4 neurons a layer; min(4096, max(500, 4 * 2^depth)) evenly spaced points on
 [0, 1], MSE on 20001 points, medians (and minima) of {n_seeds} fits. PyTorch's default weights:
-standardized X and y, at most 300 trial steps of LM, starts in one batch. A fitted network may
+standardized X and y, at most 500 trial steps of LM, starts in one batch. A fitted network may
 have more than 2^depth linear regions, so the spline is no bound. Ratio: MSE of one layer fewer
 over that of this depth, by the medians."""
 
