@@ -7,6 +7,7 @@ minute or two.
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
+from skrelu._pretraining import pretrain
+from skrelu._refinement import refine, refine_in_limit
+from skrelu._rows import Rows
+from skrelu._solvers import Options
+from skrelu._triangle_network import TriangleNetwork
 
 DOCS = Path(__file__).parent
 INK, BLUE, RED, GREEN, GREY = "#22303c", "#1f6fb4", "#d1542c", "#3a8f5c", "#b9c3cc"
@@ -173,6 +179,56 @@ def stages():
     return figure
 
 
+def limit():
+    """The parabola that triangle waves tend to, and the error after each step of a fit."""
+    z = np.linspace(0, 1, 1001)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for depth in (1, 2, 3):
+        peaks = [0.5] * (depth + 1)
+        F = sum(s * w for s, w in zip(smooth_scales(peaks), waves(z, peaks[:depth]), strict=True))
+        axes[0].plot(z, F, color=BLUE, lw=1.2, alpha=0.3 + 0.2 * depth)
+    axes[0].plot(z, 4 * z * (1 - z), color=RED, ls="--", lw=1.2)
+    axes[0].plot([], [], color=BLUE, label="depth 1, 2, 3")
+    axes[0].plot([], [], color=RED, ls="--", lw=1.2, label="infinite depth")
+    axes[0].legend(loc="lower center")
+    axes[0].set(xlabel="z", title="peaks of 1/2")
+    for (name, x, error), color in zip(_steps_of_a_fit(), (GREY, BLUE, GREEN, RED), strict=True):
+        axes[1].semilogy(x, np.abs(error) + 1e-9, color=color, lw=1, label=name)
+        print("limit,", name, "MSE:", np.mean(error**2))
+    axes[1].set(ylim=(1e-7, 1), xlabel="x", title="absolute error for $x^3$, depth 5")
+    axes[1].legend(loc="upper right", ncols=2)
+    return figure
+
+
+def _steps_of_a_fit():
+    """Yield name, points and errors of the networks that one fit goes through."""
+    x = torch.linspace(0, 1, 500, dtype=torch.float64)
+    y = x**3
+    X, target = ((v - v.mean()) / v.std(correction=0) for v in (x, y))
+    rows = Rows(
+        X[None], target[None], torch.full((1, 500), 1 / 500, dtype=torch.float64), None, 500
+    )
+    options = Options("lm", 100, 1e-4, 20, 0, 0, torch.Generator().manual_seed(0))
+    triangles = TriangleNetwork(1, 1, 5, n_free_peaks=1)
+
+    def error(network, theta):
+        difference = network.forward(theta, rows.X)[0, 0] - target
+        return x.numpy(), (difference * y.std(correction=0)).numpy()
+
+    pretrained = pretrain(triangles, rows, None, 1e-3, options)
+    theta = pretrained.result.theta
+    relu, lowered = triangles.to_relu(theta, pretrained.coef)
+    yield "pretrained", *error(relu, lowered)
+    network, lowered = triangles.to_parabolic(theta, pretrained.coef)
+    penalty = torch.zeros_like(lowered[:, : network.relu.n_parameters])
+    twice = replace(options, max_iter=200)  # half of them in the limit
+    result, unfolded, penalty = refine_in_limit(network, lowered, 5, rows, 0, penalty, twice)
+    yield "in the limit", *error(network, result.theta)
+    yield "unfolded", *error(relu, unfolded)
+    refined = refine(relu, unfolded, rows, 0, penalty, replace(options, max_iter=300))
+    yield "refined", *error(relu, refined.theta)
+
+
 def lowering():
     """What the four neurons of each hidden layer carry."""
     X = np.linspace(0, 1, 500)[:, None]
@@ -283,7 +339,7 @@ def quickstart():
     (DOCS / "tables" / "quickstart.txt").write_text(text)
 
 
-PICTURES = [triangles, regions, stages, lowering, solvers, averaging, ridge, quickstart]
+PICTURES = [triangles, regions, stages, limit, lowering, solvers, averaging, ridge, quickstart]
 
 
 def main():

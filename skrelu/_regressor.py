@@ -98,6 +98,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         with "adam". It takes none, either, if pretraining leaves more than 1 % of the
         variance of held-out rows: there is noise, then, which refinement would follow.
 
+        Where 50 or more are possible, with one output, ``smooth=True`` and "lm", up to
+        half of them are spent in the limit of infinite depth: all peaks but the first
+        one to three stay at 1/2 in pretraining, so that the later layers tend to a
+        parabola, and the first layers are refined with that parabola before all are.
+
     tol : float, default=1e-4
         A start has converged when its loss has fallen by less than this fraction over
         ``n_iter_no_change`` iterations. Pretraining by "lm" that refinement follows, with
@@ -160,7 +165,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     loss_curve_ : list of float
         Mean squared error on the training rows relative to the variance of y, mean over
-        the starts: before the first and after each iteration of each stage.
+        the starts: before the first and after each iteration of each stage. Fits in the
+        limit of infinite depth count as stages here.
 
     validation_score_ : list of float or None
         R^2 on the held-out rows, mean over the starts, likewise. None without any.
