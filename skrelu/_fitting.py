@@ -45,6 +45,8 @@ MIN_ITER_IN_LIMIT = 50
 NOISE = 0.01
 # Dampings tried at once while the equations are that small.
 REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
+# Branches of a single start, see `refine_in_limit`, likewise; several starts share them.
+N_BRANCHES = 4
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # A start whose validation loss is so many times the median has gone wrong.
@@ -271,7 +273,14 @@ def fit_network(
         )
         with threads(plan.refinement_work):
             refinement, first, ridge = refine_in_limit(
-                parabolic, first, settings.depth, rows, settings.alpha, ridge, reporting("limit")
+                parabolic,
+                first,
+                settings.depth,
+                rows,
+                settings.alpha,
+                ridge,
+                reporting("limit"),
+                max(1, N_BRANCHES // plan.n_starts) if len(options.trials) > 1 else 1,
             )
         noise = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
         ended = noise or _interrupted(refinement)

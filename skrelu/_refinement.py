@@ -32,7 +32,9 @@ from skrelu._solvers import Evaluation, Options, Result, chunk_size
 UNFOLDED_LAYERS = 4
 # Iterations of each fit in the limit, and how many of all they may take together: its
 # weights are few, but going on gains nothing once all are released.
-LIMIT_ITER, LIMIT_SHARE = 100, 0.5
+LIMIT_ITER, LIMIT_SHARE = 40, 0.5
+# Iterations at full depth after which the best branch of a start shows.
+BRANCH_ITER = 40
 
 
 class FreeProblem:
@@ -191,6 +193,7 @@ def refine_in_limit(
     alpha: float,
     penalty: Tensor,
     options: Options,
+    n_branches: int = 1,
 ) -> tuple[Result, Tensor, Tensor]:
     """Fit the first layers with the later ones at their limit, then unfold those.
 
@@ -204,11 +207,14 @@ def refine_in_limit(
         See `released_penalty`.
     options : Options
         ``max_iter`` counts what follows, too.
+    n_branches : int, default=1
+        Each start goes on in so many branches with other random neurons, of which the one
+        that fits best after a few iterations at full depth is kept.
 
     Returns
     -------
     result : Result
-        Of the last fit in the limit, after those before it.
+        Of the last fit, after those before it.
     theta, penalty : Tensor of shape (n_starts, n_parameters)
         Of the `ReLUNetwork` of that depth to refine further.
     """
@@ -217,6 +223,8 @@ def refine_in_limit(
     limit = min(LIMIT_ITER, int(LIMIT_SHARE * options.max_iter) // n_fits)
     options = replace(options, max_iter=limit)
     X, generator = rows.X, options.generator
+    rows = rows.repeated(n_branches)
+    theta, penalty = (part.repeat_interleave(n_branches, 0) for part in (theta, penalty))
     theta = network.revive(theta, X, generator)
     result: Result | None = None
     while True:
@@ -233,7 +241,14 @@ def refine_in_limit(
             relu = network.relu
         penalty = _spread_penalty(relu, theta[:, : relu.n_parameters], sizes, linear)
         if last:
-            return result, theta, penalty
+            break
+    if n_branches == 1:
+        return result, theta, penalty
+    options = replace(options, max_iter=min(BRANCH_ITER, limit))
+    result = refine(relu, theta, rows, alpha, penalty, options).after(result)
+    best = result.watched.nan_to_num(torch.inf).view(-1, n_branches).argmin(1)
+    best = best + n_branches * torch.arange(len(best), device=best.device)
+    return result.take(best), result.theta[best], penalty[best]
 
 
 def _sizes(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,13 @@ class Rows:
     def n_samples(self) -> int:
         """Number of rows, held-out ones included."""
         return self.X.shape[-1]
+
+    def repeated(self, n: int) -> Rows:
+        """Return the rows for a batch in which each start stands ``n`` times in a row."""
+        validation = self.validation
+        if validation is not None:
+            validation = validation.repeat_interleave(n, 0)
+        return replace(self, training=self.training.repeat_interleave(n, 0), validation=validation)
 
     def chunks(self, size: int, *, trained: bool = False) -> Iterator[slice]:
         """Yield slices of at most ``size`` rows; of the trained ones only if asked."""

@@ -58,6 +58,22 @@ class Result:
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
+    @property
+    def watched(self) -> Tensor:
+        """The loss that tells good starts from bad: on held-out rows where there are any."""
+        held_out = not bool(torch.isnan(self.validation_loss).any())
+        return self.validation_loss if held_out else self.loss
+
+    def take(self, starts: Tensor) -> Result:
+        """Return the result of some starts; curves stay means over all."""
+        return replace(
+            self,
+            theta=self.theta[starts],
+            loss=self.loss[starts],
+            validation_loss=self.validation_loss[starts],
+            eliminated=self.eliminated[starts],
+        )
+
     def after(self, earlier: Result | None) -> Result:
         """Return this result with the iterations and curves of an earlier one before it."""
         if earlier is None:

@@ -30,7 +30,7 @@ over that of this depth, by the medians."""
 
 def depth(quick: bool) -> str:
     """Fit curves with networks of 1 to 12 layers."""
-    depths, n_seeds = (range(1, 4), 2) if quick else (range(1, 13), 5)
+    depths, n_seeds = (range(1, 4), 2) if quick else (range(1, 13), 3)
     rows, lines = [], []
     found: dict[str, dict[str, Array]] = {}
     for curve in DEPTH_CURVES:
