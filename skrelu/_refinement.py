@@ -25,14 +25,14 @@ from skrelu._levenberg_marquardt import (
 from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
-from skrelu._solvers import Evaluation, Options, Result, chunk_size
+from skrelu._solvers import Evaluation, Options, Result, Status, chunk_size
 
 # The limit is left for the network with so many more layers. Fewer leave too little to
 # gain, more leave errors of the first layers that the last ones cannot repair.
 UNFOLDED_LAYERS = 4
-# Iterations of each fit in the limit, and how many of all they may take together: its
-# weights are few, but going on gains nothing once all are released.
-LIMIT_ITER, LIMIT_SHARE = 40, 0.5
+# Most iterations of each fit in the limit: its weights are few, and going on gains nothing
+# once all are released.
+LIMIT_ITER = 40
 # Iterations at full depth after which the best branch of a start shows.
 BRANCH_ITER = 40
 
@@ -220,35 +220,38 @@ def refine_in_limit(
     """
     deepest = max(network.relu.depth, depth - UNFOLDED_LAYERS)
     n_fits = deepest - network.relu.depth + 1
-    limit = min(LIMIT_ITER, int(LIMIT_SHARE * options.max_iter) // n_fits)
-    options = replace(options, max_iter=limit)
+    in_limit = replace(options, max_iter=min(LIMIT_ITER, options.max_iter // (2 * n_fits)))
+    afterwards = replace(options, max_iter=min(BRANCH_ITER, options.max_iter // 4))
     X, generator = rows.X, options.generator
     rows = rows.repeated(n_branches)
     theta, penalty = (part.repeat_interleave(n_branches, 0) for part in (theta, penalty))
     theta = network.revive(theta, X, generator)
+    sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)
     result: Result | None = None
-    while True:
+    for _ in range(n_fits):
+        if result is not None:
+            network, theta = network.deepen(theta, X, generator)
+        penalty = _spread_penalty(network.relu, _without_parabolas(network, theta), *sizes)
         n_tail = network.n_parameters - network.relu.n_parameters
-        padded = torch.nn.functional.pad(penalty, (0, n_tail))
-        problem = FreeProblem(network, rows, alpha, padded)
-        result = levenberg_marquardt(problem, theta, options).after(result)
-        sizes, linear = _sizes(network.relu, result.theta[:, :-n_tail], penalty)
-        last = network.relu.depth == deepest
-        if last:
-            relu, theta = network.unfold(result.theta, X, depth, generator)
-        else:
-            network, theta = network.deepen(result.theta, X, generator)
-            relu = network.relu
-        penalty = _spread_penalty(relu, theta[:, : relu.n_parameters], sizes, linear)
-        if last:
+        problem = FreeProblem(network, rows, alpha, torch.nn.functional.pad(penalty, (0, n_tail)))
+        result = levenberg_marquardt(problem, theta, in_limit).after(result)
+        theta = result.theta
+        sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)
+        if result.status is Status.INTERRUPTED:
             break
-    if n_branches == 1:
+    assert result is not None
+    relu, theta = network.unfold(theta, X, depth, generator)
+    penalty = _spread_penalty(relu, theta, *sizes)
+    if n_branches == 1 or result.status is Status.INTERRUPTED:
         return result, theta, penalty
-    options = replace(options, max_iter=min(BRANCH_ITER, limit))
-    result = refine(relu, theta, rows, alpha, penalty, options).after(result)
+    result = refine(relu, theta, rows, alpha, penalty, afterwards).after(result)
     best = result.watched.nan_to_num(torch.inf).view(-1, n_branches).argmin(1)
     best = best + n_branches * torch.arange(len(best), device=best.device)
     return result.take(best), result.theta[best], penalty[best]
+
+
+def _without_parabolas(network: ParabolicNetwork, theta: Tensor) -> Tensor:
+    return theta[:, : network.relu.n_parameters]
 
 
 def _sizes(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:

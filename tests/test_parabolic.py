@@ -145,3 +145,39 @@ def test_every_depth_fits_a_parabola_to_its_own_accuracy(depth):
     assert np.mean((model.fit(X, y).predict(X) - y) ** 2) < 2 * spline
     assert len(model.hidden_weights_) == depth
     assert model.peaks_.shape == (1, depth + 1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("depth", [3, 9])
+def test_the_limit_counts_toward_the_iterations_of_refinement(depth, n_init):
+    X = np.linspace(0, 1, 200)[:, None]
+    model = ExponentialReLURegressor(
+        depth=depth, n_subnetworks=1, n_init=n_init, refine_max_iter=60, tol=0,
+        early_stopping=False, n_iter_no_change=1000, random_state=0,
+    ).fit(X, np.exp(X[:, 0]))  # fmt: skip
+    assert model.n_iter_ - model.n_iter_pretrain_ == 60
+
+
+def test_an_interrupt_in_the_limit_keeps_what_was_pretrained(monkeypatch):
+    X = np.linspace(0, 1, 200)[:, None]
+    y = np.exp(X[:, 0])
+    model = ExponentialReLURegressor(
+        depth=7, n_subnetworks=1, n_init=1, early_stopping=False, random_state=0
+    )
+    jacobian = parabolic_module.ParabolicNetwork.jacobian
+    n_calls = 0
+
+    def interrupted(*arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls > 5:
+            raise KeyboardInterrupt
+        return jacobian(*arguments)
+
+    monkeypatch.setattr(parabolic_module.ParabolicNetwork, "jacobian", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert n_calls == 6
+    loss = np.mean((model.predict(X) - y) ** 2) / y.var()
+    np.testing.assert_allclose(loss, model.loss_curve_[model.n_iter_pretrain_], rtol=1e-6)
