@@ -40,30 +40,6 @@ Array = NDArray[np.float64]
 
 CONCRETE = ROOT / "examples" / "data" / "concrete.csv"
 
-CURVES: dict[str, Callable[[Array], Array]] = {
-    "x^3": lambda x: x**3,
-    "x^11": lambda x: x**11,
-    "sin(pi x/2)": lambda x: np.sin(np.pi * x / 2),
-    "tanh(3x)": lambda x: np.tanh(3 * x),
-}
-# MSE, (minimum, mean) over fits. The prototype's are of 16, before this package; the
-# paper's are of 2000 steps of Adam (Milkert, Hyde, Laine 2025).
-PROTOTYPE = {
-    "x^3": (2e-8, 1.2e-7),
-    "x^11": (1.8e-7, 2.2e-6),
-    "sin(pi x/2)": (1.2e-8, 3.5e-8),
-    "tanh(3x)": (1.8e-8, 7.8e-8),
-}
-PAPER = {
-    "x^3": (7.86e-8, 5.27e-7),
-    "x^11": (8.86e-7, 7.87e-6),
-    "sin(pi x/2)": (5.06e-8, 2.21e-7),
-    "tanh(3x)": (6.82e-8, 8.42e-7),
-}
-# The best 32-piece linear spline: N^-4 / 720 (int |f''|^(2/5))^5. Refinement may add
-# regions to the 2**depth of pretraining (up to 50 were counted), so it is no bound.
-SPLINE = {"x^3": 8.9e-9, "x^11": 7.8e-9, "sin(pi x/2)": 2.6e-9, "tanh(3x)": 7.0e-9}
-
 
 def timed_fit(model: RegressorMixin, X: Array, y: Array) -> float:
     """Fit a model in place and return the seconds that it took."""
@@ -108,44 +84,6 @@ def _fit_pairs(models: list, noise: float, seed: int, n_repeats: int) -> list[li
     for model in models:
         timed_fit(clone(model), X, y)
     return [[timed_fit(clone(model), X, y) for model in models] for _ in range(n_repeats)]
-
-
-def one_input(quick: bool) -> str:
-    """Fit single 4x5 networks to curves of one variable from many seeds."""
-    n_seeds = 5 if quick else 30
-    rows, references, lines = [], [], []
-    for name, function in CURVES.items():
-        mse, dense_mse, error, seconds = _fit_curve(function, n_seeds).T
-        statistics = [np.min(mse), np.median(mse), np.mean(mse), np.max(mse)]
-        rest = [np.mean(dense_mse), np.median(error), np.max(error), np.median(seconds)]
-        rows.append([name, *map(float, statistics + rest)])
-        references.append([name, *PROTOTYPE[name], SPLINE[name], *PAPER[name]])
-        if not quick:  # the references are over 30 seeds
-            lines.append(verdict(f"{name} minimum", float(np.min(mse)), PROTOTYPE[name][0]))
-            lines.append(verdict(f"{name} mean", float(np.mean(mse)), PROTOTYPE[name][1]))
-    header = ["MSE", "min", "median", "mean", "max", "mean dense"]
-    header += ["max error, median", "worst", "s a fit"]
-    reference = ["reference MSE", "prototype min", "mean", "best spline", "paper min", "mean"]
-    note = (
-        f"depth=5, n_subnetworks=1, n_init=1, random_state 0..{n_seeds - 1}; MSE on the 500\n"
-        "training points on [0, 1]; 'dense' and maximum errors on 20001 points. The spline has\n"
-        "32 pieces; a refined network may have more, so the spline is no bound."
-    )
-    return "\n".join([table(header, rows), note, "", table(reference, references), *lines])
-
-
-def _fit_curve(function: Callable[[Array], Array], n_seeds: int) -> Array:
-    """Return MSE, MSE and maximum error on the dense grid, and seconds: (n_seeds, 4)."""
-    X, dense = np.linspace(0, 1, 500)[:, None], np.linspace(0, 1, 20001)[:, None]
-    y = function(X[:, 0])
-    found = []
-    for seed in range(n_seeds):
-        model = ExponentialReLURegressor(depth=5, n_subnetworks=1, n_init=1, random_state=seed)
-        seconds = timed_fit(model, X, y)
-        residual = model.predict(X) - y
-        error = model.predict(dense) - function(dense[:, 0])
-        found.append([np.mean(residual**2), np.mean(error**2), np.abs(error).max(), seconds])
-    return np.array(found)
 
 
 def concrete(quick: bool) -> str:
@@ -399,7 +337,7 @@ def grid_search(quick: bool) -> str:
 
 MEASUREMENTS = {
     function.__name__: function
-    for function in (fit_time, one_input, concrete, friedman, lowering, grid_search)
+    for function in (fit_time, concrete, friedman, lowering, grid_search)
 }
 
 if __name__ == "__main__":
