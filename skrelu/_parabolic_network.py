@@ -7,10 +7,13 @@ waves with peaks of 1/2 add up to a parabola,
 
 .. math::   v (1 - v) = \sum_{j \ge 1} 4^{-j}\, T_{1/2}^{\circ j}(v),
 
-so such a network is what a deep one tends to when its last peaks are 1/2, and one fold of
-the parabola is a layer that changes nothing:
+so such a network is what a deep one tends to when its last peaks are 1/2. One more layer
+changes nothing: let v lie in [0, n w] and Z fold this range into n pieces of length w, then
 
-.. math::   (v - m)^2 = |v - m|^2, \qquad |v - m| = 2 (v - m)_+ - (v - m).
+.. math::   v^2 = Z^2 + 4 w (v - w)_+, \qquad Z = v - 2 (v - w)_+ + 2 (v - 2 w)_+,
+
+for n = 3, and without the last term for n = 2. Two neurons of a layer do for n = 2, and
+leave one that can be anything; three multiply the pieces by 3.
 
 Its first layers can be fitted as if all the later ones were there already, on a smoother
 function with fewer weights. Then `unfold` writes the parabola out as layers.
@@ -29,13 +32,6 @@ import torch
 from torch import Tensor
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
-
-# Unfolded layers cut so much off the low end of v, as a fraction of its range. Exact layers
-# have kinks at folds, where moving them does nothing at first; beside the folds each adds
-# regions that a fit can use (median MSE of 4x5 networks on x^3, x^11, sin(pi x/2), tanh(3x):
-# 0.7, 0.8, 0.6, 1.0 of that without).
-CUT = 0.03
-
 
 @dataclass(frozen=True)
 class ParabolicNetwork:
@@ -123,54 +119,55 @@ class ParabolicNetwork:
         return self.pack(weights, directions, offsets, curvatures)
 
     def deepen(
-        self, theta: Tensor, X: Tensor, generator: torch.Generator, cut: float = 0.0
+        self, theta: Tensor, X: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ParabolicNetwork, Tensor]:
-        """Add a layer that changes nothing on the rows: it folds the parabola in two.
+        """Add a layer that changes nothing on the rows: it folds the parabola.
 
-        The new layer's neurons are what the last one gave to the output, v and (v - m)+
-        with m the middle of the range of v, and a random one that nothing reads yet.
+        The new layer's neurons are what the last one gave to the output, v and hinges on
+        v that fold its range.
 
         Parameters
         ----------
         theta : Tensor of shape (..., n_parameters)
         X : Tensor of shape (n_features, n_samples)
-        cut : float
-            What ReLU cuts off v at its low end, as a fraction of its range; only 0 changes
-            nothing.
+        generator : torch.Generator, optional
+            With it, the parabola is folded in two, and the fourth neuron is a random one
+            that nothing reads yet. Without, it is folded in three.
         """
         weights, directions, offsets, curvatures = self.unpack(theta)
         last = self.relu.hidden_layers(weights, X)[-1]
         low, high = _range(_along(directions, last) + offsets[..., None])
-        middle, lowest_v = (low + high) / 2, low + cut * (high - low)
+        width = (high - low) / (2 if generator else 3)
         read = weights.output[..., 0]  # (..., n_subnetworks, 4)
         lowest, highest = _range(_along(read, last))
         lift = (highest - lowest) - lowest.clamp_max(0)  # what is carried stays positive
-        matrix, bias = random_hinges(last, 1, generator)
         zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
-        # Neurons: output so far + lift, (v - lowest_v)+, (v - middle)+, the random one.
-        hidden = torch.stack([read, directions, directions, matrix[..., 0, :]], -2)
-        biases = [lift, offsets - lowest_v, offsets - middle, bias[..., 0]]
-        # v^2 = |v - m|^2 + 2 m v - m^2, v being the second neuron and lowest_v.
-        output = torch.stack([one, 2 * curvatures * middle, zero, zero], -1)
-        constant = -lift - curvatures * middle * (middle - 2 * lowest_v)
+        if generator:
+            matrix, bias = random_hinges(last, 1, generator)
+            fourth, fourth_bias, folding = matrix[..., 0, :], bias[..., 0], zero
+        else:
+            fourth, fourth_bias, folding = directions, offsets - low - 2 * width, 2 * one
+        hidden = torch.stack([read, directions, directions, fourth], -2)
+        biases = torch.stack([lift, offsets - low, offsets - low - width, fourth_bias], -1)
+        # v^2 = (v - low)^2 + 2 low (v - low) + low^2, of which the first is folded.
+        output = torch.stack([one, 2 * low * curvatures, 4 * width * curvatures, zero], -1)
+        constant = curvatures * low.square() - lift
         network = ParabolicNetwork(replace(self.relu, depth=self.relu.depth + 1))
         deeper = ReLUWeights(
             hidden=[*weights.hidden, hidden],
-            biases=[*weights.biases, torch.stack(biases, -1)],
+            biases=[*weights.biases, biases],
             output=output[..., None],
             linear=weights.linear,
             intercept=weights.intercept + constant.sum(-1, keepdim=True),
         )
-        folded = torch.stack([zero, -one, 2 * one, zero], -1)
-        return network, network.pack(deeper, folded, middle - lowest_v, curvatures)
+        folded = torch.stack([zero, one, -2 * one, folding], -1)
+        return network, network.pack(deeper, folded, zero, curvatures)
 
-    def unfold(
-        self, theta: Tensor, X: Tensor, depth: int, generator: torch.Generator
-    ) -> tuple[ReLUNetwork, Tensor]:
+    def unfold(self, theta: Tensor, X: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
         """Write the parabolas out as layers, up to a depth; the rest becomes a line.
 
         The line is the best one for values that are spread evenly. What it misses falls
-        by a factor of 4 with each layer.
+        by a factor of 9 with each layer.
 
         Returns
         -------
@@ -179,7 +176,7 @@ class ParabolicNetwork:
         """
         network = self
         while network.relu.depth < depth:
-            network, theta = network.deepen(theta, X, generator, CUT)
+            network, theta = network.deepen(theta, X)
         weights, directions, offsets, curvatures = network.unpack(theta)
         last = network.relu.hidden_layers(weights, X)[-1]
         low, high = _range(_along(directions, last) + offsets[..., None])

@@ -30,7 +30,7 @@ from skrelu._solvers import Evaluation, Options, Result, Status, chunk_size
 # The limit is left for the network with so many more layers. More leave errors of the first
 # layers that the last ones cannot repair (5 or 6 at depth 8: twice the median error or more);
 # fewer take longer and gained little.
-UNFOLDED_LAYERS = 4
+UNFOLDED_LAYERS = 3
 # Most iterations of each fit in the limit: its weights are few, and going on gains
 # little once all are released.
 LIMIT_ITER = 40
@@ -241,7 +241,7 @@ def refine_in_limit(
         if result.status is Status.INTERRUPTED:
             break
     assert result is not None
-    relu, theta = network.unfold(theta, X, depth, generator)
+    relu, theta = network.unfold(theta, X, depth)
     penalty = _spread_penalty(relu, theta, *sizes)
     if n_branches == 1 or result.status is Status.INTERRUPTED:
         return result, theta, penalty
