@@ -33,6 +33,7 @@ from torch import Tensor
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
+
 @dataclass(frozen=True)
 class ParabolicNetwork:
     """The shape of a sum of ReLU sub-networks of one output that end in parabolas.
