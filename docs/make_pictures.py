@@ -22,8 +22,9 @@ from sklearn.datasets import make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
+from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._pretraining import pretrain
-from skrelu._refinement import refine, refine_in_limit
+from skrelu._refinement import UNFOLDED_LAYERS, refine, refine_in_limit
 from skrelu._rows import Rows
 from skrelu._solvers import Options
 from skrelu._triangle_network import TriangleNetwork
@@ -192,8 +193,9 @@ def limit():
     axes[0].plot([], [], color=RED, ls="--", lw=1.2, label="infinite depth")
     axes[0].legend(loc="lower center")
     axes[0].set(xlabel="z", title="peaks of 1/2")
-    for (name, x, error), color in zip(_steps_of_a_fit(), (GREY, BLUE, GREEN, RED), strict=True):
-        axes[1].semilogy(x, np.abs(error) + 1e-9, color=color, lw=1, label=name)
+    styles = (GREY, 1), (BLUE, 3), (GREEN, 1), (RED, 1)  # blue is seen on both sides of green
+    for (name, x, error), (color, lw) in zip(_steps_of_a_fit(), styles, strict=True):
+        axes[1].semilogy(x, np.abs(error) + 1e-9, color=color, lw=lw, label=name)
         print("limit,", name, "MSE:", np.mean(error**2))
     axes[1].set(ylim=(1e-7, 1), xlabel="x", title="absolute error for $x^3$, depth 5")
     axes[1].legend(loc="upper right", ncols=2)
@@ -221,9 +223,10 @@ def _steps_of_a_fit():
     yield "pretrained", *error(relu, lowered)
     network, lowered = triangles.to_parabolic(theta, pretrained.coef)
     penalty = torch.zeros_like(lowered[:, : network.relu.n_parameters])
-    twice = replace(options, max_iter=200)  # half of them in the limit
+    twice = replace(options, max_iter=200)  # at most half of them in the limit
     result, unfolded, penalty = refine_in_limit(network, lowered, 5, rows, 0, penalty, twice)
-    yield "in the limit", *error(network, result.theta)
+    fitted = ParabolicNetwork(replace(network.relu, depth=5 - UNFOLDED_LAYERS))
+    yield "in the limit", *error(fitted, result.theta)
     yield "unfolded", *error(relu, unfolded)
     refined = refine(relu, unfolded, rows, 0, penalty, replace(options, max_iter=300))
     yield "refined", *error(relu, refined.theta)
