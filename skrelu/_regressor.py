@@ -15,7 +15,9 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skrelu._canonical import canonical_rows
-from skrelu._fitting import Fitted, Settings, Table, fit_network
+from skrelu._fitted import Fitted, Table
+from skrelu._fitting import fit_network
+from skrelu._plan import Settings
 from skrelu._relu_network import ReLUNetwork, ReLUWeights, average, dense_layers
 from skrelu._scaling import Scaling
 from skrelu._sklearn_private import Interval, StrOptions, _check_sample_weight
@@ -245,6 +247,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_levels": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "smooth": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -269,6 +272,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         depth=4,
         *,
         n_subnetworks="auto",
+        n_levels="auto",
         n_init="auto",
         smooth=True,
         alpha=0.001,
@@ -289,6 +293,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     ):
         self.depth = depth
         self.n_subnetworks = n_subnetworks
+        self.n_levels = n_levels
         self.n_init = n_init
         self.smooth = smooth
         self.alpha = alpha
@@ -415,7 +420,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             (n_samples, n_features) -> (n_samples, n_outputs).
         """
         check_is_fitted(self, "intercept_")
-        layers = dense_layers(self._weights(torch.device("cpu")))
+        layers = dense_layers(self._network(), self._weights(torch.device("cpu")))
         scale = torch.tensor(_inverse(self.X_scale_))
         mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]
         layers[0] = matrix * scale, bias - matrix @ (scale * mean)
@@ -463,7 +468,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self._y_ndim = y_ndim
         self.X_mean_, self.X_scale_ = fitted.X_scaling
         self.y_mean_, self.y_scale_ = fitted.y_scaling
-        parameters = triangles.unpack(torch.tensor(fitted.triangles))
+        pretrained = torch.tensor(fitted.pretrained)
+        if plan.composed is None:
+            parameters = triangles.unpack(pretrained)
+        else:
+            parameters = plan.composed.triangles(pretrained, triangles.depth)
         directions, offsets, self.peaks_, self.scales_ = (
             part.flatten(0, 1).numpy() for part in parameters
         )
@@ -478,6 +487,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.intercept_ = weights.intercept.numpy().copy()
         self.n_outputs_ = network.n_outputs
         self.n_subnetworks_ = network.n_subnetworks
+        self.n_levels_ = network.n_levels
         self.n_starts_ = len(fitted.relu)
         self.n_parameters_ = network.n_parameters
         self.solver_ = plan.solver
@@ -516,8 +526,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         print(line)
 
     def _network(self) -> ReLUNetwork:
+        depth = len(self.hidden_weights_) // self.n_levels_
         return ReLUNetwork(
-            self.n_features_in_, self.n_subnetworks_, len(self.hidden_weights_), self.n_outputs_
+            self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
         )
 
     def _weights(self, device: torch.device) -> ReLUWeights:

@@ -4,17 +4,19 @@ A `ReLUNetwork` is the function
 
     f(x) = intercept + x . linear + sum_k output_k . h_k(x)
 
-where h_k is the last hidden layer of sub-network k: `depth` layers of 4 ReLU neurons on
-the inputs x. It is one block-diagonal ReLU network with a linear skip connection. The
-class knows shapes only; the weights travel as one tensor (..., n_parameters) so that
-solvers see a vector and many starts run in one batch.
+where h_k is the last hidden layer of sub-network k: `depth` layers of 4 ReLU neurons. On
+one level all sub-networks read the inputs x, and the whole is one block-diagonal ReLU
+network with a linear skip connection. On several levels each sub-network reads x and the
+last hidden layers of all earlier levels. The class knows shapes only; the weights travel
+as one tensor (..., n_parameters) so that solvers see a vector and many starts run in one
+batch.
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -24,10 +26,14 @@ WIDTH = 4
 
 
 class ReLUWeights(NamedTuple):
-    """The weights of a `ReLUNetwork`, by layer; leading dimensions are batches."""
+    """The weights of a `ReLUNetwork`; leading dimensions are batches.
 
-    hidden: list[Tensor]  # (..., n_subnetworks, 4, n_features or 4), one a layer
-    biases: list[Tensor]  # (..., n_subnetworks, 4), one a layer
+    Hidden layers are in the order in which they run: those of the first level, then those
+    of the next.
+    """
+
+    hidden: list[Tensor]  # (..., n_subnetworks / n_levels, 4, n_inputs), one a layer
+    biases: list[Tensor]  # (..., n_subnetworks / n_levels, 4), one a layer
     output: Tensor  # (..., n_subnetworks, 4, n_outputs)
     linear: Tensor  # (..., n_features, n_outputs)
     intercept: Tensor  # (..., n_outputs)
@@ -41,46 +47,71 @@ class ReLUNetwork:
     ----------
     n_features, n_subnetworks, depth, n_outputs : int
         ``depth`` is the number of hidden layers of a sub-network.
+    n_levels : int, default=1
+        Divides ``n_subnetworks``: levels have the same number of sub-networks.
     """
 
     n_features: int
     n_subnetworks: int
     depth: int
     n_outputs: int
+    n_levels: int = 1
 
     @property
-    def n_hidden_parameters(self) -> int:
-        """Number of weights and biases of the hidden layers of one sub-network."""
-        return WIDTH * (self.n_features + 1) + WIDTH * (WIDTH + 1) * (self.depth - 1)
+    def level_size(self) -> int:
+        """Number of sub-networks of a level."""
+        return self.n_subnetworks // self.n_levels
+
+    @property
+    def n_inputs(self) -> list[int]:
+        """Number of inputs of a sub-network, by level."""
+        return [self.n_features + level * WIDTH * self.level_size for level in range(self.n_levels)]
+
+    def _layer_sizes(self, level: int) -> list[int]:
+        """Return the number of weights and of biases of each hidden layer, in turns."""
+        sizes = []
+        for layer in range(self.depth):
+            sizes += [WIDTH * (WIDTH if layer else self.n_inputs[level]), WIDTH]
+        return sizes
+
+    @property
+    def _block_sizes(self) -> list[int]:
+        """Number of weights of one sub-network, by level."""
+        n_output = WIDTH * self.n_outputs
+        return [sum(self._layer_sizes(level)) + n_output for level in range(self.n_levels)]
 
     @property
     def n_parameters(self) -> int:
         """Length of the vector of all weights."""
-        block = self.n_hidden_parameters + WIDTH * self.n_outputs
-        return self.n_subnetworks * block + (self.n_features + 1) * self.n_outputs
+        return self.level_size * sum(self._block_sizes) + (self.n_features + 1) * self.n_outputs
 
     def pack(self, weights: ReLUWeights) -> Tensor:
         """Write weights into one vector, shape (..., n_parameters)."""
-        parts = []
-        for matrix, bias in zip(weights.hidden, weights.biases, strict=True):
-            parts += [matrix.flatten(-2), bias]
-        blocks = torch.cat([*parts, weights.output.flatten(-2)], -1).flatten(-2)
-        return torch.cat([blocks, weights.linear.flatten(-2), weights.intercept], -1)
+        outputs = weights.output.split(self.level_size, -3)
+        blocks: list[Tensor] = []
+        for level, output in enumerate(outputs):
+            layers = slice(level * self.depth, (level + 1) * self.depth)
+            pairs = zip(weights.hidden[layers], weights.biases[layers], strict=True)
+            parts = [part for matrix, bias in pairs for part in (matrix.flatten(-2), bias)]
+            blocks.append(torch.cat([*parts, output.flatten(-2)], -1).flatten(-2))
+        return torch.cat([*blocks, weights.linear.flatten(-2), weights.intercept], -1)
 
     def unpack(self, theta: Tensor) -> ReLUWeights:
-        """Read the vector back: the inverse of `pack`, as views."""
-        n_linear = self.n_features * self.n_outputs
-        n_blocks = self.n_parameters - n_linear - self.n_outputs
-        blocks, linear, intercept = theta.split([n_blocks, n_linear, self.n_outputs], -1)
-        blocks = blocks.unflatten(-1, (self.n_subnetworks, -1))
-        sizes = []
-        for layer in range(self.depth):
-            sizes += [WIDTH * (WIDTH if layer else self.n_features), WIDTH]
-        *parts, output = blocks.split([*sizes, WIDTH * self.n_outputs], -1)
+        """Read the vector back: the inverse of `pack`."""
+        sizes = [self.level_size * size for size in self._block_sizes]
+        sizes += [self.n_features * self.n_outputs, self.n_outputs]
+        *blocks, linear, intercept = theta.split(sizes, -1)
+        hidden, biases, outputs = [], [], []
+        for level, block in enumerate(blocks):
+            sizes = [*self._layer_sizes(level), WIDTH * self.n_outputs]
+            *parts, output = block.unflatten(-1, (self.level_size, -1)).split(sizes, -1)
+            hidden += [part.unflatten(-1, (WIDTH, -1)) for part in parts[::2]]
+            biases += parts[1::2]
+            outputs.append(output.unflatten(-1, (WIDTH, self.n_outputs)))
         return ReLUWeights(
-            hidden=[part.unflatten(-1, (WIDTH, -1)) for part in parts[::2]],
-            biases=list(parts[1::2]),
-            output=output.unflatten(-1, (WIDTH, self.n_outputs)),
+            hidden=hidden,
+            biases=biases,
+            output=torch.cat(outputs, -3),
             linear=linear.unflatten(-1, (self.n_features, self.n_outputs)),
             intercept=intercept,
         )
@@ -88,7 +119,7 @@ class ReLUNetwork:
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
         weights = self.unpack(theta)
-        return self.read_out(weights, self.hidden_layers(weights, X)[-1], X)
+        return self.read_out(weights, self.last(self.hidden_layers(weights, X)), X)
 
     def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
         """Return the derivative of one output by all weights.
@@ -107,7 +138,7 @@ class ReLUNetwork:
     def backpropagate(
         self, weights: ReLUWeights, layers: list[Tensor], X: Tensor, output: int, g: Tensor
     ) -> Tensor:
-        """Return the derivative of one output by all weights, given that by the last layer.
+        """Return the derivative of one output by all weights, given that by the last layers.
 
         Parameters
         ----------
@@ -120,32 +151,58 @@ class ReLUNetwork:
         -------
         Tensor of shape (..., n_parameters, n_samples)
         """
-        g = g * (layers[-1] > 0)
-        parts = []
-        for layer in reversed(range(self.depth)):
-            below = layers[layer - 1] if layer else X
-            by_matrix = g[..., :, None, :] * below[..., None, :, :]
-            parts += [g, by_matrix.flatten(-3, -2)]
-            if layer:
-                g = weights.hidden[layer].transpose(-1, -2) @ g * (below > 0)
+        last = self.last(layers)
+        batch, n_samples = last.shape[:-3], X.shape[-1]
         # (..., n_subnetworks, 4, n_outputs, n_samples): zero for the other outputs
-        batch = layers[-1].shape[:-3]
-        by_output = X.new_zeros(*layers[-1].shape[:-1], self.n_outputs, X.shape[-1])
-        by_output[..., output, :] = layers[-1]
-        blocks = torch.cat([*parts[::-1], by_output.flatten(-3, -2)], -2).flatten(-3, -2)
-        by_linear = X.new_zeros(*batch, self.n_features, self.n_outputs, X.shape[-1])
+        by_output = X.new_zeros(*last.shape[:-1], self.n_outputs, n_samples)
+        by_output[..., output, :] = last
+        blocks: list[Tensor] = []
+        by_last = list(g.split(self.level_size, -3))
+        for level in reversed(range(self.n_levels)):
+            first = level * self.depth
+            subnetworks = slice(level * self.level_size, (level + 1) * self.level_size)
+            parts = [by_output[..., subnetworks, :, :, :].flatten(-3, -2)]
+            g = by_last[level]
+            for layer in reversed(range(first, first + self.depth)):
+                g = g * (layers[layer] > 0)
+                below = layers[layer - 1] if layer > first else self.inputs(layers, X, level)
+                by_matrix = g[..., :, None, :] * below[..., None, :, :]
+                parts[:0] = [by_matrix.flatten(-3, -2), g]
+                if layer:
+                    g = weights.hidden[layer].mT @ g
+            blocks.insert(0, torch.cat(parts, -2).flatten(-3, -2))
+            if level:  # g is the derivative by what this level's sub-networks read
+                earlier = g.sum(-3)[..., self.n_features :, :].unflatten(-2, (-1, WIDTH))
+                read = earlier.split(self.level_size, -3)
+                by_last[:level] = [a + b for a, b in zip(by_last[:level], read, strict=True)]
+        by_linear = X.new_zeros(*batch, self.n_features, self.n_outputs, n_samples)
         by_linear[..., output, :] = X
-        by_intercept = X.new_zeros(*batch, self.n_outputs, X.shape[-1])
+        by_intercept = X.new_zeros(*batch, self.n_outputs, n_samples)
         by_intercept[..., output, :] = 1
-        return torch.cat([blocks, by_linear.flatten(-3, -2), by_intercept], -2)
+        return torch.cat([*blocks, by_linear.flatten(-3, -2), by_intercept], -2)
 
     def hidden_layers(self, weights: ReLUWeights, X: Tensor) -> list[Tensor]:
-        """Return the values of each hidden layer, (..., n_subnetworks, 4, n_samples)."""
-        layers, h = [], X
-        for matrix, bias in zip(weights.hidden, weights.biases, strict=True):
+        """Return the values of each hidden layer, (..., level_size, 4, n_samples)."""
+        layers: list[Tensor] = []
+        h = X
+        for layer, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
+            if layer % self.depth == 0:
+                h = self.inputs(layers, X, layer // self.depth)
             h = (matrix @ h + bias[..., None]).relu()
             layers.append(h)
         return layers
+
+    def inputs(self, layers: list[Tensor], X: Tensor, level: int) -> Tensor:
+        """Return what a level reads: (..., 1, n_inputs, n_samples), or X on the first."""
+        if level == 0:
+            return X
+        last = self.last(layers[: level * self.depth]).flatten(-3, -2)
+        return torch.cat([X.expand(*last.shape[:-2], *X.shape), last], -2)[..., None, :, :]
+
+    def last(self, layers: list[Tensor]) -> Tensor:
+        """Return the last hidden layers of all sub-networks, (..., n, 4, n_samples)."""
+        ends = layers[self.depth - 1 :: self.depth]
+        return ends[0] if len(ends) == 1 else torch.cat(ends, -3)
 
     def read_out(self, weights: ReLUWeights, last: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples), from the last hidden layers."""
@@ -170,39 +227,56 @@ def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNe
     theta : Tensor of shape (network.n_parameters,)
     """
     weights = network.unpack(theta)
-    n_networks = theta.shape[0]
-    whole = ReLUNetwork(
-        network.n_features,
-        network.n_subnetworks * n_networks,
-        network.depth,
-        network.n_outputs,
-    )
+    n_networks, size = theta.shape[0], network.level_size
+    whole = replace(network, n_subnetworks=network.n_subnetworks * n_networks)
+    hidden = list(weights.hidden)
+    for level in range(1, network.n_levels):
+        # Each network reads the earlier levels of its own, and none of the others.
+        matrix = hidden[level * network.depth]  # (n_networks, size, 4, n_inputs)
+        by_features, by_levels = matrix.split([network.n_features, level * size * WIDTH], -1)
+        by_levels = by_levels.unflatten(-1, (level, 1, size * WIDTH))
+        own = torch.eye(n_networks, dtype=matrix.dtype, device=matrix.device)
+        own = own[:, None, None, None, :, None]
+        hidden[level * network.depth] = torch.cat([by_features, (by_levels * own).flatten(-3)], -1)
+    levels = (weights.output * shares[:, None, None, None]).split(size, 1)
     merged = ReLUWeights(
-        hidden=[matrix.flatten(0, 1) for matrix in weights.hidden],
+        hidden=[matrix.flatten(0, 1) for matrix in hidden],
         biases=[bias.flatten(0, 1) for bias in weights.biases],
-        output=(weights.output * shares[:, None, None, None]).flatten(0, 1),
+        output=torch.cat([level.flatten(0, 1) for level in levels]),
         linear=(weights.linear * shares[:, None, None]).sum(0),
         intercept=(weights.intercept * shares[:, None]).sum(0),
     )
     return whole, whole.pack(merged)
 
 
-def dense_layers(weights: ReLUWeights) -> list[tuple[Tensor, Tensor]]:
+def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[tuple[Tensor, Tensor]]:
     """Write one network as plain dense layers (matrix, bias) with ReLU in between.
 
-    The blocks stand on the diagonal of each hidden matrix. The linear part rides along
-    in two more neurons an output, as max(v, 0) - max(-v, 0), which ReLU leaves alone.
+    The blocks stand on the diagonal of each hidden matrix. What later layers need of x
+    rides along in two more neurons a value, as max(v, 0) - max(-v, 0), which ReLU leaves
+    alone: the linear part of each output, or all of x where there are several levels. So
+    do the last layers of earlier levels, in a neuron a value.
     """
-    linear = torch.cat([weights.linear.T, -weights.linear.T])  # (2 n_outputs, n_features)
-    n_skip = linear.shape[0]
-    layers = []
+    eye = torch.eye(network.n_features).to(weights.linear)
+    carried = weights.linear.T if network.n_levels == 1 else eye
+    n_carried = carried.shape[0]
+    signs = torch.eye(n_carried).to(eye)
+    signs = torch.cat([signs, -signs], -1)  # reads v from its two neurons
+    layers: list[tuple[Tensor, Tensor]] = []
     for i, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
+        level, layer = divmod(i, network.depth)
+        n_kept = 2 * n_carried + level * network.level_size * WIDTH
+        kept = torch.eye(n_kept).to(eye)
         if i == 0:
-            dense = torch.cat([matrix.flatten(0, 1), linear])
+            dense = torch.cat([signs.T @ carried, matrix.flatten(0, 1)])
+        elif layer == 0:
+            by_features, by_levels = matrix.flatten(0, 1).split(
+                [network.n_features, matrix.shape[-1] - network.n_features], -1
+            )
+            dense = torch.cat([kept, torch.cat([by_features @ signs, by_levels], -1)])
         else:
-            skip = torch.eye(n_skip, dtype=matrix.dtype, device=matrix.device)
-            dense = torch.block_diag(*matrix, skip)
-        layers.append((dense, torch.cat([bias.flatten(), bias.new_zeros(n_skip)])))
-    eye = torch.eye(n_skip // 2, dtype=linear.dtype, device=linear.device)
-    read_out = torch.cat([weights.output.flatten(0, 1).T, eye, -eye], -1)
+            dense = torch.block_diag(kept, *matrix)
+        layers.append((dense, torch.cat([bias.new_zeros(n_kept), bias.flatten()])))
+    linear = signs if network.n_levels == 1 else weights.linear.T @ signs
+    read_out = torch.cat([linear, weights.output.flatten(0, 1).T], -1)
     return [*layers, (read_out, weights.intercept)]

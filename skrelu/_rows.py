@@ -28,12 +28,27 @@ class Rows:
         """Number of rows, held-out ones included."""
         return self.X.shape[-1]
 
+    def of(self, starts: Tensor) -> Rows:
+        """Return the rows for some of the starts."""
+        validation = None if self.validation is None else self.validation[starts]
+        return replace(self, training=self.training[starts], validation=validation)
+
+    def part(self, kept: Tensor) -> Rows:
+        """Return the rows with only some of those that train; ``kept`` are their indices."""
+        others = torch.arange(self.n_trained, self.n_samples, device=kept.device)
+        index = torch.cat([kept, others])
+
+        def weights(all_rows: Tensor) -> Tensor:
+            return all_rows[:, index] / all_rows[:, index].sum(1, keepdim=True)
+
+        validation = None if self.validation is None else weights(self.validation)
+        X, y = self.X[:, index], self.y[:, index]
+        return Rows(X, y, weights(self.training), validation, len(kept))
+
     def repeated(self, n: int) -> Rows:
         """Return the rows for a batch in which each start stands ``n`` times in a row."""
-        validation = self.validation
-        if validation is not None:
-            validation = validation.repeat_interleave(n, 0)
-        return replace(self, training=self.training.repeat_interleave(n, 0), validation=validation)
+        starts = torch.arange(len(self.training), device=self.training.device)
+        return self.of(starts.repeat_interleave(n))
 
     def chunks(self, size: int, *, trained: bool = False) -> Iterator[slice]:
         """Yield slices of at most ``size`` rows; of the trained ones only if asked."""

@@ -83,7 +83,7 @@ def test_dense_layers_are_the_same_function(depth):
     network, theta, coef, X = random_network(depth, True, seed=5)
     relu, lowered = network.to_relu(theta, coef)
     h = X
-    layers = dense_layers(relu.unpack(lowered[0]))
+    layers = dense_layers(relu, relu.unpack(lowered[0]))
     for i, (matrix, bias) in enumerate(layers):
         h = matrix @ h + bias[:, None]
         if i < len(layers) - 1:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, make_lsq_spline
 from sklearn.compose import TransformedTargetRegressor
@@ -21,13 +17,13 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks._pykan import PYKAN, fit_pykan, global_generators_kept
 from skrelu import ExponentialReLURegressor
 
 Array = NDArray[np.float64]
 Fitted = tuple[Callable[[Array], Array], int]  # the function, its number of parameters
 
-# pykan declares no dependencies: the last three are its own.
-PYKAN, PWLF = "pykan pandas pyyaml tqdm", "pwlf"
+PWLF = "pwlf"  # what to install for it
 
 
 @dataclass(frozen=True)
@@ -106,39 +102,9 @@ def _pykan() -> Iterator[Method]:
             yield Method("pykan", name, fit, n_seeds, False, "kan", PYKAN)
 
 
-def _fit_pykan(x: Array, y: Array, seed: int, width: tuple, n_intervals: int) -> Fitted:
-    """Fit with 50 steps of L-BFGS, as pykan's first tutorial does, in float64.
-
-    Its initial least squares differ by rounding from call to call, which training amplifies:
-    with hidden layers the error does not repeat even for one seed.
-    """
-    kan = import_module("kan")
-    mean, scale = y.mean(), y.std()
-    inputs, targets = (torch.tensor(part[:, None]) for part in (x, (y - mean) / scale))
-    data = {"train_input": inputs, "train_label": targets}
-    data |= {"test_input": inputs, "test_label": targets}  # required
-    with _global_generators_kept(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        model = kan.KAN(list(width), n_intervals, k=3, seed=seed, auto_save=False).double()
-        model.fit(data, opt="LBFGS", steps=50)
-    trained = [p for layer in model.act_fun for p in layer.parameters() if p.requires_grad]
-
-    def predict(points: Array) -> Array:
-        with torch.no_grad():
-            return model(torch.tensor(points[:, None]))[:, 0].numpy() * scale + mean
-
-    return predict, sum(part.numel() for part in trained)
-
-
-@contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    """Undo what is done to the global generators of torch, numpy and the standard library."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)  # noqa: NPY002
+def _fit_pykan(x: Array, y: Array, seed: int, **settings) -> Fitted:
+    predict, n_parameters = fit_pykan(x[:, None], y, seed, **settings)
+    return lambda points: predict(points[:, None]), n_parameters
 
 
 def _gaussian_process() -> Iterator[Method]:
@@ -214,7 +180,7 @@ def _pwlf() -> Iterator[Method]:
 
 
 def _fit_pwlf(x: Array, y: Array, seed: int, n_segments: int, how: str) -> Fitted:
-    with _global_generators_kept():
+    with global_generators_kept():
         model = import_module("pwlf").PiecewiseLinFit(x, y, seed=seed)
         getattr(model, how)(n_segments)
     return model.predict, len(model.fit_breaks) + len(model.slopes) + 1

@@ -1,0 +1,1 @@
+"""Smooth functions of one to ten inputs, by skrelu and by its peers."""

@@ -1,0 +1,235 @@
+r"""Composed networks in the limit of infinite depth: parabolas of parabolas.
+
+The first level's sub-networks read the inputs x, those of each further level read x and
+what all earlier levels put out; the output is linear in x and all of them. A sub-network is
+
+.. math::   h(w \cdot s + o), \qquad h(z) = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
+
+s being what it reads. :math:`1 - h(2 t - 1)` is what triangle waves with peaks of 1/2 add up
+to, :math:`\sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. One level is a sum of ridge functions,
+which stalls on products of three and more inputs; several levels do not.
+
+Samples are the last dimension everywhere: X is (n_features, n_samples).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
+
+
+class ComposedWeights(NamedTuple):
+    """The weights of a `ComposedNetwork`; leading dimensions are batches."""
+
+    directions: list[Tensor]  # (..., n, n_features + n * level), one a level of n sub-networks
+    offsets: list[Tensor]  # (..., n), one a level
+    output: Tensor  # (..., n_features + n_subnetworks, n_outputs)
+    intercept: Tensor  # (..., n_outputs)
+
+
+@dataclass(frozen=True)
+class ComposedNetwork:
+    """The shape of a composed network.
+
+    Parameters
+    ----------
+    n_features, n_subnetworks, n_levels, n_outputs : int
+        ``n_levels`` divides ``n_subnetworks``: levels have the same number of sub-networks.
+    """
+
+    n_features: int
+    n_subnetworks: int
+    n_levels: int
+    n_outputs: int
+
+    @property
+    def levels(self) -> list[int]:
+        """Number of sub-networks of each level."""
+        return [self.n_subnetworks // self.n_levels] * self.n_levels
+
+    @property
+    def n_signals(self) -> list[int]:
+        """Number of values that each level reads, and the output after all."""
+        counts = [self.n_features]
+        for n in self.levels:
+            counts.append(counts[-1] + n)
+        return counts
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of weights of each group: directions and offsets by level, output, intercept."""
+        pairs = zip(self.levels, self.n_signals, strict=False)
+        hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
+        return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector of all weights."""
+        return sum(self.sizes)
+
+    def pack(self, weights: ComposedWeights) -> Tensor:
+        """Write weights into one vector, shape (..., n_parameters)."""
+        pairs = zip(weights.directions, weights.offsets, strict=True)
+        parts = [part for matrix, bias in pairs for part in (matrix.flatten(-2), bias)]
+        return torch.cat([*parts, weights.output.flatten(-2), weights.intercept], -1)
+
+    def unpack(self, theta: Tensor) -> ComposedWeights:
+        """Read the vector back: the inverse of `pack`, as views."""
+        *hidden, output, intercept = theta.split(self.sizes, -1)
+        pairs = zip(hidden[::2], self.levels, strict=True)
+        return ComposedWeights(
+            directions=[part.unflatten(-1, (n, -1)) for part, n in pairs],
+            offsets=list(hidden[1::2]),
+            output=output.unflatten(-1, (-1, self.n_outputs)),
+            intercept=intercept,
+        )
+
+    def random(self, n_starts: int, generator: torch.Generator) -> Tensor:
+        """Draw starting points for standardized inputs, (n_starts, n_parameters), on the CPU."""
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(n_starts, *size, generator=generator, dtype=torch.float64)
+
+        pairs = list(zip(self.levels, self.n_signals, strict=False))
+        return self.pack(
+            ComposedWeights(
+                directions=[normal(n, n_read) * n_read**-0.5 for n, n_read in pairs],
+                offsets=[normal(n) for n in self.levels],
+                output=normal(self.n_signals[-1], self.n_outputs) * self.n_signals[-1] ** -0.5,
+                intercept=normal(self.n_outputs) * 0,
+            )
+        )
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return f(X), shape (..., n_outputs, n_samples)."""
+        weights = self.unpack(theta)
+        signals, _ = self._signals(weights, X)
+        return weights.output.mT @ signals + weights.intercept[..., None]
+
+    def jacobian(self, theta: Tensor, X: Tensor, output: int = 0) -> Tensor:
+        """Return the derivatives of one output, shape (..., n_parameters, n_samples)."""
+        weights = self.unpack(theta)
+        signals, slopes = self._signals(weights, X)
+        by_signals = weights.output[..., output, None].expand_as(signals).clone()
+        parts: list[Tensor] = []
+        for level in reversed(range(self.n_levels)):
+            n_read, n_all = self.n_signals[level : level + 2]
+            by_z = by_signals[..., n_read:n_all, :] * slopes[level]
+            by_directions = by_z[..., :, None, :] * signals[..., None, :n_read, :]
+            parts = [by_directions.flatten(-3, -2), by_z, *parts]
+            by_signals[..., :n_read, :] += weights.directions[level].mT @ by_z
+        by_output = signals.new_zeros(*signals.shape[:-1], self.n_outputs, X.shape[-1])
+        by_output[..., output, :] = signals
+        by_intercept = signals.new_zeros(*signals.shape[:-2], self.n_outputs, X.shape[-1])
+        by_intercept[..., output, :] = 1
+        return torch.cat([*parts, by_output.flatten(-3, -2), by_intercept], -2)
+
+    def _signals(self, weights: ComposedWeights, X: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return x and all sub-networks' values, and the slopes of h by level."""
+        signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
+        for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
+            z = directions @ signals + offsets[..., None]
+            inside = z.clamp(-1, 1)
+            slopes.append(2 * inside)
+            signals = torch.cat([signals, inside * (2 * z - inside)], -2)
+        return signals, slopes
+
+    def triangles(self, theta: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return directions in x, offsets, peaks and scales of the triangle waves.
+
+        As `TriangleNetwork.unpack` does; what later levels read of earlier ones is left out.
+        """
+        weights = self.unpack(theta)
+        directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
+        offsets = torch.cat(weights.offsets, -1)
+        peaks = torch.full((*offsets.shape, depth + 1), 0.5).to(theta)
+        scales = (4.0 ** -torch.arange(depth)).to(theta).expand(*offsets.shape, depth)
+        return directions / 2, (offsets + 1) / 2, peaks, scales
+
+    @staticmethod
+    def lowering_error(depth: int) -> float:
+        """Return the mean squared error of one lowered parabola of height 1."""
+        return 81.0 ** (1 - depth) / 180
+
+    def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
+        r"""Lower to a plain ReLU network: 2 * 3^(depth - 1) linear pieces for a parabola.
+
+        The first layer folds z to :math:`t = \min(|z|, 1)`; three neurons of each further
+        one fold t in three, with
+
+        .. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
+
+        for t in [0, 3 w], and within Z so on. The fourth neuron carries what has been added
+        up. Of the last :math:`Z^2` a line is left.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        depth : int
+            Number of hidden layers of a sub-network.
+
+        Returns
+        -------
+        network : ReLUNetwork
+        theta : Tensor of shape (..., network.n_parameters)
+        """
+        weights = self.unpack(theta)
+        read_out, constant = _read_out(depth)
+        read_out = read_out.to(theta)
+        hidden, biases = [], []
+        for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
+            by_features, by_others = directions.tensor_split([self.n_features], -1)
+            by_neurons = (by_others[..., None] * read_out).flatten(-2)
+            first = torch.cat([by_features, by_neurons], -1)[..., None, :]
+            z = offsets + constant * by_others.sum(-1)
+            hidden.append(torch.cat([first, -first, first, -first], -2))
+            biases.append(torch.stack([z, -z, z - 1, -z - 1], -1))
+            for layer in range(1, depth):
+                matrix, bias = _fold(layer)
+                hidden.append(matrix.to(theta).expand(*offsets.shape, WIDTH, WIDTH))
+                biases.append(bias.to(theta).expand(*offsets.shape, WIDTH))
+        linear, of_parabolas = weights.output.tensor_split([self.n_features], -2)
+        network = ReLUNetwork(
+            self.n_features, self.n_subnetworks, depth, self.n_outputs, self.n_levels
+        )
+        lowered = ReLUWeights(
+            hidden=hidden,
+            biases=biases,
+            output=read_out[:, None] * of_parabolas[..., None, :],
+            linear=linear,
+            intercept=weights.intercept + constant * of_parabolas.sum(-2),
+        )
+        return network, network.pack(lowered)
+
+
+def _fold(layer: int) -> tuple[Tensor, Tensor]:
+    """Return matrix and bias of a hidden layer after the first: Z, folded, and the sum."""
+    folded, added_up = _rows(layer - 1)
+    width = 3.0**-layer
+    bias = torch.tensor([0, -width, -2 * width, 0], dtype=torch.float64)
+    return torch.stack([folded, folded, folded, added_up]), bias
+
+
+def _rows(layer: int) -> tuple[Tensor, Tensor]:
+    """Return what reads Z, and h - Z^2 >= 0, out of a layer's neurons."""
+    if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
+        rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
+    else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
+        rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
+    folded, added_up = torch.tensor(rows, dtype=torch.float64)
+    return folded, added_up
+
+
+def _read_out(depth: int) -> tuple[Tensor, float]:
+    """Return weights and constant that read h out of the last layer.
+
+    Z^2 on [0, w] becomes w Z - w^2 / 6, the best line.
+    """
+    folded, added_up = _rows(depth - 1)
+    width = 3.0 ** (1 - depth)
+    return added_up + width * folded, -(width**2) / 6

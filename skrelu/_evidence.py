@@ -1,0 +1,226 @@
+r"""Levenberg-Marquardt with ridge penalties that follow from the data.
+
+The weights come in groups, each gaussian with a precision :math:`\alpha_g` of its own, the
+noise has the precision :math:`\beta`. The most probable weights minimise
+
+.. math::   \beta \sum_i r_i^2 + \sum_g \alpha_g \|\theta_g\|^2,
+
+and the precisions are those that make the data most probable given the network (MacKay 1992),
+with the Gauss-Newton matrix for the Hessian (Foresee and Hagan 1997). All rows train: with
+:math:`\gamma` the number of weights that the data determine, the error on other rows is estimated
+by :math:`n \sum_i r_i^2 / (n - \gamma)^2` (Golub, Heath and Wahba 1979).
+
+References
+----------
+MacKay, "Bayesian interpolation", 1992, https://doi.org/10.1162/neco.1992.4.3.415
+
+Foresee and Hagan, "Gauss-Newton approximation to Bayesian learning", 1997,
+https://doi.org/10.1109/ICNN.1997.614194
+
+Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good ridge
+parameter", 1979, https://doi.org/10.1080/00401706.1979.10489751
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrelu._composed_network import ComposedNetwork
+from skrelu._gram import gram
+from skrelu._rows import Rows
+from skrelu._solvers import Evaluation, Options, Progress, Result, Status, chunk_size
+
+DAMPING_START, DAMPING_DOWN, DAMPING_UP = 1.0, 0.2, 4.0
+DAMPING_MIN, DAMPING_MAX = 1e-10, 1e10
+ALPHA_START, BETA_START = 1e-3, 1.0
+ALPHA_MIN, ALPHA_MAX, BETA_MAX = 1e-8, 1e8, 1e12
+# The noise is not estimated from less than this fraction of the rows.
+FREE_ROWS = 0.05
+# A start has ended when the estimated error fell by less than this fraction over so many
+# iterations.
+END = (0.5, 25)
+
+
+@dataclass
+class Precisions:
+    """The precisions of a batch of starts, and what they say about the error."""
+
+    alpha: Tensor  # (n_starts, n_groups)
+    beta: Tensor  # (n_starts,)
+    error: Tensor  # (n_starts,), estimated mean squared error on other rows
+
+    def estimate(
+        self, gram: Tensor, theta: Tensor, squares: Tensor, n_rows: Tensor, groups: Tensor
+    ) -> None:
+        """Make the data most probable.
+
+        Parameters
+        ----------
+        gram : Tensor of shape (n_starts, n_parameters, n_parameters)
+        theta : Tensor of shape (n_starts, n_parameters)
+        squares : Tensor of shape (n_starts,)
+            Sums of squared residuals.
+        n_rows : Tensor of shape (n_starts,)
+            Number of residuals.
+        groups : Tensor of shape (n_groups, n_parameters)
+            1 where a parameter belongs to a group.
+        """
+        hessian = self.beta[:, None, None] * gram + torch.diag_embed(self.alpha @ groups)
+        factor, info = torch.linalg.cholesky_ex(hessian)
+        variances = torch.cholesky_inverse(factor).diagonal(dim1=-1, dim2=-2)
+        determined = groups.sum(-1) - self.alpha * (variances @ groups.T)
+        alpha = determined.clamp_min(1e-3) / (theta**2 @ groups.T).clamp_min(1e-30)
+        n_free = n_rows - determined.sum(-1) - (theta.shape[-1] - groups.sum())
+        n_free = torch.maximum(n_free, FREE_ROWS * n_rows)
+        beta = n_free / squares.clamp_min(1e-30)
+        good = (info == 0) & torch.isfinite(alpha).all(-1)
+        alpha, beta = alpha.clamp(ALPHA_MIN, ALPHA_MAX), beta.clamp_max(BETA_MAX)
+        self.alpha = torch.where(good[:, None], alpha, self.alpha)
+        self.beta = torch.where(good, beta, self.beta)
+        self.error = torch.where(good, n_rows * squares / n_free**2, self.error)
+
+
+def fit_by_evidence(
+    network: ComposedNetwork, theta: Tensor, rows: Rows, options: Options, floor: float = 0.0
+) -> tuple[Result, Tensor]:
+    """Fit a batch of composed networks.
+
+    Parameters
+    ----------
+    theta : Tensor of shape (n_starts, network.n_parameters)
+        Where to start.
+    rows : Rows
+        Held-out rows, if any, only choose the best iteration.
+    options : Options
+        An iteration is a trial step of every start.
+    floor : float, default=0
+        Errors below are alike.
+
+    Returns
+    -------
+    result : Result
+        Each start's best point, by held-out rows or the estimated error.
+    error : Tensor of shape (n_starts,)
+        Estimated mean squared error on other rows at the best points.
+    """
+    problem = _Problem(network, rows)
+    groups = _groups(network, theta)
+    beta = torch.full_like(theta[:, 0], BETA_START)
+    alpha = torch.full_like(theta[:, : len(groups)], ALPHA_START)
+    precisions = Precisions(alpha, beta, torch.full_like(beta, torch.inf))
+    damping = torch.full_like(beta, DAMPING_START)
+    now = problem.evaluate(theta)
+    progress = Progress(theta, now.evaluation(), options)
+    best, lowest = now, precisions.error  # by what is watched
+    reference, waited = lowest, torch.zeros_like(beta)
+    least, patience = END
+    status, taken = Status.MAX_ITER, torch.ones_like(beta, dtype=torch.bool)
+    try:
+        while True:
+            if taken.any():
+                matrix, gradient = problem.linearize(now.theta, now.residual)
+                if progress.n_iter:
+                    precisions.estimate(matrix, now.theta, now.squares, problem.n_rows, groups)
+                    watched = now.validation_loss if progress.validated else precisions.error
+                    best = _where(watched < lowest, now, best)
+                    lowest = torch.minimum(watched, lowest)
+                    notable = watched < (1 - least) * reference
+                    reference = torch.where(notable, watched, reference)
+                    waited = torch.where(notable, 0, waited + 1)
+            if bool(((waited >= patience) | (lowest <= floor)).all()):
+                status = progress.ended()
+                break
+            if progress.n_iter >= options.max_iter:
+                break
+            penalty = precisions.alpha @ groups
+            hessian = precisions.beta[:, None, None] * matrix + torch.diag_embed(penalty)
+            slope = precisions.beta[:, None] * gradient + penalty * now.theta
+            ridge = damping[:, None] * hessian.diagonal(dim1=-1, dim2=-2)
+            factor, _ = torch.linalg.cholesky_ex(hessian + torch.diag_embed(ridge))
+            step = torch.cholesky_solve(slope[..., None], factor)[..., 0]
+            trial = problem.evaluate(now.theta - step)
+            costs = [
+                precisions.beta * point.squares + (penalty * point.theta**2).sum(-1)
+                for point in (trial, now)
+            ]
+            taken = costs[0] < costs[1]  # False for NaN
+            now = _where(taken, trial, now)
+            damping = damping * torch.where(taken, DAMPING_DOWN, DAMPING_UP)
+            damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
+            progress.update(now.theta, now.evaluation(), torch.arange(len(theta)))
+            if options.report is not None:
+                options.report(progress)
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    result = replace(
+        progress.result(status),
+        theta=best.theta,
+        loss=best.loss,
+        validation_loss=best.validation_loss,
+    )
+    return result, lowest
+
+
+class _Point(NamedTuple):
+    theta: Tensor  # (n_starts, n_parameters)
+    residual: Tensor  # (n_starts, n_outputs, n_trained)
+    squares: Tensor  # (n_starts,), sums over rows and outputs
+    loss: Tensor  # (n_starts,)
+    validation_loss: Tensor  # (n_starts,)
+
+    def evaluation(self) -> Evaluation:
+        return Evaluation(self.loss, self.loss, self.validation_loss, self.theta[:, :0])
+
+
+def _where(mask: Tensor, new: _Point, old: _Point) -> _Point:
+    """Return the points of some starts from one batch and the others from another."""
+    pairs = zip(new, old, strict=True)
+    return _Point(*(torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs))
+
+
+class _Problem:
+    """Sums over the rows, each weighted so that the weights add up to the number of rows."""
+
+    def __init__(self, network: ComposedNetwork, rows: Rows) -> None:
+        self.network, self.rows = network, rows
+        n_effective = 1 / rows.training.square().sum(-1)
+        self.n_rows = n_effective * len(rows.y)  # (n_starts,), of residuals
+        self.weights = n_effective[:, None] * rows.training[:, : rows.n_trained]
+        self.chunk = chunk_size(2 * len(rows.training) * network.n_parameters, rows.X.dtype)
+
+    def evaluate(self, theta: Tensor) -> _Point:
+        everything = torch.arange(len(theta), device=theta.device)
+        loss = validation = torch.zeros_like(theta[:, 0])
+        residuals = []
+        for chunk in self.rows.chunks(self.chunk):
+            residual = self.network.forward(theta, self.rows.X[:, chunk]) - self.rows.y[:, chunk]
+            parts = self.rows.losses(residual.square().mean(-2), chunk, everything)
+            loss, validation = loss + parts[0], validation + parts[1]
+            residuals.append(residual)
+        residual = torch.cat(residuals, -1)[..., : self.rows.n_trained]
+        return _Point(theta, residual, self.n_rows * loss, loss, validation)
+
+    def linearize(self, theta: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J'J and J'r."""
+        n_parameters = theta.shape[-1]
+        matrix = theta.new_zeros(len(theta), n_parameters, n_parameters)
+        gradient = torch.zeros_like(theta)
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            root = self.weights[:, None, chunk].sqrt()
+            for output in range(len(self.rows.y)):
+                jacobian = self.network.jacobian(theta, self.rows.X[:, chunk], output).mul_(root)
+                matrix += gram(jacobian)
+                right = (root[:, 0] * residual[:, output, chunk])[..., None]
+                gradient += (jacobian @ right)[..., 0]
+        return matrix, gradient
+
+
+def _groups(network: ComposedNetwork, theta: Tensor) -> Tensor:
+    """Mark the weights of each group, (n_groups, n_parameters); the intercepts have none."""
+    sizes = torch.tensor(network.sizes)
+    ids = torch.arange(len(sizes)).repeat_interleave(sizes)
+    return torch.nn.functional.one_hot(ids).T[:-1].to(theta)

@@ -1,0 +1,116 @@
+"""What a fit takes and what it ends with, and how to go on from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skrelu._composed_network import ComposedWeights
+from skrelu._plan import Plan
+from skrelu._scaling import Scaling
+from skrelu._solvers import Result
+from skrelu._torch_interop import to_tensor
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a fit in their own units: X (n, p), y (n, q), weights (n,) summing to 1."""
+
+    X: Array
+    y: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The networks that a fit ended with; their weighted average is the model.
+
+    Parameters of both stages are kept, on standardized data, to go on from.
+    """
+
+    X_scaling: Scaling
+    y_scaling: Scaling
+    pretrained: Array  # (n_starts, n_parameters) of plan.composed or plan.triangles
+    relu: Array  # (n_starts, plan.relu.n_parameters), refined
+    penalty: Array  # (n_starts, plan.relu.n_parameters)
+    shares: Array  # (n_starts,), in the average
+    plan: Plan
+    pretraining: Result | None  # None where a warm start skips it
+    refinement: Result | None
+
+
+def pretrained_moved(fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling) -> Array:
+    """Return the pretrained parameters of a fit in terms of another standardization."""
+    network = fitted.plan.composed
+    if network is None:
+        return _triangles_moved(fitted, X_scaling)
+    factor, shift = map(torch.tensor, _moved(fitted.X_scaling, X_scaling))
+    gain, lift = map(torch.tensor, _moved(y_scaling, fitted.y_scaling))
+    weights = network.unpack(torch.tensor(fitted.pretrained))
+    linear, others = weights.output.tensor_split([len(factor)], -2)
+    levels = [
+        _inputs_moved(directions, offsets, factor, shift)
+        for directions, offsets in zip(weights.directions, weights.offsets, strict=True)
+    ]
+    moved = ComposedWeights(
+        directions=[directions for directions, _ in levels],
+        offsets=[offsets for _, offsets in levels],
+        output=torch.cat([linear * factor[:, None], others], -2) * gain,
+        intercept=(weights.intercept + shift @ linear) * gain + lift,
+    )
+    return network.pack(moved).numpy()
+
+
+def _triangles_moved(fitted: Fitted, X_scaling: Scaling) -> Array:
+    factor, shift = _moved(fitted.X_scaling, X_scaling)
+    network = fitted.plan.triangles
+    blocks = fitted.pretrained.reshape(len(fitted.pretrained), network.n_subnetworks, -1).copy()
+    p = network.n_features
+    blocks[..., p] += blocks[..., :p] @ shift
+    blocks[..., :p] *= factor
+    return blocks.reshape(fitted.pretrained.shape)
+
+
+def relu_moved(
+    fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling, device: torch.device
+) -> Tensor:
+    """Return the refined parameters of a fit in terms of another standardization."""
+    factor, shift = (to_tensor(a, device) for a in _moved(fitted.X_scaling, X_scaling))
+    gain, lift = (to_tensor(a, device) for a in _moved(y_scaling, fitted.y_scaling))
+    network = fitted.plan.relu
+    weights = network.unpack(to_tensor(fitted.relu, device))
+    hidden, biases = list(weights.hidden), list(weights.biases)
+    for first in range(0, len(hidden), network.depth):
+        hidden[first], biases[first] = _inputs_moved(hidden[first], biases[first], factor, shift)
+    return network.pack(
+        weights._replace(
+            hidden=hidden,
+            biases=biases,
+            output=weights.output * gain,
+            linear=weights.linear * factor[:, None] * gain,
+            intercept=(weights.intercept + shift @ weights.linear) * gain + lift,
+        )
+    )
+
+
+def _inputs_moved(
+    matrix: Tensor, bias: Tensor, factor: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a layer whose first inputs are the features, in terms of moved features."""
+    by_features, others = matrix.tensor_split([len(factor)], -1)
+    return torch.cat([by_features * factor, others], -1), bias + by_features @ shift
+
+
+def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:
+    """Return factor and shift that turn newly standardized values into the old ones."""
+    safe = np.where(old.scale > 0, old.scale, 1.0)
+    varies = old.scale > 0
+    return np.where(varies, new.scale / safe, 0.0), np.where(
+        varies, (new.mean - old.mean) / safe, 0
+    )

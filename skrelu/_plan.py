@@ -1,0 +1,188 @@
+"""What a fit is going to do, chosen from its parameters and the size of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from skrelu._composed_network import ComposedNetwork
+from skrelu._relu_network import ReLUNetwork
+from skrelu._triangle_network import TriangleNetwork
+
+# Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
+# (multiplications), or its matrices take gigabytes (numbers).
+LM_WORK, LM_NUMBERS = 3e11, 2e8
+# Starts by default while one start takes so many multiplications an iteration; then their
+# number falls with the square root: fewer starts cost accuracy, more of them time.
+MOST_STARTS, STARTS_WORK = 12, 1.5e8
+# Multiplications that refinement may spend by default: about a second.
+REFINEMENT_WORK = 6e10
+MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
+# Refinement of so many iterations begins in the limit of infinite depth.
+MIN_ITER_IN_LIMIT = 50
+# Rows that are held out only make sense where some are left to learn from.
+MIN_ROWS_TO_HOLD_OUT = 20
+# Sub-networks are composed by default from so many rows on, on so many levels.
+MIN_ROWS_COMPOSED, N_LEVELS = 100, 4
+# Most sub-networks of such a level by default, while a network has at most one weight for
+# two rows.
+MOST_COMPOSED = 6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of an estimator that shape a fit; see its docstring."""
+
+    depth: int
+    n_subnetworks: int | str
+    n_levels: int | str
+    n_init: int | str
+    smooth: bool
+    alpha: float
+    solver: str
+    max_iter: int
+    refine: bool
+    refine_max_iter: int | str
+    tol: float
+    early_stopping: bool | str
+    validation_fraction: float
+    n_iter_no_change: int
+    learning_rate: float
+    batch_size: int | str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit does, once the data's size is known."""
+
+    triangles: TriangleNetwork
+    relu: ReLUNetwork  # of one start
+    n_starts: int
+    solver: str
+    early_stopping: bool
+    pretraining_work: float  # multiplications of an iteration
+    refinement_work: float
+    max_refinement: int
+    in_limit: bool  # whether refinement begins in the limit of infinite depth
+    composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels of sub-networks."""
+        return 1 if self.composed is None else self.composed.n_levels
+
+    @property
+    def n_subnetworks(self) -> int:
+        """Number of sub-networks of a start."""
+        return (self.triangles if self.composed is None else self.composed).n_subnetworks
+
+    def described(self) -> str:
+        """Say what shape the network has."""
+        return (
+            f"depth={self.triangles.depth}, n_subnetworks={self.n_subnetworks}, "
+            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, "
+            f"{self.triangles.n_features} features and {self.relu.n_outputs} outputs"
+        )
+
+
+def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> Plan:
+    """Choose sizes, solver and early stopping from the size of the data."""
+    n_subnetworks = settings.n_subnetworks
+    if n_subnetworks == "auto":
+        most = 8 if n_features == 1 else 32
+        n_subnetworks = min(most, max(1, n_samples // 32))
+    size = (n_features, int(n_subnetworks), settings.depth)
+    triangles = TriangleNetwork(*size, smooth=settings.smooth)
+    relu = ReLUNetwork(*size, n_outputs)
+    n_triangle, n_relu, n = triangles.n_parameters, relu.n_parameters, n_samples
+    work = n_triangle**2 * (n + n_triangle / 3)
+    if settings.n_init == "auto":
+        n_starts = max(1, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
+    else:
+        n_starts = int(settings.n_init)
+    pretraining_work = n_starts * work
+    residuals = n * n_outputs
+    small, large = sorted((residuals, n_relu))
+    refinement_work = n_starts * small**2 * (large + small / 3)
+    solver = settings.solver
+    if solver == "auto":
+        numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
+        fits = pretraining_work <= LM_WORK and numbers <= LM_NUMBERS
+        solver = "lm" if fits else "adam"
+    max_refinement = 0
+    if settings.refine and settings.refine_max_iter == "auto":
+        affordable = int(REFINEMENT_WORK / refinement_work)
+        affordable = affordable if affordable >= MIN_REFINEMENT else 0
+        memory_bound = n_starts * small * (small if n_relu <= residuals else large)
+        fits = solver == "adam" or memory_bound <= LM_NUMBERS
+        limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
+        max_refinement = limit if fits else 0
+    elif settings.refine:
+        max_refinement = int(settings.refine_max_iter)
+    in_limit = (
+        solver == "lm"
+        and settings.smooth
+        and settings.depth > 1
+        and n_outputs == 1
+        and max_refinement >= MIN_ITER_IN_LIMIT
+    )
+    if in_limit:
+        # With many rows all of the structure is left to refinement; few do not determine it.
+        n_free_peaks = 1 if residuals >= n_relu else min(3, settings.depth - 1)
+        triangles = replace(triangles, n_free_peaks=n_free_peaks)
+    early_stopping = settings.early_stopping
+    if early_stopping == "auto":
+        n_weights = n_relu if max_refinement else n_triangle
+        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and (n_starts > 1 or 5 * n_weights > residuals)
+    return Plan(
+        triangles,
+        relu,
+        n_starts,
+        solver,
+        bool(early_stopping),
+        pretraining_work,
+        refinement_work,
+        max_refinement,
+        in_limit,
+        _composed(settings, n_samples, n_features, n_outputs),
+    )
+
+
+def _composed(
+    settings: Settings, n_samples: int, n_features: int, n_outputs: int
+) -> ComposedNetwork | None:
+    """Return the composed network to try, None for sub-networks on one level."""
+    if settings.n_levels == "auto":
+        automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
+        possible = automatic and settings.solver != "adam" and n_features > 1
+        if not possible or n_samples < MIN_ROWS_COMPOSED:
+            return None
+        n_levels = N_LEVELS
+    else:
+        n_levels = int(settings.n_levels)
+    if n_levels == 1:
+        return None
+    if settings.solver == "adam" or not settings.smooth:
+        raise ValueError(
+            f"n_levels={n_levels} needs solver='lm' or 'auto' and smooth=True: sub-networks that "
+            "read others are fitted by Levenberg-Marquardt in the limit of infinite depth."
+        )
+    if settings.n_subnetworks != "auto":
+        network = ComposedNetwork(n_features, int(settings.n_subnetworks), n_levels, n_outputs)
+        if network.n_subnetworks % n_levels:
+            raise ValueError(
+                f"n_subnetworks={network.n_subnetworks} is not a multiple of n_levels={n_levels}, "
+                "but every level has the same number of sub-networks."
+            )
+        if network.n_parameters**2 > LM_NUMBERS:
+            raise ValueError(
+                f"n_subnetworks={network.n_subnetworks} on n_levels={n_levels} have "
+                f"{network.n_parameters} weights in pretraining, too many for "
+                f"Levenberg-Marquardt (at most {int(LM_NUMBERS**0.5)}): take fewer sub-networks."
+            )
+        return network
+    sizes = [
+        ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
+        for size in range(MOST_COMPOSED, 0, -1)
+    ]
+    fitting = [network for network in sizes if 2 * network.n_parameters <= n_samples * n_outputs]
+    return fitting[0] if fitting else sizes[-1]
