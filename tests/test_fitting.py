@@ -8,8 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
 from skrelu._canonical import canonical_rows
-from skrelu._plan import Settings, make_plan
 from skrelu._levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
+from skrelu._plan import Settings, make_plan
 from skrelu._pretraining import pretrain
 from skrelu._refinement import FreeProblem, released_penalty
 from skrelu._rows import Rows

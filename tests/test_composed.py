@@ -1,0 +1,252 @@
+"""Composed sub-networks: derivatives, exact lowering, evidence, the estimator's levels."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import BayesianRidge
+
+from skrelu import ExponentialReLURegressor
+from skrelu._composed_network import ComposedNetwork
+from skrelu._evidence import Precisions, fit_by_evidence
+from skrelu._relu_network import ReLUNetwork, average, dense_layers
+from skrelu._rows import Rows
+from skrelu._solvers import Options
+
+DOUBLE = torch.float64
+
+
+def drawn(network, n_starts=2, n_samples=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(network.n_features, n_samples, generator=generator, dtype=DOUBLE)
+    if isinstance(network, ComposedNetwork):
+        return network.random(n_starts, generator), X
+    return torch.randn(n_starts, network.n_parameters, generator=generator, dtype=DOUBLE), X
+
+
+@pytest.mark.parametrize(
+    "network",
+    [ComposedNetwork(3, 8, 4, 2), ReLUNetwork(3, 6, 2, 2, n_levels=3), ReLUNetwork(2, 4, 1, 1, 2)],
+    ids=["composed", "relu", "relu of one layer"],
+)
+def test_derivatives_agree_with_autograd(network):
+    theta, X = drawn(network)
+    assert torch.equal(network.pack(network.unpack(theta)), theta)
+    for output in range(network.n_outputs):
+        expected = torch.autograd.functional.jacobian(
+            lambda t, output=output: network.forward(t, X)[:, output].sum(0), theta
+        )
+        found = network.jacobian(theta, X, output)
+        torch.testing.assert_close(found, expected.movedim(0, -1), rtol=1e-9, atol=1e-9)
+
+
+@given(seed=st.integers(0, 10**6), n_levels=st.integers(1, 3))
+@settings(deadline=None, max_examples=20)
+def test_lowering_is_exact_but_for_a_factor_of_nine_a_layer(seed, n_levels):
+    network = ComposedNetwork(2, 3 * n_levels, n_levels, 1)
+    theta, X = drawn(network, seed=seed)
+    X = torch.cat([X, 100 * X], -1)  # beyond all windows, too
+    errors = []
+    for depth in (6, 7, 12):
+        relu, lowered = network.to_relu(theta, depth)
+        assert relu == ReLUNetwork(2, 3 * n_levels, depth, 1, n_levels)
+        difference = relu.forward(lowered, X) - network.forward(theta, X)
+        errors.append(difference.square().mean().sqrt())
+    assert errors[1] < errors[0] / 5
+    assert errors[2] < 4 * 9**-6 * errors[0]
+
+
+def test_one_lowered_parabola_is_a_parabola_with_straight_ends():
+    network = ComposedNetwork(1, 1, 1, 1)
+    theta = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]], dtype=DOUBLE)  # h(x)
+    z = torch.linspace(-3, 3, 60_001, dtype=DOUBLE)
+    exact = torch.where(z.abs() <= 1, z**2, 2 * z.abs() - 1)
+    torch.testing.assert_close(network.forward(theta, z[None])[0, 0], exact)
+    for depth in (1, 2, 3):
+        relu, lowered = network.to_relu(theta, depth)
+        values = relu.forward(lowered, z[None])[0, 0]
+        inside = z.abs() <= 1
+        error = (values - exact)[inside].square().mean()
+        assert error == pytest.approx(ComposedNetwork.lowering_error(depth), rel=1e-3)
+        slopes = values.diff()[inside[1:]] / z.diff()[inside[1:]]
+        n_pieces = 1 + int((slopes.diff().abs() > 1e-3).sum())
+        assert 2 * 3 ** (depth - 1) <= n_pieces <= 4 * 3 ** (depth - 1)  # a kink may fall between
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 3])
+def test_averages_and_dense_layers_are_the_same_function(n_levels):
+    network = ReLUNetwork(3, 2 * n_levels, 2, 2, n_levels)
+    theta, X = drawn(network, n_starts=3)
+    shares = torch.tensor([0.2, 0.3, 0.5], dtype=DOUBLE)
+    expected = (shares[:, None, None] * network.forward(theta, X)).sum(0)
+    whole, merged = average(network, theta, shares)
+    assert whole == ReLUNetwork(3, 6 * n_levels, 2, 2, n_levels)
+    torch.testing.assert_close(whole.forward(merged, X), expected, rtol=1e-12, atol=1e-12)
+    layers = dense_layers(whole, whole.unpack(merged))
+    assert len(layers) == 2 * n_levels + 1
+    h = X.T
+    for matrix, bias in layers[:-1]:
+        h = (h @ matrix.T + bias).relu()
+    matrix, bias = layers[-1]
+    torch.testing.assert_close((h @ matrix.T + bias).T, expected, rtol=1e-12, atol=1e-12)
+
+
+def rows_of(X, y):
+    n = len(y)
+    X, y = torch.tensor(X.T), torch.tensor(y)[None]
+    return Rows(X, y, torch.full((1, n), 1 / n, dtype=DOUBLE), None, n)
+
+
+def evidence_options(max_iter=100):
+    generator = torch.Generator().manual_seed(0)
+    return Options("lm", max_iter, 1e-4, 20, 1e-3, 200, generator)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5])
+def test_the_estimated_error_is_that_on_other_rows(noise):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, size=(2400, 3))
+    clean = X[:, 0] * X[:, 1] + np.sin(2 * X[:, 2])
+    y = clean + noise * rng.normal(size=len(X))
+    network = ComposedNetwork(3, 8, 2, 1)
+    start = network.random(1, torch.Generator().manual_seed(0))
+    result, error = fit_by_evidence(network, start, rows_of(X[:400], y[:400]), evidence_options())
+    prediction = network.forward(result.theta, torch.tensor(X[400:].T))[0, 0].numpy()
+    test = np.mean((prediction - y[400:]) ** 2)
+    assert 0.7 * test < float(error) < 1.3 * test
+    assert float(result.loss) < noise**2 < test
+    # Ridge and all, most of the noise stays out of the fit.
+    assert np.mean((prediction - clean[400:]) ** 2) < 0.4 * noise**2
+
+
+def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    y = X @ [1.0, 0.5, 0, 0, 0] + 0.3 * rng.normal(size=60)
+    # scikit-learn's priors on the precisions are almost flat, too.
+    oracle = BayesianRidge(fit_intercept=False, max_iter=1000, tol=1e-12).fit(X, y)
+    design, target = torch.tensor(X), torch.tensor(y)
+    gram = (design.T @ design)[None]
+    one = torch.ones(1, dtype=DOUBLE)
+    precisions = Precisions(alpha=one[:, None], beta=one, error=one)
+    for _ in range(200):
+        matrix = precisions.beta * gram[0] + precisions.alpha * torch.eye(5)
+        theta = torch.linalg.solve(matrix, precisions.beta * design.T @ target)[None]
+        squares = (design @ theta[0] - target).square().sum()[None]
+        precisions.estimate(gram, theta, squares, 60 * one, torch.ones(1, 5, dtype=DOUBLE))
+    assert float(precisions.alpha) == pytest.approx(oracle.lambda_, rel=1e-3)
+    assert float(precisions.beta) == pytest.approx(oracle.alpha_, rel=1e-3)
+    np.testing.assert_allclose(theta[0], oracle.coef_, rtol=1e-4, atol=1e-6)
+
+
+def product(n_samples, seed):
+    X = np.random.default_rng(seed).uniform(-1, 1, (n_samples, 4))
+    return X, X[:, 0] * X[:, 1] * (1 + X[:, 2]) + X[:, 3]
+
+
+def relative_error(model, X, y):
+    return np.sqrt(np.mean((model.predict(X) - y) ** 2)) / y.std()
+
+
+def test_products_of_three_inputs_need_levels():
+    X, y = product(500, 0)
+    others = product(2000, 1)
+    composed = ExponentialReLURegressor(random_state=0).fit(X, y)
+    assert composed.n_levels_ == 4
+    assert composed.n_subnetworks_ % 4 == 0
+    assert composed.n_iter_ == composed.n_iter_pretrain_
+    assert composed.validation_score_ is None
+    one_level = ExponentialReLURegressor(n_levels=1, random_state=0).fit(X, y)
+    assert one_level.n_levels_ == 1
+    assert relative_error(composed, *others) < 0.5 * relative_error(one_level, *others)
+
+
+def test_noisy_tables_go_back_to_one_level():
+    X, y = product(300, 0)
+    y = y + y.std() * np.random.default_rng(1).normal(size=300)
+    assert ExponentialReLURegressor(random_state=0).fit(X, y).n_levels_ == 1
+    assert ExponentialReLURegressor(n_levels=2, random_state=0).fit(X, y).n_levels_ == 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("refine_max_iter", ["auto", 3])
+def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
+    X, y = product(200, 0)
+    X, Y = X * [1, 100, 1e-3, 1] + [0, 5, 0, 0], np.c_[y, 1e3 * X[:, 0] ** 2]
+    model = ExponentialReLURegressor(
+        n_levels=2, n_subnetworks=6, n_init=2, max_iter=20, refine_max_iter=refine_max_iter,
+        warm_start=True, random_state=0,
+    ).fit(X, Y)  # fmt: skip
+    assert model.directions_.shape == (6 * model.n_starts_, 4)
+    assert model.offsets_.shape == (6 * model.n_starts_,)
+    assert (model.peaks_ == 0.5).all()
+    assert model.peaks_.shape == (6 * model.n_starts_, 5)
+    assert len(model.hidden_weights_) == 8
+    network = pickle.loads(pickle.dumps(model)).to_torch()
+    assert {type(layer) for layer in network} == {torch.nn.Linear, torch.nn.ReLU}
+    for inputs in (X, 1e4 * X):
+        with torch.no_grad():
+            exported = network(torch.tensor(inputs)).numpy()
+        prediction = model.predict(inputs)
+        assert (np.abs(exported - prediction) / np.abs(prediction).max(0)).max() < 1e-9
+    # Other rows bring another standardization, which must not move the network.
+    loss = model.loss_curve_[-1]
+    if refine_max_iter != "auto":  # then the best start is the model, else an average
+        loss = np.mean((model.predict(X[:-1]) - Y[:-1]) ** 2 / Y[:-1].var(0))
+    model.fit(X[:-1], Y[:-1])
+    assert model.loss_curve_[0] == pytest.approx(
+        loss, rel=0.2 if refine_max_iter == "auto" else 1e-6
+    )
+    assert model.loss_curve_[-1] <= model.loss_curve_[0]
+    assert model.n_levels_ == 2
+    with pytest.raises(ValueError, match=r"n_levels=2, .* but now there are .*n_levels=1"):
+        model.set_params(n_levels=1).fit(X, Y)
+
+
+def test_held_out_rows_choose_the_iteration():
+    X, y = product(200, 0)
+    model = ExponentialReLURegressor(n_levels=2, early_stopping=True, random_state=0).fit(X, y)
+    assert model.best_validation_score_ == pytest.approx(max(model.validation_score_))
+    model.fit(X[:150], y[:150], X_val=X[150:], y_val=y[150:])
+    assert model.best_validation_score_ == pytest.approx(model.score(X[150:], y[150:]), abs=1e-3)
+
+
+def test_large_tables_are_fitted_on_a_part_of_the_rows_first():
+    X, y = product(21_000, 0)
+    model = ExponentialReLURegressor(n_levels=2, n_subnetworks=4, max_iter=40, random_state=0)
+    with pytest.warns(Warning, match="max_iter=40"):
+        model.fit(X, y)
+    assert model.score(X, y) > 0.9
+
+
+def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
+    X, y = product(200, 0)
+
+    def interrupt(self, stage, progress):
+        if progress.n_iter == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ExponentialReLURegressor, "_print_progress", interrupt)
+    model = ExponentialReLURegressor(verbose=1, random_state=0)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model.n_levels_ == 4
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_levels": 3, "n_subnetworks": 8}, "n_subnetworks=8 is not a multiple of n_levels=3"),
+        ({"n_levels": 2, "solver": "adam"}, "n_levels=2 needs solver='lm' or 'auto'"),
+        ({"n_levels": 2, "smooth": False}, "n_levels=2 needs .* smooth=True"),
+        ({"n_levels": 2, "n_subnetworks": 1000}, "take fewer sub-networks"),
+    ],
+)
+def test_impossible_levels_are_refused(parameters, message):
+    X, y = product(60, 0)
+    with pytest.raises(ValueError, match=message):
+        ExponentialReLURegressor(**parameters).fit(X, y)
