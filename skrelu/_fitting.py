@@ -225,7 +225,7 @@ class _Job:
                 rows = rows.part(kept.to(rows.X.device))
                 options = replace(options, max_iter=settings.max_iter - ALL_ROWS_ITER)
             if settings.n_init == "auto" and options.max_iter > SCREENING_ITER:
-                screening = replace(options, max_iter=SCREENING_ITER)
+                screening = self.options("lm", "screening", SCREENING_ITER)
                 result, error = fit(network, theta, rows, screening)
                 best = error.argmin()[None]
                 result, error = result.take(best), error[best]
@@ -235,9 +235,11 @@ class _Job:
                 last, error = fit(network, theta, rows, options)
                 theta, result = last.theta, last.after(result)
             if rows.n_trained < everything.n_trained and not _interrupted(result):
-                options = replace(options, max_iter=ALL_ROWS_ITER)
+                options = self.options("lm", "pretraining on all rows", ALL_ROWS_ITER)
                 last, error = fit(network, theta, everything, options)
-                result = last.after(result)
+                # Too few iterations to converge in are no reason to warn.
+                status = last.status if _interrupted(last) else result.status
+                result = replace(last.after(result), status=status)
         return result, error, everything
 
     def fit_on_one_level(self, plan: Plan) -> Fitted:

@@ -18,10 +18,10 @@ from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
 from skrelu._plan import Settings
-from skrelu._relu_network import ReLUNetwork, ReLUWeights, average, dense_layers
+from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights, average, dense_layers
 from skrelu._scaling import Scaling
 from skrelu._sklearn_private import Interval, StrOptions, _check_sample_weight
-from skrelu._solvers import Progress, Status, chunk_size
+from skrelu._solvers import Progress, Status
 from skrelu._torch_interop import (
     make_generator,
     resolve_device,
@@ -33,6 +33,8 @@ from skrelu._torch_interop import (
 # Half the bits of a float64 mantissa would do for most tables; beyond all of them the
 # regions of a sub-network are narrower than the numbers that index them.
 MAX_DEPTH = 52
+# Bytes of a layer's values in `predict`: about what a processor's cache holds.
+PREDICT_CHUNK = 1_000_000
 
 
 class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -158,7 +160,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         or from the pretrained parameters if ``refine=False``.
 
     verbose : int, default=0
-        If positive, print one line an iteration.
+        If positive, print one line an iteration: the mean squared error on training and on
+        held-out rows relative to the variance of y, and the time that is left.
 
     random_state : int, RandomState instance or None, default=None
         Draws starting points and held-out rows, shuffles batches. Pass an int for
@@ -422,7 +425,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         device = resolve_device(self.device)
         network = self._network()
         theta = network.pack(self._weights(device))
-        size = chunk_size(8 * network.n_subnetworks * 4, theta.dtype)
+        size = max(256, PREDICT_CHUNK // (network.level_size * WIDTH * theta.itemsize))
         scaling = Scaling(self.X_mean_, self.X_scale_)
         y = np.empty((len(X), self.n_outputs_))
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
@@ -546,8 +549,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _print_progress(self, stage: str, progress: Progress) -> None:
         line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
         if progress.validated:
-            line += f", validation R^2 = {1 - progress.validation_curve[-1]:.6f}"
-        print(line)
+            line += f", validation loss = {progress.validation_curve[-1]:.6g}"
+        print(f"{line}, at most {progress.seconds_left:.1f} s left in this stage")
 
     def _network(self) -> ReLUNetwork:
         depth = len(self.hidden_weights_) // self.n_levels_

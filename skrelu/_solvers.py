@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -130,6 +131,7 @@ class Progress:
 
     def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
         self.tol, self.patience = options.tol, options.patience
+        self.max_iter, self.begin = options.max_iter, time.perf_counter()
         self.theta = theta.clone()
         self.eliminated = evaluation.eliminated.clone()
         self.loss, self.validation_loss = (
@@ -170,6 +172,12 @@ class Progress:
         self.reference[starts] = torch.where(notable, watched, self.reference[starts])
         self.waited[starts] = torch.where(notable, 0, self.waited[starts] + 1)
         self._record()
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the iterations left will take, if none ends early."""
+        seconds = (time.perf_counter() - self.begin) / max(1, self.n_iter)
+        return seconds * (self.max_iter - self.n_iter)
 
     def active(self) -> Tensor:
         """Return the starts that go on."""

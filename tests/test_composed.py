@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import BayesianRidge
 
 from skrelu import ExponentialReLURegressor
+from skrelu import _fitting as fitting_module
 from skrelu._composed_network import ComposedNetwork
 from skrelu._evidence import Precisions, fit_by_evidence
 from skrelu._relu_network import ReLUNetwork, average, dense_layers
@@ -214,12 +215,24 @@ def test_held_out_rows_choose_the_iteration():
     assert model.best_validation_score_ == pytest.approx(model.score(X[150:], y[150:]), abs=1e-3)
 
 
-def test_large_tables_are_fitted_on_a_part_of_the_rows_first():
-    X, y = product(21_000, 0)
-    model = ExponentialReLURegressor(n_levels=2, n_subnetworks=4, max_iter=40, random_state=0)
-    with pytest.warns(Warning, match="max_iter=40"):
-        model.fit(X, y)
-    assert model.score(X, y) > 0.9
+def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
+    n_rows = []
+
+    def recorded(network, theta, rows, options, floor):
+        n_rows.append((len(theta), rows.n_trained))
+        return fit_by_evidence(network, theta, rows, options, floor)
+
+    monkeypatch.setattr(fitting_module, "fit_by_evidence", recorded)
+    monkeypatch.setattr(fitting_module, "COMPOSED_ROWS", 800)
+    monkeypatch.setattr(fitting_module, "COMPOSED_WORK", 0)
+    X, y = product(1000, 0)
+    model = ExponentialReLURegressor(n_levels=2, n_subnetworks=8, random_state=0).fit(X, y)
+    n_weights = ComposedNetwork(4, 8, 2, 1).n_parameters
+    assert n_rows == [(3, 2 * n_weights), (1, 2 * n_weights), (1, 800)]
+    assert model.score(X, y) > 0.99
+    # A noisy table of more rows than train does not go back to one level.
+    noisy = y + y.std() * np.random.default_rng(1).normal(size=len(y))
+    assert ExponentialReLURegressor(max_iter=60, random_state=0).fit(X, noisy).n_levels_ == 4
 
 
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
