@@ -232,7 +232,7 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     assert model.score(X, y) > 0.99
     # A noisy table of more rows than train does not go back to one level.
     noisy = y + y.std() * np.random.default_rng(1).normal(size=len(y))
-    assert ExponentialReLURegressor(max_iter=60, random_state=0).fit(X, noisy).n_levels_ == 4
+    assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 4
 
 
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
