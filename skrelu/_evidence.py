@@ -131,6 +131,8 @@ def fit_by_evidence(
                     notable = watched < (1 - least) * reference
                     reference = torch.where(notable, watched, reference)
                     waited = torch.where(notable, 0, waited + 1)
+            else:
+                waited = waited + 1
             if bool(((waited >= patience) | (lowest <= floor)).all()):
                 status = progress.ended()
                 break
@@ -151,7 +153,7 @@ def fit_by_evidence(
             now = _where(taken, trial, now)
             damping = damping * torch.where(taken, DAMPING_DOWN, DAMPING_UP)
             damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
-            progress.update(now.theta, now.evaluation(), torch.arange(len(theta)))
+            progress.update(now.theta, now.evaluation(), problem.everything)
             if options.report is not None:
                 options.report(progress)
     except KeyboardInterrupt:
@@ -187,18 +189,18 @@ class _Problem:
 
     def __init__(self, network: ComposedNetwork, rows: Rows) -> None:
         self.network, self.rows = network, rows
+        self.everything = torch.arange(len(rows.training), device=rows.X.device)
         n_effective = 1 / rows.training.square().sum(-1)
         self.n_rows = n_effective * len(rows.y)  # (n_starts,), of residuals
         self.weights = n_effective[:, None] * rows.training[:, : rows.n_trained]
         self.chunk = chunk_size(2 * len(rows.training) * network.n_parameters, rows.X.dtype)
 
     def evaluate(self, theta: Tensor) -> _Point:
-        everything = torch.arange(len(theta), device=theta.device)
         loss = validation = torch.zeros_like(theta[:, 0])
         residuals = []
         for chunk in self.rows.chunks(self.chunk):
             residual = self.network.forward(theta, self.rows.X[:, chunk]) - self.rows.y[:, chunk]
-            parts = self.rows.losses(residual.square().mean(-2), chunk, everything)
+            parts = self.rows.losses(residual.square().mean(-2), chunk, self.everything)
             loss, validation = loss + parts[0], validation + parts[1]
             residuals.append(residual)
         residual = torch.cat(residuals, -1)[..., : self.rows.n_trained]

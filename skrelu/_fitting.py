@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -132,19 +132,18 @@ class _Job:
             report=None if self.report is None else partial(self.report, stage),
         )
 
+    @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardization of X and of y."""
         X, y, weights = self.training.X, self.training.y, self.training.weights
         return Scaling.of(X, weights), Scaling.of(y, weights)
 
-    def rows(
-        self, n_starts: int, hold_out: bool, scalings: tuple[Scaling, Scaling], most: int
-    ) -> Rows:
+    def rows(self, n_starts: int, hold_out: bool, most: int) -> Rows:
         """Standardize the tables and weigh training and held-out rows for each start.
 
         Of more than ``most`` training rows a random part is taken.
         """
-        training, validation = self.training, self.validation
+        training, validation, scalings = self.training, self.validation, self.scalings
         if len(training.X) > most:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
@@ -174,10 +173,10 @@ class _Job:
 
     def fit_composed(self, plan: Plan, network: ComposedNetwork) -> Fitted | None:
         """Fit composed sub-networks; None where many starts on one level should do better."""
-        settings, warm, scalings = self.settings, self.warm, self.scalings()
+        settings, warm, scalings = self.settings, self.warm, self.scalings
         n_starts = COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
         hold_out = settings.early_stopping is True
-        rows = self.rows(n_starts, hold_out, scalings, COMPOSED_ROWS)
+        rows = self.rows(n_starts, hold_out, COMPOSED_ROWS)
         refining = settings.refine and settings.refine_max_iter != "auto"
         pretraining: Result | None = None
         refinement: Result | None = None
@@ -244,9 +243,9 @@ class _Job:
 
     def fit_on_one_level(self, plan: Plan) -> Fitted:
         """Pretrain triangle waves, refine the lowered network."""
-        settings, warm, scalings = self.settings, self.warm, self.scalings()
+        settings, warm, scalings = self.settings, self.warm, self.scalings
         n_rows = len(self.training.X)
-        rows = self.rows(plan.n_starts, plan.early_stopping, scalings, n_rows)
+        rows = self.rows(plan.n_starts, plan.early_stopping, n_rows)
         pretraining: Result | None = None
         refinement: Result | None = None
         ended = plan.max_refinement == 0
@@ -307,7 +306,7 @@ class _Job:
     ) -> Fitted:
         kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
         return Fitted(
-            *self.scalings(),
+            *self.scalings,
             to_numpy(pretrained[kept]),
             to_numpy(relu[kept]),
             to_numpy(penalty[kept]),
