@@ -26,9 +26,11 @@ def canonical_rows(
     X, y, weights : float64 copies with at most as many rows
     """
     kept = weights > 0
-    # Adding 0.0 turns -0.0, whose bits differ, into 0.0.
-    table = np.concatenate([X[kept], y[kept]], axis=1).astype(np.float64) + 0.0
-    weights = weights[kept].astype(np.float64)
+    if not kept.all():
+        X, y, weights = X[kept], y[kept], weights[kept]
+    table = np.concatenate([X, y], axis=1, dtype=np.float64)
+    table += 0.0  # turns -0.0, whose bits differ, into 0.0
+    weights = weights.astype(np.float64)
     key = np.zeros(len(table), np.uint64)
     for column in table.T:
         key = _mixed(key ^ np.ascontiguousarray(column).view(np.uint64))

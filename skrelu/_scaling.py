@@ -32,7 +32,8 @@ class Scaling(NamedTuple):
         unit = np.where(largest > 0, largest, 1.0)  # squares of 1e300 would overflow
         shrunk = values / unit
         mean = weights @ shrunk
-        scale = np.sqrt(weights @ (shrunk - mean) ** 2)
+        shrunk -= mean
+        scale = np.sqrt(weights @ np.square(shrunk, out=shrunk))
         constant = (low == high) | (scale * unit < np.finfo(np.float64).tiny)
         return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale * unit))
 
