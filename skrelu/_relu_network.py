@@ -188,7 +188,7 @@ class ReLUNetwork:
         for layer, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
             if layer % self.depth == 0:
                 h = self.inputs(layers, X, layer // self.depth)
-            h = (matrix @ h + bias[..., None]).relu()
+            h = (matrix @ h).add_(bias[..., None]).relu_()
             layers.append(h)
         return layers
 
