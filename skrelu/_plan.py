@@ -26,6 +26,8 @@ MIN_ROWS_COMPOSED, N_LEVELS = 100, 4
 # Most sub-networks of such a level by default, while a network has at most one weight for
 # two rows.
 MOST_COMPOSED = 6
+# Most weights of such networks: the time of an iteration grows with their third power.
+MOST_WEIGHTS = 800
 
 
 @dataclass(frozen=True)
@@ -184,5 +186,8 @@ def _composed(
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
         for size in range(MOST_COMPOSED, 0, -1)
     ]
-    fitting = [network for network in sizes if 2 * network.n_parameters <= n_samples * n_outputs]
+    most = min(MOST_WEIGHTS, n_samples * n_outputs // 2)
+    fitting = [network for network in sizes if network.n_parameters <= most]
+    if not fitting and settings.n_levels == "auto":
+        return None
     return fitting[0] if fitting else sizes[-1]

@@ -69,13 +69,13 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. On one level "auto" takes one for each 32 samples,
         at most 32, or 8 where there is one feature; on several levels at most 6 a level,
-        while pretraining has at most one weight for two samples.
+        while pretraining has at most 800 weights and one for two samples.
 
     n_levels : int or "auto", default="auto"
         Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
         than 1 needs ``smooth=True`` and excludes ``solver="adam"``. "auto" tries 4 with
-        several features and 100 samples or more, if ``n_subnetworks`` and ``n_init`` are
-        "auto", too. It goes back to 1, where many starts are averaged, if 4 seem to leave
+        several features (up to some 200) and 100 samples or more, if ``n_subnetworks`` and
+        ``n_init`` are "auto", too. It goes back to 1, where many starts are averaged, if 4 seem to leave
         more than 3 % of the variance of other samples; not above 20 000 samples.
 
     n_init : int or "auto", default="auto"
