@@ -75,8 +75,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
         than 1 needs ``smooth=True`` and excludes ``solver="adam"``. "auto" tries 4 with
         several features (up to some 200) and 100 samples or more, if ``n_subnetworks`` and
-        ``n_init`` are "auto", too. It goes back to 1, where many starts are averaged, if 4 seem to leave
-        more than 3 % of the variance of other samples; not above 20 000 samples.
+        ``n_init`` are "auto", too. It goes back to 1, where many starts are averaged, if 4
+        seem to leave more than 3 % of the variance of other samples; not above 20 000
+        samples, of which a random 20 000 train.
 
     n_init : int or "auto", default="auto"
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
