@@ -36,7 +36,8 @@ make_friedman1, one seed, one thread. s: seconds of the fit, once, after one on 
 the memory in the fit over that before, so without the data. error: RMSE on 5000 fresh rows without
 noise over the standard deviation of their y. rows/s: of predict on 50 times as many rows, at most
 200 000 (GP, pykan: 10 000), best of 3. Blank: more than 120 s, or failed. skrelu, HistGB: defaults.
-MLP: defaults; pykan: layers p-5-1, 50 steps; GP: a length for each input and noise, two starts; X and y scaled."""
+MLP: defaults; pykan: layers p-5-1, 50 steps; GP: a length for each input and noise, two starts; X
+and y scaled."""
 
 
 @dataclass(frozen=True)
