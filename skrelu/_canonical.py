@@ -28,7 +28,7 @@ def canonical_rows(
     kept = weights > 0
     if not kept.all():
         X, y, weights = X[kept], y[kept], weights[kept]
-    table = np.concatenate([X, y], axis=1, dtype=np.float64)
+    table = np.concatenate([X, y], axis=1, dtype=np.float64, casting="unsafe")
     table += 0.0  # turns -0.0, whose bits differ, into 0.0
     weights = weights.astype(np.float64)
     key = np.zeros(len(table), np.uint64)
