@@ -131,7 +131,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         A start has converged when its loss has fallen by less than this fraction over
         ``n_iter_no_change`` iterations. Pretraining by "lm" that refinement follows, with
         no rows held out, already ends at less than 10 % over 10 iterations: longer
-        pretraining did not lead to better results.
+        pretraining did not lead to better results. Composed sub-networks end by the rule of
+        ``max_iter`` instead.
 
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, watch the loss on them and return to the best iteration.
