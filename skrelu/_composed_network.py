@@ -1,13 +1,21 @@
-r"""Composed networks in the limit of infinite depth: parabolas of parabolas.
+r"""Composed networks in the limit of infinite depth: waves of parabolas of parabolas.
 
 The first level's sub-networks read the inputs x, those of each further level read x and
 what all earlier levels put out; the output is linear in x and all of them. A sub-network is
 
-.. math::   h(w \cdot s + o), \qquad h(z) = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
+.. math::   h(w \cdot s + o), \qquad
+            h(z) = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1,
+            \text{ else } 2 |z| - \tfrac{3}{4},
 
-s being what it reads. :math:`1 - h(2 t - 1)` is what triangle waves with peaks of 1/2 add up
-to, :math:`\sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. One level is a sum of ridge functions,
-which stalls on products of three and more inputs; several levels do not.
+s being what it reads. It is a parabola of a parabola with straight ends,
+
+.. math::   h = v + \tfrac{1}{4} - \tfrac{1}{4} (1 - v)_+^2, \qquad
+            v = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
+
+and a parabola is what triangle waves with peaks of 1/2 add up to:
+:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. The second parabola makes the
+second derivative continuous: fits end at half the error of those with v alone, and faster. One
+level is a sum of ridge functions, which stalls on products of three and more inputs; several do not.
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 """
@@ -21,6 +29,10 @@ import torch
 from torch import Tensor
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
+
+
+# Standard deviation of what a random sub-network's h is applied to, but for its offset.
+SPREAD = 0.5
 
 
 class ComposedWeights(NamedTuple):
@@ -98,8 +110,8 @@ class ComposedNetwork:
         pairs = list(zip(self.levels, self.n_signals, strict=False))
         return self.pack(
             ComposedWeights(
-                directions=[normal(n, n_read) * n_read**-0.5 for n, n_read in pairs],
-                offsets=[normal(n) for n in self.levels],
+                directions=[normal(n, n_read) * SPREAD * n_read**-0.5 for n, n_read in pairs],
+                offsets=[normal(n) * SPREAD for n in self.levels],
                 output=normal(self.n_signals[-1], self.n_outputs) * self.n_signals[-1] ** -0.5,
                 intercept=normal(self.n_outputs) * 0,
             )
@@ -129,49 +141,87 @@ class ComposedNetwork:
         by_intercept[..., output, :] = 1
         return torch.cat([*parts, by_output.flatten(-3, -2), by_intercept], -2)
 
+    def pullback(self, theta: Tensor, X: Tensor, by_outputs: Tensor) -> Tensor:
+        """Return the derivatives of sum(by_outputs * f(X)), shape (..., n_parameters).
+
+        Parameters
+        ----------
+        by_outputs : Tensor of shape (..., n_outputs, n_samples)
+        """
+        weights = self.unpack(theta)
+        signals, slopes = self._signals(weights, X)
+        by_signals = weights.output @ by_outputs
+        directions, offsets = [], []
+        for level in reversed(range(self.n_levels)):
+            n_read, n_all = self.n_signals[level : level + 2]
+            by_z = by_signals[..., n_read:n_all, :] * slopes[level]
+            directions.insert(0, by_z @ signals[..., :n_read, :].mT)
+            offsets.insert(0, by_z.sum(-1))
+            by_signals[..., :n_read, :] += weights.directions[level].mT @ by_z
+        return self.pack(
+            ComposedWeights(directions, offsets, signals @ by_outputs.mT, by_outputs.sum(-1))
+        )
+
+    def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
+        """Return the second derivative of f(X) along a step, (..., n_outputs, n_samples)."""
+        weights, moved = self.unpack(theta), self.unpack(step)
+        signals = X.expand(*weights.intercept.shape[:-1], *X.shape)
+        first = second = torch.zeros_like(signals)  # derivatives of the signals
+        pairs = zip(weights.directions, weights.offsets, strict=True)
+        for (directions, offsets), (by, shift) in zip(
+            pairs, zip(moved.directions, moved.offsets, strict=True), strict=True
+        ):
+            z = directions @ signals + offsets[..., None]
+            z_first = directions @ first + by @ signals + shift[..., None]
+            z_second = directions @ second + 2 * (by @ first)
+            h, slope, bend = _wave(z)
+            second = torch.cat([second, slope * z_second + bend * z_first.square()], -2)
+            first = torch.cat([first, slope * z_first], -2)
+            signals = torch.cat([signals, h], -2)
+        return weights.output.mT @ second + 2 * (moved.output.mT @ first)
+
     def _signals(self, weights: ComposedWeights, X: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return x and all sub-networks' values, and the slopes of h by level."""
         signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             z = directions @ signals + offsets[..., None]
-            inside = z.clamp(-1, 1)
-            slopes.append(2 * inside)
-            signals = torch.cat([signals, inside * (2 * z - inside)], -2)
+            h, slope, _ = _wave(z)
+            slopes.append(slope)
+            signals = torch.cat([signals, h], -2)
         return signals, slopes
 
-    def triangles(self, theta: Tensor, depth: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return directions in x, offsets, peaks and scales of the triangle waves.
+    def windows(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return directions in x and offsets that are in [0, 1] where a sub-network bends.
 
-        As `TriangleNetwork.unpack` does; what later levels read of earlier ones is left out.
+        What later levels read of earlier ones is left out.
         """
         weights = self.unpack(theta)
         directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
-        offsets = torch.cat(weights.offsets, -1)
-        peaks = torch.full((*offsets.shape, depth + 1), 0.5).to(theta)
-        scales = (4.0 ** -torch.arange(depth)).to(theta).expand(*offsets.shape, depth)
-        return directions / 2, (offsets + 1) / 2, peaks, scales
+        return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
 
     @staticmethod
     def lowering_error(depth: int) -> float:
-        """Return the mean squared error of one lowered parabola of height 1."""
-        return 81.0 ** (1 - depth) / 180
+        """Return about the mean squared error of one lowered h(z) in |z| <= 1."""
+        first, second = _split(depth)
+        return (1.8 * 81.0 ** (1 - first) + 81.0**-second / 16) / 180
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
-        r"""Lower to a plain ReLU network: 2 * 3^(depth - 1) linear pieces for a parabola.
+        r"""Lower to a plain ReLU network of 2 ``depth`` layers a sub-network.
 
-        The first layer folds z to :math:`t = \min(|z|, 1)`; three neurons of each further
-        one fold t in three, with
+        The first layer folds z to :math:`t = \min(|z|, 1)`; three neurons of a further one
+        fold t in three, with
 
         .. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
 
         for t in [0, 3 w], and within Z so on. The fourth neuron carries what has been added
-        up. Of the last :math:`Z^2` a line is left.
+        up. Of the last :math:`Z^2` a line is left. After ``depth + 1`` layers that is v, and
+        further ones fold :math:`(1 - v)_+` likewise.
 
         Parameters
         ----------
         theta : Tensor of shape (..., n_parameters)
         depth : int
-            Number of hidden layers of a sub-network.
+            Half the number of hidden layers of a sub-network.
 
         Returns
         -------
@@ -179,7 +229,7 @@ class ComposedNetwork:
         theta : Tensor of shape (..., network.n_parameters)
         """
         weights = self.unpack(theta)
-        read_out, constant = _read_out(depth)
+        layers, (read_out, constant) = _lowered(depth)
         read_out = read_out.to(theta)
         hidden, biases = [], []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
@@ -189,47 +239,72 @@ class ComposedNetwork:
             z = offsets + constant * by_others.sum(-1)
             hidden.append(torch.cat([first, -first, first, -first], -2))
             biases.append(torch.stack([z, -z, z - 1, -z - 1], -1))
-            for layer in range(1, depth):
-                matrix, bias = _fold(layer)
+            for matrix, bias in layers:
                 hidden.append(matrix.to(theta).expand(*offsets.shape, WIDTH, WIDTH))
                 biases.append(bias.to(theta).expand(*offsets.shape, WIDTH))
-        linear, of_parabolas = weights.output.tensor_split([self.n_features], -2)
+        linear, of_waves = weights.output.tensor_split([self.n_features], -2)
         network = ReLUNetwork(
-            self.n_features, self.n_subnetworks, depth, self.n_outputs, self.n_levels
+            self.n_features, self.n_subnetworks, 2 * depth, self.n_outputs, self.n_levels
         )
         lowered = ReLUWeights(
             hidden=hidden,
             biases=biases,
-            output=read_out[:, None] * of_parabolas[..., None, :],
+            output=read_out[:, None] * of_waves[..., None, :],
             linear=linear,
-            intercept=weights.intercept + constant * of_parabolas.sum(-2),
+            intercept=weights.intercept + constant * of_waves.sum(-2),
         )
         return network, network.pack(lowered)
 
 
-def _fold(layer: int) -> tuple[Tensor, Tensor]:
-    """Return matrix and bias of a hidden layer after the first: Z, folded, and the sum."""
-    folded, added_up = _rows(layer - 1)
-    width = 3.0**-layer
-    bias = torch.tensor([0, -width, -2 * width, 0], dtype=torch.float64)
-    return torch.stack([folded, folded, folded, added_up]), bias
+def _wave(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return h(z) and its first two derivatives."""
+    inside = z.clamp(-1, 1)
+    square = inside.square()
+    h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
+    return h, (3 - square) * inside, 3 - 3 * square
+
+
+Affine = tuple[Tensor, Tensor]  # matrix and bias
+
+
+def _split(depth: int) -> tuple[int, int]:
+    """Divide 2 ``depth`` layers between the two parabolas, so that their errors are alike."""
+    first = min(depth + 1, 2 * depth - 1)
+    return first, 2 * depth - first
+
+
+def _lowered(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
+    """Return the layers after the first, and weights and constant that read h out."""
+    first, second = _split(depth)
+    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
+    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+    layers = []
+    for layer in range(1, first):
+        folded, added_up = _rows(layer - 1)
+        layers.append((torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer)))
+    # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
+    folded, added_up = _rows(first - 1)
+    width = 3.0 ** (1 - first)
+    v = added_up + width * folded
+    constant = -(width**2) / 6
+    # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
+    signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
+    layers.append((signs[:, None] * v, (1 - constant) * (1 - carried) - folds + carried / 2))
+    for layer in range(1, second):
+        folded, added_up = _rows(layer)
+        total = carried - (added_up - carried) / 4
+        layers.append((torch.stack([folded, folded, folded, total]), -folds * 3.0**-layer))
+    folded, added_up = _rows(second)
+    width = 3.0**-second
+    read_out = carried - (added_up - carried + width * folded) / 4
+    return layers, (read_out, constant - 0.25 + width**2 / 24)
 
 
 def _rows(layer: int) -> tuple[Tensor, Tensor]:
-    """Return what reads Z, and h - Z^2 >= 0, out of a layer's neurons."""
+    """Return what reads Z, and what has been added up, out of a layer's neurons."""
     if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
         rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
     else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
         rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
     folded, added_up = torch.tensor(rows, dtype=torch.float64)
     return folded, added_up
-
-
-def _read_out(depth: int) -> tuple[Tensor, float]:
-    """Return weights and constant that read h out of the last layer.
-
-    Z^2 on [0, w] becomes w Z - w^2 / 6, the best line.
-    """
-    folded, added_up = _rows(depth - 1)
-    width = 3.0 ** (1 - depth)
-    return added_up + width * folded, -(width**2) / 6

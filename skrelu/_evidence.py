@@ -34,15 +34,17 @@ from skrelu._gram import gram
 from skrelu._rows import Rows
 from skrelu._solvers import Evaluation, Options, Progress, Result, Status, chunk_size
 
-DAMPING_START, DAMPING_DOWN, DAMPING_UP = 1.0, 0.2, 4.0
+DAMPING_START, DAMPING_DOWN, DAMPING_UP = 1.0, 0.5, 3.0
 DAMPING_MIN, DAMPING_MAX = 1e-10, 1e10
+# Steps are bent along the path only where its second part is so small beside the first.
+MOST_BENT = 0.75
 ALPHA_START, BETA_START = 1e-3, 1.0
 ALPHA_MIN, ALPHA_MAX, BETA_MAX = 1e-8, 1e8, 1e12
 # The noise is not estimated from less than this fraction of the rows.
 FREE_ROWS = 0.05
 # A start has ended when the estimated error fell by less than this fraction over so many
-# iterations.
-END = (0.5, 25)
+# steps taken.
+END = (0.5, 20)
 
 
 @dataclass
@@ -71,13 +73,15 @@ class Precisions:
         """
         hessian = self.beta[:, None, None] * gram + torch.diag_embed(self.alpha @ groups)
         factor, info = torch.linalg.cholesky_ex(hessian)
+        good = info == 0
+        factor = torch.where(good[:, None, None], factor, torch.eye(factor.shape[-1]).to(factor))
         variances = torch.cholesky_inverse(factor).diagonal(dim1=-1, dim2=-2)
         determined = groups.sum(-1) - self.alpha * (variances @ groups.T)
         alpha = determined.clamp_min(1e-3) / (theta**2 @ groups.T).clamp_min(1e-30)
         n_free = n_rows - determined.sum(-1) - (theta.shape[-1] - groups.sum())
         n_free = torch.maximum(n_free, FREE_ROWS * n_rows)
         beta = n_free / squares.clamp_min(1e-30)
-        good = (info == 0) & torch.isfinite(alpha).all(-1)
+        good &= torch.isfinite(alpha).all(-1)
         alpha, beta = alpha.clamp(ALPHA_MIN, ALPHA_MAX), beta.clamp_max(BETA_MAX)
         self.alpha = torch.where(good[:, None], alpha, self.alpha)
         self.beta = torch.where(good, beta, self.beta)
@@ -130,10 +134,9 @@ def fit_by_evidence(
                     lowest = torch.minimum(watched, lowest)
                     notable = watched < (1 - least) * reference
                     reference = torch.where(notable, watched, reference)
-                    waited = torch.where(notable, 0, waited + 1)
-            else:
-                waited = waited + 1
-            if bool(((waited >= patience) | (lowest <= floor)).all()):
+                    waited = torch.where(notable, 0, waited + taken)
+            stuck = damping >= DAMPING_MAX
+            if bool(((waited >= patience) | (lowest <= floor) | stuck).all()):
                 status = progress.ended()
                 break
             if progress.n_iter >= options.max_iter:
@@ -143,8 +146,13 @@ def fit_by_evidence(
             slope = precisions.beta[:, None] * gradient + penalty * now.theta
             ridge = damping[:, None] * hessian.diagonal(dim1=-1, dim2=-2)
             factor, _ = torch.linalg.cholesky_ex(hessian + torch.diag_embed(ridge))
-            step = torch.cholesky_solve(slope[..., None], factor)[..., 0]
-            trial = problem.evaluate(now.theta - step)
+            step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
+            bend = precisions.beta[:, None] * problem.bend(now.theta, step)
+            bend = -torch.cholesky_solve(bend[..., None], factor)[..., 0]
+            lengths = [(part.square() * hessian.diagonal(dim1=-1, dim2=-2)).sum(-1).sqrt() for part in (bend, step)]
+            bent = 2 * lengths[0] <= MOST_BENT * lengths[1]  # False for NaN
+            step = step + torch.where(bent[:, None], bend / 2, 0)
+            trial = problem.evaluate(now.theta + step)
             costs = [
                 precisions.beta * point.squares + (penalty * point.theta**2).sum(-1)
                 for point in (trial, now)
@@ -219,6 +227,15 @@ class _Problem:
                 right = (root[:, 0] * residual[:, output, chunk])[..., None]
                 gradient += (jacobian @ right)[..., 0]
         return matrix, gradient
+
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor:
+        """Return J'f'', f'' being the second derivative of the outputs along a step."""
+        total = torch.zeros_like(theta)
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            X = self.rows.X[:, chunk]
+            second = self.network.curvature(theta, step, X) * self.weights[:, None, chunk]
+            total += self.network.pullback(theta, X, second)
+        return total
 
 
 def _groups(network: ComposedNetwork, theta: Tensor) -> Tensor:

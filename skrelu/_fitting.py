@@ -41,7 +41,7 @@ N_BRANCHES = 4
 FAILURE = 3.0
 EXACT = 1e-24  # losses below are alike
 # Composed sub-networks: starts by default, and iterations after which the best goes on alone.
-COMPOSED_STARTS, SCREENING_ITER = 3, 20
+COMPOSED_STARTS, SCREENING_ITER = 6, 12
 # Most rows that train them, and multiplications of an iteration above which a random part of
 # the rows trains first, all then for so many iterations.
 COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 1e9, 8

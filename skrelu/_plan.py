@@ -22,10 +22,10 @@ MIN_ITER_IN_LIMIT = 50
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # Sub-networks are composed by default from so many rows on, on so many levels.
-MIN_ROWS_COMPOSED, N_LEVELS = 100, 4
+MIN_ROWS_COMPOSED, N_LEVELS = 100, 6
 # Most sub-networks of such a level by default, while a network has at most one weight for
 # two rows.
-MOST_COMPOSED = 6
+MOST_COMPOSED = 3
 # Most weights of such networks: the time of an iteration grows with their third power.
 MOST_WEIGHTS = 800
 
@@ -155,7 +155,7 @@ def _composed(
     """Return the composed network to try, None for sub-networks on one level."""
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
-        possible = automatic and settings.solver != "adam" and n_features > 1
+        possible = automatic and settings.solver != "adam"
         if not possible or n_samples < MIN_ROWS_COMPOSED:
             return None
         n_levels = N_LEVELS

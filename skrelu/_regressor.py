@@ -211,12 +211,12 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     offsets_ : ndarray of shape (`n_subnetworks_`,)
         Offsets o_k after pretraining.
 
-    peaks_ : ndarray of shape (`n_subnetworks_`, depth + 1)
-        Peaks of the triangles after pretraining, in (0, 1); all 1/2 on several levels. The
-        last only sets a scale and is absent if ``smooth=False``.
+    peaks_ : ndarray of shape (`n_subnetworks_`, depth + 1) or None
+        Peaks of the triangles after pretraining, in (0, 1). The last only sets a scale and
+        is absent if ``smooth=False``. None on several levels, where all are 1/2.
 
-    scales_ : ndarray of shape (`n_subnetworks_`, depth)
-        Scales of the triangle waves after pretraining.
+    scales_ : ndarray of shape (`n_subnetworks_`, depth) or None
+        Scales of the triangle waves after pretraining. None on several levels.
 
     hidden_weights_ : list of ndarray of shape (`n_subnetworks_` / `n_levels_`, 4, n_inputs)
         Hidden weights of the model, by layer, level after level, on standardized data;
@@ -498,13 +498,15 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.X_mean_, self.X_scale_ = fitted.X_scaling
         self.y_mean_, self.y_scale_ = fitted.y_scaling
         pretrained = torch.tensor(fitted.pretrained)
+        self.peaks_ = self.scales_ = None
         if plan.composed is None:
             parameters = triangles.unpack(pretrained)
+            directions, offsets, self.peaks_, self.scales_ = (
+                part.flatten(0, 1).numpy() for part in parameters
+            )
         else:
-            parameters = plan.composed.triangles(pretrained, triangles.depth)
-        directions, offsets, self.peaks_, self.scales_ = (
-            part.flatten(0, 1).numpy() for part in parameters
-        )
+            windows = plan.composed.windows(pretrained)
+            directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
         self.directions_ = directions * _inverse(self.X_scale_)
         self.offsets_ = offsets - self.directions_ @ self.X_mean_
         network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
