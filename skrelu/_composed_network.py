@@ -281,7 +281,9 @@ def _lowered(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
     layers = []
     for layer in range(1, first):
         folded, added_up = _rows(layer - 1)
-        layers.append((torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer)))
+        layers.append(
+            (torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer))
+        )
     # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
     folded, added_up = _rows(first - 1)
     width = 3.0 ** (1 - first)

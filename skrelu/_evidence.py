@@ -149,7 +149,10 @@ def fit_by_evidence(
             step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
             bend = precisions.beta[:, None] * problem.bend(now.theta, step)
             bend = -torch.cholesky_solve(bend[..., None], factor)[..., 0]
-            lengths = [(part.square() * hessian.diagonal(dim1=-1, dim2=-2)).sum(-1).sqrt() for part in (bend, step)]
+            lengths = [
+                (part.square() * hessian.diagonal(dim1=-1, dim2=-2)).sum(-1).sqrt()
+                for part in (bend, step)
+            ]
             bent = 2 * lengths[0] <= MOST_BENT * lengths[1]  # False for NaN
             step = step + torch.where(bent[:, None], bend / 2, 0)
             trial = problem.evaluate(now.theta + step)

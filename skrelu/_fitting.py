@@ -20,6 +20,7 @@ from skrelu._fitted import Array, Fitted, Table, pretrained_moved, relu_moved
 from skrelu._plan import Plan, Settings, make_plan
 from skrelu._pretraining import Pretrained, pretrain
 from skrelu._refinement import refine, refine_in_limit, released_penalty
+from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
 from skrelu._scaling import Scaling
 from skrelu._solvers import Options, Progress, Result, Status
@@ -45,6 +46,13 @@ COMPOSED_STARTS, SCREENING_ITER = 6, 12
 # Most rows that train them, and multiplications of an iteration above which a random part of
 # the rows trains first, all then for so many iterations.
 COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 1e9, 8
+# Estimated errors below need no better fit. Lowering may add so much of the estimated error, as
+# seen on so many rows, before sub-networks get more layers, and pairs of layers at most.
+EXACT_ENOUGH = 1e-10
+LOWERING_LOSS, LOWERED_ROWS, MOST_LAYERS_MORE = 0.05, 2000, 8
+# The other starts are fitted to the end, too, and averaged where the best one leaves more of
+# the variance of other rows: noise, or a target that is hard to fit.
+COMPOSED_AVERAGE = 1e-3
 # They are given up for an average of many starts on one level where they seem to leave more of
 # the variance of other rows; not on larger tables, where that would take minutes.
 COMPOSED_NOISE = 0.03
@@ -189,11 +197,10 @@ class _Job:
                 start = to_tensor(pretrained_moved(warm, *scalings), self.device)
             pretraining, error, rows = self._pretrained_composed(network, start, rows)
             ended = _interrupted(pretraining)
-            small = settings.n_levels == "auto" and len(self.training.X) <= COMPOSED_ROWS
-            if small and not ended and error.median() > COMPOSED_NOISE:
+            if self._given_up(error) and not ended:
                 return None
             theta = pretraining.theta
-            relu, released = network.to_relu(theta, plan.relu.depth)
+            relu, released = _lowered(network, theta, settings.depth, rows, error)
             shares = _shares(error)
             refining = refining and not ended
         penalty = torch.zeros_like(released)
@@ -205,41 +212,54 @@ class _Job:
         plan = replace(plan, relu=relu, solver="lm")
         return self._fitted(plan, theta, released, penalty, shares, pretraining, refinement)
 
+    def _given_up(self, error: Tensor) -> bool:
+        """Tell whether many starts on one level should predict better."""
+        small = self.settings.n_levels == "auto" and len(self.training.X) <= COMPOSED_ROWS
+        return small and bool(error.median() > COMPOSED_NOISE)
+
     def _pretrained_composed(
         self, network: ComposedNetwork, start: Tensor | None, rows: Rows
     ) -> tuple[Result, Tensor, Rows]:
         """Return composed networks, their errors (on held-out rows or estimated) and rows."""
         settings = self.settings
-        options = self.options("lm", "pretraining", settings.max_iter)
+        max_iter, work = settings.max_iter, network.n_parameters**2
+        n_first = max(2 * network.n_parameters, int(COMPOSED_WORK / work))
         theta = network.random(len(rows.training), self.generator).to(rows.X)
         theta = theta if start is None else start
-        work = network.n_parameters**2
-        n_first = max(2 * network.n_parameters, int(COMPOSED_WORK / work))
-        fit = partial(fit_by_evidence, floor=network.lowering_error(settings.depth))
-        result: Result | None = None
-        with threads(len(theta) * work * min(n_first, rows.n_trained)):
-            everything = rows
-            if n_first < rows.n_trained and options.max_iter > ALL_ROWS_ITER:
-                kept = torch.randperm(rows.n_trained, generator=self.generator)[:n_first]
-                rows = rows.part(kept.to(rows.X.device))
-                options = replace(options, max_iter=settings.max_iter - ALL_ROWS_ITER)
-            if settings.n_init == "auto" and options.max_iter > SCREENING_ITER:
-                screening = self.options("lm", "screening", SCREENING_ITER)
-                result, error = fit(network, theta, rows, screening)
-                best = error.argmin()[None]
-                result, error = result.take(best), error[best]
-                theta, rows, everything = result.theta, rows.of(best), everything.of(best)
-                options = replace(options, max_iter=options.max_iter - SCREENING_ITER)
-            if result is None or not _interrupted(result):
-                last, error = fit(network, theta, rows, options)
-                theta, result = last.theta, last.after(result)
-            if rows.n_trained < everything.n_trained and not _interrupted(result):
+        fit = partial(fit_by_evidence, network, floor=EXACT_ENOUGH)
+        part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
+        if ends_on_all:
+            kept = torch.randperm(rows.n_trained, generator=self.generator)[:n_first]
+            part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - ALL_ROWS_ITER
+
+        def finish(theta: Tensor, starts: Tensor, max_iter: int) -> tuple[Result, Tensor]:
+            options = self.options("lm", "pretraining", max_iter)
+            result, error = fit(theta, part.of(starts), options)
+            if ends_on_all and not _interrupted(result):
                 options = self.options("lm", "pretraining on all rows", ALL_ROWS_ITER)
-                last, error = fit(network, theta, everything, options)
+                last, error = fit(result.theta, rows.of(starts), options)
                 # Too few iterations to converge in are no reason to warn.
                 status = last.status if _interrupted(last) else result.status
                 result = replace(last.after(result), status=status)
-        return result, error, everything
+            return result, error
+
+        with threads(len(theta) * work * part.n_trained):
+            if settings.n_init != "auto" or max_iter <= SCREENING_ITER:
+                return *finish(theta, torch.arange(len(theta)), max_iter), rows
+            options = self.options("lm", "screening", SCREENING_ITER)
+            screened, error = fit(theta, part, options)
+            kept, others = error.argsort().split([1, len(error) - 1])
+            max_iter -= SCREENING_ITER
+            result, error = screened.take(kept), error[kept]
+            if not _interrupted(screened):
+                result, error = finish(result.theta, kept, max_iter)
+                result = result.after(screened)
+            limited = bool(error > COMPOSED_AVERAGE) and not self._given_up(error)
+            if limited and not _interrupted(result):
+                more, errors = finish(screened.theta[others], others, max_iter)
+                result, error = result.beside(more), torch.cat([error, errors])
+                kept = torch.cat([kept, others])
+        return result, error, rows.of(kept)
 
     def fit_on_one_level(self, plan: Plan) -> Fitted:
         """Pretrain triangle waves, refine the lowered network."""
@@ -336,6 +356,20 @@ def _refined_in_limit(
     return refine_in_limit(
         network, theta, plan.relu.depth, rows, alpha, penalty, options, n_branches
     )
+
+
+def _lowered(
+    network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
+) -> tuple[ReLUNetwork, Tensor]:
+    """Lower composed sub-networks with as many layers as it takes to lose nothing by it."""
+    X = rows.X[:, :LOWERED_ROWS]
+    limit = network.forward(theta, X)
+    for more in range(MOST_LAYERS_MORE + 1):
+        relu, lowered = network.to_relu(theta, depth + more)
+        loss = (relu.forward(lowered, X) - limit).square().mean((-1, -2))
+        if bool((loss <= LOWERING_LOSS * error).all()):
+            break
+    return relu, lowered
 
 
 def _interrupted(result: Result) -> bool:

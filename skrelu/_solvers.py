@@ -75,6 +75,12 @@ class Result:
             eliminated=self.eliminated[starts],
         )
 
+    def beside(self, more: Result) -> Result:
+        """Return the results of these starts and of more, run later, with its status."""
+        parts = ("theta", "loss", "validation_loss", "eliminated")
+        both = {name: torch.cat([getattr(self, name), getattr(more, name)]) for name in parts}
+        return replace(more.after(self), **both)
+
     def after(self, earlier: Result | None) -> Result:
         """Return this result with the iterations and curves of an earlier one before it."""
         if earlier is None:

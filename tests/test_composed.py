@@ -44,6 +44,28 @@ def test_derivatives_agree_with_autograd(network):
         torch.testing.assert_close(found, expected.movedim(0, -1), rtol=1e-9, atol=1e-9)
 
 
+def test_second_derivatives_and_pullbacks_are_those_of_the_network():
+    network = ComposedNetwork(3, 8, 4, 2)
+    theta, X = drawn(network)
+    step = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+
+    def along(t):
+        return network.forward(theta + t * step, X)
+
+    def first(t):
+        return torch.autograd.functional.jvp(along, t, torch.ones_like(t), create_graph=True)[1]
+
+    zero = torch.zeros((), dtype=DOUBLE)
+    _, expected = torch.autograd.functional.jvp(first, zero, torch.ones_like(zero))
+    torch.testing.assert_close(network.curvature(theta, step, X), expected)
+    by_outputs = network.forward(step, X)
+    expected = sum(
+        (network.jacobian(theta, X, output) * by_outputs[:, None, output]).sum(-1)
+        for output in range(2)
+    )
+    torch.testing.assert_close(network.pullback(theta, X, by_outputs), expected)
+
+
 @given(seed=st.integers(0, 10**6), n_levels=st.integers(1, 3))
 @settings(deadline=None, max_examples=20)
 def test_lowering_is_exact_but_for_a_factor_of_nine_a_layer(seed, n_levels):
@@ -51,30 +73,28 @@ def test_lowering_is_exact_but_for_a_factor_of_nine_a_layer(seed, n_levels):
     theta, X = drawn(network, seed=seed)
     X = torch.cat([X, 100 * X], -1)  # beyond all windows, too
     errors = []
-    for depth in (6, 7, 12):
+    for depth in (6, 7, 10):
         relu, lowered = network.to_relu(theta, depth)
-        assert relu == ReLUNetwork(2, 3 * n_levels, depth, 1, n_levels)
+        assert relu == ReLUNetwork(2, 3 * n_levels, 2 * depth, 1, n_levels)
         difference = relu.forward(lowered, X) - network.forward(theta, X)
         errors.append(difference.square().mean().sqrt())
     assert errors[1] < errors[0] / 5
-    assert errors[2] < 4 * 9**-6 * errors[0]
+    assert errors[2] < 4 * 9**-4 * errors[0]
 
 
-def test_one_lowered_parabola_is_a_parabola_with_straight_ends():
+def test_one_lowered_wave_is_smooth_with_straight_ends():
     network = ComposedNetwork(1, 1, 1, 1)
     theta = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]], dtype=DOUBLE)  # h(x)
     z = torch.linspace(-3, 3, 60_001, dtype=DOUBLE)
-    exact = torch.where(z.abs() <= 1, z**2, 2 * z.abs() - 1)
+    exact = torch.where(z.abs() <= 1, 1.5 * z**2 - 0.25 * z**4, 2 * z.abs() - 0.75)
     torch.testing.assert_close(network.forward(theta, z[None])[0, 0], exact)
-    for depth in (1, 2, 3):
+    inside = z.abs() <= 1
+    for depth in (1, 2, 3, 4):
         relu, lowered = network.to_relu(theta, depth)
-        values = relu.forward(lowered, z[None])[0, 0]
-        inside = z.abs() <= 1
-        error = (values - exact)[inside].square().mean()
-        assert error == pytest.approx(ComposedNetwork.lowering_error(depth), rel=1e-3)
-        slopes = values.diff()[inside[1:]] / z.diff()[inside[1:]]
-        n_pieces = 1 + int((slopes.diff().abs() > 1e-3).sum())
-        assert 2 * 3 ** (depth - 1) <= n_pieces <= 4 * 3 ** (depth - 1)  # a kink may fall between
+        error = relu.forward(lowered, z[None])[0, 0] - exact
+        expected = ComposedNetwork.lowering_error(depth)
+        assert error[inside].square().mean() == pytest.approx(expected, rel=0.3)
+        assert error[~inside].abs().max() < 3 * expected**0.5
 
 
 @pytest.mark.parametrize("n_levels", [1, 2, 3])
@@ -156,8 +176,8 @@ def test_products_of_three_inputs_need_levels():
     X, y = product(500, 0)
     others = product(2000, 1)
     composed = ExponentialReLURegressor(random_state=0).fit(X, y)
-    assert composed.n_levels_ == 4
-    assert composed.n_subnetworks_ % 4 == 0
+    assert composed.n_levels_ == 6
+    assert composed.n_subnetworks_ % 6 == 0
     assert composed.n_iter_ == composed.n_iter_pretrain_
     assert composed.validation_score_ is None
     one_level = ExponentialReLURegressor(n_levels=1, random_state=0).fit(X, y)
@@ -183,9 +203,8 @@ def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
     ).fit(X, Y)  # fmt: skip
     assert model.directions_.shape == (6 * model.n_starts_, 4)
     assert model.offsets_.shape == (6 * model.n_starts_,)
-    assert (model.peaks_ == 0.5).all()
-    assert model.peaks_.shape == (6 * model.n_starts_, 5)
-    assert len(model.hidden_weights_) == 8
+    assert model.peaks_ is model.scales_ is None
+    assert len(model.hidden_weights_) >= 2 * 8
     network = pickle.loads(pickle.dumps(model)).to_torch()
     assert {type(layer) for layer in network} == {torch.nn.Linear, torch.nn.ReLU}
     for inputs in (X, 1e4 * X):
@@ -218,9 +237,9 @@ def test_held_out_rows_choose_the_iteration():
 def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     n_rows = []
 
-    def recorded(network, theta, rows, options, floor):
+    def recorded(network, theta, rows, options, **floor):
         n_rows.append((len(theta), rows.n_trained))
-        return fit_by_evidence(network, theta, rows, options, floor)
+        return fit_by_evidence(network, theta, rows, options, **floor)
 
     monkeypatch.setattr(fitting_module, "fit_by_evidence", recorded)
     monkeypatch.setattr(fitting_module, "COMPOSED_ROWS", 800)
@@ -228,11 +247,11 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     X, y = product(1000, 0)
     model = ExponentialReLURegressor(n_levels=2, n_subnetworks=8, random_state=0).fit(X, y)
     n_weights = ComposedNetwork(4, 8, 2, 1).n_parameters
-    assert n_rows == [(3, 2 * n_weights), (1, 2 * n_weights), (1, 800)]
+    assert n_rows == [(6, 2 * n_weights), (1, 2 * n_weights), (1, 800)]
     assert model.score(X, y) > 0.99
     # A noisy table of more rows than train does not go back to one level.
     noisy = y + y.std() * np.random.default_rng(1).normal(size=len(y))
-    assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 4
+    assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 6
 
 
 def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
@@ -246,7 +265,7 @@ def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
     model = ExponentialReLURegressor(verbose=1, random_state=0)
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
-    assert model.n_levels_ == 4
+    assert model.n_levels_ == 6
     assert np.isfinite(model.predict(X)).all()
 
 
