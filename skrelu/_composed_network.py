@@ -13,9 +13,10 @@ s being what it reads. It is a parabola of a parabola with straight ends,
             v = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
 
 and a parabola is what triangle waves with peaks of 1/2 add up to:
-:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. The second parabola makes the
-second derivative continuous: fits end at half the error of those with v alone, and faster. One
-level is a sum of ridge functions, which stalls on products of three and more inputs; several do not.
+:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With the
+second parabola the second derivative is continuous: fits end at half the error of those with v
+alone, and faster. One level is a sum of ridge functions, which stalls on products of three and more
+inputs; several levels do not.
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 """
@@ -29,7 +30,6 @@ import torch
 from torch import Tensor
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
-
 
 # Standard deviation of what a random sub-network's h is applied to, but for its offset.
 SPREAD = 0.5

@@ -8,7 +8,8 @@ noise has the precision :math:`\beta`. The most probable weights minimise
 and the precisions are those that make the data most probable given the network (MacKay 1992),
 with the Gauss-Newton matrix for the Hessian (Foresee and Hagan 1997). All rows train: with
 :math:`\gamma` the number of weights that the data determine, the error on other rows is estimated
-by :math:`n \sum_i r_i^2 / (n - \gamma)^2` (Golub, Heath and Wahba 1979).
+by :math:`n \sum_i r_i^2 / (n - \gamma)^2` (Golub, Heath and Wahba 1979). Steps follow the bend
+of the path to second order (Transtrum and Sethna 2012).
 
 References
 ----------
@@ -19,6 +20,9 @@ https://doi.org/10.1109/ICNN.1997.614194
 
 Golub, Heath, Wahba, "Generalized cross-validation as a method for choosing a good ridge
 parameter", 1979, https://doi.org/10.1080/00401706.1979.10489751
+
+Transtrum, Sethna, "Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares
+minimization", 2012, https://arxiv.org/abs/1201.5885
 """
 
 from __future__ import annotations
@@ -144,17 +148,7 @@ def fit_by_evidence(
             penalty = precisions.alpha @ groups
             hessian = precisions.beta[:, None, None] * matrix + torch.diag_embed(penalty)
             slope = precisions.beta[:, None] * gradient + penalty * now.theta
-            ridge = damping[:, None] * hessian.diagonal(dim1=-1, dim2=-2)
-            factor, _ = torch.linalg.cholesky_ex(hessian + torch.diag_embed(ridge))
-            step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
-            bend = precisions.beta[:, None] * problem.bend(now.theta, step)
-            bend = -torch.cholesky_solve(bend[..., None], factor)[..., 0]
-            lengths = [
-                (part.square() * hessian.diagonal(dim1=-1, dim2=-2)).sum(-1).sqrt()
-                for part in (bend, step)
-            ]
-            bent = 2 * lengths[0] <= MOST_BENT * lengths[1]  # False for NaN
-            step = step + torch.where(bent[:, None], bend / 2, 0)
+            step = _step(problem, now.theta, hessian, slope, damping, precisions.beta)
             trial = problem.evaluate(now.theta + step)
             costs = [
                 precisions.beta * point.squares + (penalty * point.theta**2).sum(-1)
@@ -232,13 +226,32 @@ class _Problem:
         return matrix, gradient
 
     def bend(self, theta: Tensor, step: Tensor) -> Tensor:
-        """Return J'f'', f'' being the second derivative of the outputs along a step."""
+        """Return J'f'', with f'' the second derivative of the outputs along a step."""
         total = torch.zeros_like(theta)
         for chunk in self.rows.chunks(self.chunk, trained=True):
             X = self.rows.X[:, chunk]
             second = self.network.curvature(theta, step, X) * self.weights[:, None, chunk]
             total += self.network.pullback(theta, X, second)
         return total
+
+
+def _step(
+    problem: _Problem,
+    theta: Tensor,
+    hessian: Tensor,
+    slope: Tensor,
+    damping: Tensor,
+    beta: Tensor,
+) -> Tensor:
+    """Return a damped step, and half its second derivative along the path if that is small."""
+    lengths = hessian.diagonal(dim1=-1, dim2=-2)
+    factor, _ = torch.linalg.cholesky_ex(hessian + torch.diag_embed(damping[:, None] * lengths))
+    step = -torch.cholesky_solve(slope[..., None], factor)[..., 0]
+    pull = beta[:, None] * problem.bend(theta, step)
+    bend = -torch.cholesky_solve(pull[..., None], factor)[..., 0]
+    sizes = [(lengths * part.square()).sum(-1).sqrt() for part in (bend, step)]
+    bent = 2 * sizes[0] <= MOST_BENT * sizes[1]  # False for NaN
+    return step + torch.where(bent[:, None], bend / 2, 0)
 
 
 def _groups(network: ComposedNetwork, theta: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ EXACT = 1e-24  # losses below are alike
 COMPOSED_STARTS, SCREENING_ITER = 6, 12
 # Most rows that train them, and multiplications of an iteration above which a random part of
 # the rows trains first, all then for so many iterations.
-COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 1e9, 8
+COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 3e8, 15
 # Estimated errors below need no better fit. Lowering may add so much of the estimated error, as
 # seen on so many rows, before sub-networks get more layers, and pairs of layers at most.
 EXACT_ENOUGH = 1e-10

@@ -22,12 +22,13 @@ MIN_ITER_IN_LIMIT = 50
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # Sub-networks are composed by default from so many rows on, on so many levels.
-MIN_ROWS_COMPOSED, N_LEVELS = 100, 6
+MIN_ROWS_COMPOSED, N_LEVELS = 50, 6
 # Most sub-networks of such a level by default, while a network has at most one weight for
-# two rows.
+# two rows, or for one where there is one. With more they are more accurate, and slower.
 MOST_COMPOSED = 3
-# Most weights of such networks: the time of an iteration grows with their third power.
-MOST_WEIGHTS = 800
+# Most weights of such networks, and of those with one sub-network a level: the time of an
+# iteration grows with their third power.
+MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,14 @@ class Plan:
     def n_subnetworks(self) -> int:
         """Number of sub-networks of a start."""
         return (self.triangles if self.composed is None else self.composed).n_subnetworks
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters of pretraining of a start, coefficients included."""
+        if self.composed is not None:
+            return self.composed.n_parameters
+        n_coef = 1 + self.triangles.n_features + self.triangles.n_subnetworks
+        return self.triangles.n_parameters + n_coef * self.relu.n_outputs
 
     def described(self) -> str:
         """Say what shape the network has."""
@@ -186,8 +195,10 @@ def _composed(
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
         for size in range(MOST_COMPOSED, 0, -1)
     ]
-    most = min(MOST_WEIGHTS, n_samples * n_outputs // 2)
-    fitting = [network for network in sizes if network.n_parameters <= most]
-    if not fitting and settings.n_levels == "auto":
-        return None
-    return fitting[0] if fitting else sizes[-1]
+    enough_rows = n_samples * n_outputs // 2
+    *larger, smallest = sizes
+    for network in larger:
+        if network.n_parameters <= min(MOST_WEIGHTS, enough_rows):
+            return network
+    fits = smallest.n_parameters <= min(MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
+    return smallest if fits or settings.n_levels != "auto" else None

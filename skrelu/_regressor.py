@@ -34,7 +34,7 @@ from skrelu._torch_interop import (
 # regions of a sub-network are narrower than the numbers that index them.
 MAX_DEPTH = 52
 # Bytes of a layer's values in `predict`: about what a processor's cache holds.
-PREDICT_CHUNK = 1_000_000
+PREDICT_CHUNK = 250_000
 
 
 class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -54,35 +54,35 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     random starts run in one batch; their average, or the best of them, is the model: again
     one such network.
 
-    With several features, sub-networks may also be *composed*: they stand on levels, and
-    each reads x and the outputs of all earlier levels. All peaks are 1/2 then, and
-    pretraining is done in the limit of infinite depth, with ridge penalties that follow from
-    the data. Lowered to ``depth`` layers, a sub-network has ``2 * 3**(depth - 1)`` linear
-    regions along what it reads, and straight ends.
+    Sub-networks may also be *composed*: they stand on levels, and each reads x and the
+    outputs of all earlier levels. All peaks are 1/2 then, and pretraining is done in the
+    limit of infinite depth, with ridge penalties that follow from the data. Such a
+    sub-network is lowered to ``2 * depth`` layers, or as many more as it takes to lose
+    nothing by it.
 
     Parameters
     ----------
     depth : int, default=4
         Number of hidden layers of a sub-network, in [1, 52]; ``2**depth`` linear regions
-        each.
+        each. Composed sub-networks have at least twice as many layers.
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. On one level "auto" takes one for each 32 samples,
-        at most 32, or 8 where there is one feature; on several levels at most 6 a level,
-        while pretraining has at most 800 weights and one for two samples.
+        at most 32, or 8 where there is one feature; on several levels at most 3 a level,
+        while pretraining has at most 500 weights and one for two samples.
 
     n_levels : int or "auto", default="auto"
         Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
-        than 1 needs ``smooth=True`` and excludes ``solver="adam"``. "auto" tries 4 with
-        several features (up to some 200) and 100 samples or more, if ``n_subnetworks`` and
-        ``n_init`` are "auto", too. It goes back to 1, where many starts are averaged, if 4
-        seem to leave more than 3 % of the variance of other samples; not above 20 000
-        samples, of which a random 20 000 train.
+        than 1 needs ``smooth=True`` and excludes ``solver="adam"``. "auto" tries 6 with up to
+        some 140 features and 50 samples or more, if ``n_subnetworks`` and ``n_init`` are
+        "auto", too. It goes back to 1, where many starts are averaged, if 6 seem to leave
+        more than 3 % of the variance of other samples; not above 20 000 samples, of which a
+        random 20 000 train.
 
     n_init : int or "auto", default="auto"
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
-        tables, down to 1; on several levels it takes 3, of which only the best goes on after
-        20 iterations.
+        tables, down to 1; on several levels it takes 6, of which the best goes on after 12
+        iterations, and the others, too, if that leaves more than 0.1 % of the variance.
 
         With held-out rows or ``X_val`` the model is the average of the starts, weighted by
         the inverse of their validation losses; a start whose loss is over 3 times the
@@ -191,6 +191,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     n_parameters_ : int
         Number of weights and biases of the model.
+
+    n_parameters_pretrain_ : int
+        Number of parameters of pretraining, which determine the model unless refinement
+        follows.
 
     loss_curve_ : list of float
         Mean squared error on the training rows relative to the variance of y, mean over
@@ -521,6 +525,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.n_levels_ = network.n_levels
         self.n_starts_ = len(fitted.relu)
         self.n_parameters_ = network.n_parameters
+        self.n_parameters_pretrain_ = self.n_starts_ * plan.n_parameters
         self.solver_ = plan.solver
         stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
         self.n_iter_ = sum(stage.n_iter for stage in stages)

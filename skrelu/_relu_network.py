@@ -188,7 +188,10 @@ class ReLUNetwork:
         for layer, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
             if layer % self.depth == 0:
                 h = self.inputs(layers, X, layer // self.depth)
-            h = (matrix @ h).add_(bias[..., None]).relu_()
+            if matrix.dim() == 3 and layer % self.depth:  # one network: a third faster
+                h = torch.baddbmm(bias[..., None], matrix, h).relu_()
+            else:
+                h = (matrix @ h).add_(bias[..., None]).relu_()
             layers.append(h)
         return layers
 

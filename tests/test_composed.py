@@ -97,6 +97,25 @@ def test_one_lowered_wave_is_smooth_with_straight_ends():
         assert error[~inside].abs().max() < 3 * expected**0.5
 
 
+def test_lowering_takes_as_many_layers_as_lose_nothing():
+    network = ComposedNetwork(2, 4, 4, 1)
+    theta, X = drawn(network, n_starts=2)
+    weights = network.unpack(theta)
+    for later in weights.directions[1:]:
+        later *= 30  # what is missing in a level grows in the next
+    rows = rows_of(X.T.numpy(), X[0].numpy())
+    expected = network.forward(theta, X)
+    layers = []
+    for error in (1e3, 1e-4, 1e-8):
+        relu, lowered = fitting_module._lowered(
+            network, theta, 2, rows, torch.full((2,), error, dtype=DOUBLE)
+        )
+        difference = relu.forward(lowered, X) - expected
+        assert difference.square().mean((-1, -2)).max() <= 0.05 * error
+        layers.append(relu.depth)
+    assert 4 <= layers[0] < layers[1] < layers[2] <= 20
+
+
 @pytest.mark.parametrize("n_levels", [1, 2, 3])
 def test_averages_and_dense_layers_are_the_same_function(n_levels):
     network = ReLUNetwork(3, 2 * n_levels, 2, 2, n_levels)

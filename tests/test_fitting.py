@@ -235,7 +235,7 @@ def test_the_plan_follows_the_size_of_the_data():
     assert plan(300, 5).composed.n_parameters <= 150
     for changes in ({"n_init": 2}, {"n_subnetworks": 8}, {"solver": "adam"}, {"smooth": False}):
         assert plan(1000, 5, **changes).composed is None
-    assert plan(90, 5).composed is plan(1000, 300).composed is None
+    assert plan(40, 5).composed is plan(1000, 300).composed is None
     assert plan(60, 5, n_levels=3, n_init=2).composed.levels == [1, 1, 1]
 
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from benchmarks._report import table, verdict
-from benchmarks.functions._function import Function
-from benchmarks.functions._methods import Fit, fit_mlp, fit_skrelu, score
+from benchmarks.functions._function import Array, Function
+from benchmarks.functions._methods import fit_mlp
 from benchmarks.functions._registry import FUNCTIONS
 from benchmarks.functions._results import collect, save_picture
+from skrelu import ExponentialReLURegressor
 
 NAMES = ("friedman1", "borehole", "I.12.11", "I.16.6", "jv", "Franke")
 STYLES = {"skrelu": ("#d1542c", "o"), "MLP": ("#7a5c00", "^")}
 NOTE = """\
 Relative RMSE without noise, {n_train} training rows; medians over the seeds, {n_seeds} of them.
-skrelu: n_init=1, its size the number of sub-networks. MLP: ReLU, hidden units by layer; L-BFGS
-to tol=1e-6, up to 5000 iterations; X and y standardized. At equal error: the lowest error that
-both come to, and the fewest parameters, among these sizes, with which each is there or below."""
+skrelu: n_init=1, its size levels x sub-networks of a level. MLP: ReLU, hidden units by layer;
+L-BFGS to tol=1e-6, up to 5000 iterations; X and y standardized. Parameters are those that are
+fitted; weights those of the plain ReLU network, of which skrelu's lowering sets most to constants.
+At equal error: the lowest error that both come to, and the fewest parameters (or weights), among
+these sizes, with which each is there or below."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Size:
 
     method: str
     size: str
-    fit: Fit
+    fit: Callable[..., tuple[Callable[[Array], Array], int, int]]  # parameters, weights
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Result:
     method: str
     size: str
     n_parameters: int
+    n_weights: int
     error: float
     seconds: float
 
@@ -60,31 +67,52 @@ def parameters(quick: bool) -> str:
         results = collect("parameters", measured, quick)
     if not quick:
         _draw(results)
-    rows = [[r.function, r.method, r.size, r.n_parameters, r.error, r.seconds] for r in results]
+    columns = ["function", "method", "size", "parameters", "weights", "error", "s"]
+    rows = [
+        [r.function, r.method, r.size, r.n_parameters, r.n_weights, r.error, r.seconds]
+        for r in results
+    ]
     equal = {name: _at_equal_error(results, name) for name in names}
     parts = [
-        table(["function", "method", "size", "parameters", "error", "s"], rows),
+        table(columns, rows),
         NOTE.format(n_seeds=n_seeds, n_train=n_train),
         table(
-            ["at equal error", "error", "skrelu", "MLP", "ratio"],
+            ["at equal error", "error", "skrelu", "MLP", "ratio", "ratio of weights"],
             [[n, *row] for n, row in equal.items()],
         ),
         *(["The target is set for a full run."] if quick else []),
-        verdict("largest ratio of parameters", max(row[-1] for row in equal.values()), 0.2),
+        verdict("largest ratio of parameters", max(row[3] for row in equal.values()), 0.2),
+        verdict("largest ratio of weights", max(row[4] for row in equal.values()), 0.2),
     ]
     return "\n\n".join(parts)
 
 
 def _sizes() -> list[Size]:
     sizes = [
-        Size("skrelu", f"{n}", partial(fit_skrelu, n_subnetworks=n, n_init=1))
-        for n in (1, 2, 4, 8, 16, 32)
+        Size(
+            "skrelu",
+            f"{levels} x {n}",
+            partial(_fit_skrelu, n_levels=levels, n_subnetworks=n * levels),
+        )
+        for levels, n in ((1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2), (6, 3))
     ]
-    lbfgs = partial(fit_mlp, solver="lbfgs", tol=1e-6, max_iter=5000)
+    lbfgs = partial(_fit_mlp, solver="lbfgs", tol=1e-6, max_iter=5000)
     for layers in ((5,), (10,), (30,), (100,), (300,), (10, 10), (30, 30), (100, 100)):
         fit = partial(lbfgs, hidden_layer_sizes=layers)
         sizes.append(Size("MLP", "-".join(map(str, layers)), fit))
     return sizes
+
+
+def _fit_skrelu(X: Array, y: Array, seed: int, **settings):
+    model = ExponentialReLURegressor(n_init=1, random_state=seed, **settings).fit(X, y)
+    return model.predict, model.n_parameters_pretrain_, model.n_parameters_
+
+
+def _fit_mlp(X: Array, y: Array, seed: int, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        predict, n_parameters = fit_mlp(X, y, seed, **settings)
+    return predict, n_parameters, n_parameters
 
 
 def _measure(
@@ -93,21 +121,27 @@ def _measure(
     problem = function.problem(n_train, n_test)
     n_inputs = len(function.ranges)
     for size in sizes:
-        scores = [score(partial(size.fit, seed=seed), problem) for seed in range(n_seeds)]
-        medians = np.median([(found.error, found.seconds) for found in scores], axis=0)
-        n_parameters = max(found.n_parameters or 0 for found in scores)  # None: the fit failed
+        scores = []
+        for seed in range(n_seeds):
+            begin = time.perf_counter()
+            predict, n_parameters, n_weights = size.fit(problem.X, problem.y, seed)
+            seconds = time.perf_counter() - begin
+            scores.append((n_parameters, n_weights, problem.error(predict), seconds))
+        n_parameters, n_weights, error, seconds = map(float, np.median(scores, axis=0))
         names = function.name, n_inputs, size.method, size.size
-        yield Result(*names, n_parameters, *map(float, medians))
+        yield Result(*names, int(n_parameters), int(n_weights), error, seconds)
 
 
 def _at_equal_error(results: list[Result], name: str) -> list[float]:
-    """Return an error that both methods come to, the parameters of each and their ratio."""
+    """Return an error that both come to, the parameters of each, and ratios of ours to theirs."""
     by_method = [
         [r for r in results if r.function == name and r.method == method] for method in STYLES
     ]
     error = max(min(r.error for r in found) for found in by_method)
-    ours, theirs = (min(r.n_parameters for r in found if r.error <= error) for found in by_method)
-    return [error, ours, theirs, ours / theirs]
+    enough = [[r for r in found if r.error <= error] for found in by_method]
+    ours, theirs = (min(r.n_parameters for r in found) for found in enough)
+    our_weights, their_weights = (min(r.n_weights for r in found) for found in enough)
+    return [error, ours, theirs, ours / theirs, our_weights / their_weights]
 
 
 def _draw(results: list[Result]) -> None:
