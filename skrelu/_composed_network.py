@@ -151,7 +151,8 @@ class ComposedNetwork:
         weights = self.unpack(theta)
         signals, slopes = self._signals(weights, X)
         by_signals = weights.output @ by_outputs
-        directions, offsets = [], []
+        directions: list[Tensor] = []
+        offsets: list[Tensor] = []
         for level in reversed(range(self.n_levels)):
             n_read, n_all = self.n_signals[level : level + 2]
             by_z = by_signals[..., n_read:n_all, :] * slopes[level]

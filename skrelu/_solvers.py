@@ -77,9 +77,13 @@ class Result:
 
     def beside(self, more: Result) -> Result:
         """Return the results of these starts and of more, run later, with its status."""
-        parts = ("theta", "loss", "validation_loss", "eliminated")
-        both = {name: torch.cat([getattr(self, name), getattr(more, name)]) for name in parts}
-        return replace(more.after(self), **both)
+        return replace(
+            more.after(self),
+            theta=torch.cat([self.theta, more.theta]),
+            loss=torch.cat([self.loss, more.loss]),
+            validation_loss=torch.cat([self.validation_loss, more.validation_loss]),
+            eliminated=torch.cat([self.eliminated, more.eliminated]),
+        )
 
     def after(self, earlier: Result | None) -> Result:
         """Return this result with the iterations and curves of an earlier one before it."""

@@ -1,0 +1,221 @@
+"""Regions along lines: brute force, known counts, ties, what can be read."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neural_network import MLPRegressor
+from torch import nn
+
+from skrelu import ExponentialReLURegressor
+from skrelu._relu_network import dense_layers
+from skrelu._triangle_network import TriangleNetwork
+from skrelu.regions import regions_along
+
+DOUBLE = torch.float64
+
+
+def sequential(layers, activation=nn.ReLU):
+    modules = []
+    for matrix, bias in layers:
+        matrix = torch.as_tensor(matrix, dtype=DOUBLE)
+        linear = nn.Linear(matrix.shape[1], matrix.shape[0], dtype=DOUBLE)
+        linear.weight.data, linear.bias.data = matrix, torch.as_tensor(bias, dtype=DOUBLE)
+        modules += [linear, activation()]
+    return nn.Sequential(*modules[:-1])
+
+
+def random_network(seed, widths, activation=nn.ReLU):
+    rng = np.random.default_rng(seed)
+    return sequential(
+        [(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in pairwise(widths)],
+        activation,
+    )
+
+
+def patterns_at(network, X):
+    """Which neurons are active at points, by running the network."""
+    patterns, h = [], torch.as_tensor(X)
+    with torch.no_grad():
+        for module in network:
+            h = module(h)
+            if not isinstance(module, nn.Linear):
+                patterns.append((h > 0).numpy())
+    return np.concatenate(patterns, 1)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    widths=st.lists(st.integers(1, 12), min_size=2, max_size=5),
+    leaky=st.booleans(),
+)
+@settings(deadline=None, max_examples=150)
+def test_regions_are_those_of_dense_sampling_with_bisection(seed, widths, leaky):
+    network = random_network(seed, [*widths, 2], nn.LeakyReLU if leaky else nn.ReLU)
+    corners = 3 * np.random.default_rng(seed).normal(size=(2, widths[0]))
+    regions = regions_along(network, corners)
+    shares = regions.positions / regions.positions[-1]
+
+    def at(share):
+        return corners[0] + np.reshape(share, (-1, 1)) * (corners[1] - corners[0])
+
+    # Each region has the pattern that running the network finds in its middle, ...
+    middles = (shares[1:] + shares[:-1]) / 2
+    wide = np.diff(shares) > 1e-9
+    np.testing.assert_array_equal(patterns_at(network, at(middles))[wide], regions.patterns[wide])
+    assert (regions.patterns[1:] != regions.patterns[:-1]).any(1).all()
+    # ... and none is missed: between samples in one region nothing changes.
+    samples = np.linspace(0, 1, 2001)
+    found = patterns_at(network, at(samples))
+    inside = np.abs(samples[:, None] - shares).min(1) > 1e-9
+    region = np.searchsorted(shares, samples) - 1
+    np.testing.assert_array_equal(found[inside], regions.patterns[region[inside]])
+    with torch.no_grad():
+        expected = network(torch.tensor(at(samples))).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        regions(samples * regions.positions[-1]), expected, atol=1e-9 * (1 + scale)
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 12])
+def test_triangle_networks_have_two_to_the_depth(depth):
+    waves = TriangleNetwork(1, 1, depth)
+    generator = torch.Generator().manual_seed(depth)
+    for _ in range(20):
+        peaks = 0.021 + 0.958 * torch.rand(1, 1, depth + 1, generator=generator, dtype=DOUBLE)
+        one, zero = torch.ones(1, 1, depth, dtype=DOUBLE), torch.zeros(1, 1, dtype=DOUBLE)
+        theta = waves.pack(one[..., :1], zero, peaks, one)
+        relu, lowered = waves.to_relu(theta, torch.tensor([[[0.0], [0.0], [1.0]]], dtype=DOUBLE))
+        network = sequential(dense_layers(relu, relu.unpack(lowered[0])))
+        regions = regions_along(network, [[0.0], [1.0]])
+        assert regions.n_activation_regions == regions.n_linear_regions == 2**depth
+        assert regions.lengths.sum() == pytest.approx(1)
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=12, max_size=12))
+@settings(deadline=None, max_examples=100)
+def test_no_region_of_a_composed_triangle_is_lost_however_narrow(peaks):
+    layers = [([[1.0], [1.0]], [0.0, -peaks[0]])]
+    for a, after in zip(peaks, [*peaks[1:], None], strict=True):
+        row = [1 / a, -1 / (a * (1 - a))]
+        layers.append(([row, row], [0.0, -after]) if after else ([row], [0.0]))
+    network = sequential(layers)
+    regions = regions_along(network, [[0.0], [1.0]])
+    assert regions.n_activation_regions == regions.n_linear_regions == 2**12
+    widths = np.ones(1)
+    for a in peaks:  # a wave cuts the falling pieces of the one before from the other end
+        pairs = np.stack([a * widths, (1 - a) * widths], -1)
+        pairs[1::2] = pairs[1::2, ::-1]
+        widths = pairs.ravel()
+    np.testing.assert_allclose(regions.lengths, widths, rtol=1e-6)
+    assert regions_along(network, [[-1.0], [2.0]]).n_linear_regions == 2**12 + 2
+
+
+def test_ties_dead_neurons_and_zeros_are_counted_once():
+    network = sequential(
+        [
+            ([[1.0], [1.0], [2.0], [0.0], [-1.0]], [0.0, 0.0, 0.0, -1.0, -5.0]),
+            ([[1.0, -1.0, 0, 0, 0], [1.0, 1.0, 1.0, 1.0, 1.0]], [0.0, -4.0]),
+            ([[1.0, 1.0]], [0.0]),
+        ]
+    )
+    regions = regions_along(network, [[-3.0], [3.0]])
+    np.testing.assert_allclose(regions.positions, [0, 3, 4, 6])  # x = 0 and x = 1
+    assert regions.patterns.astype(int).tolist() == [
+        [0, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 1],
+    ]  # fmt: skip
+    assert regions.n_linear_regions == 2  # the output is 0 up to x = 1
+    np.testing.assert_allclose(regions.breakpoints, [4])
+    np.testing.assert_allclose(regions.slopes.ravel(), [0, 0, 4])
+    # A line that begins, ends or lies where neurons vanish has no region of length 0.
+    assert regions_along(network, [[0.0], [1.0]]).n_activation_regions == 1
+    flat = sequential([([[1.0, -1.0]], [0.0]), ([[1.0]], [0.0])])
+    assert regions_along(flat, [[0.0, 0.0], [5.0, 5.0]]).n_activation_regions == 1
+    # Twice the same neurons, and a rounding error apart: the same breakpoints.
+    thirds = np.array([[1 / 3], [1 / 3 + 1e-16], [0.1 + 0.2]])
+    regions = regions_along(sequential([(thirds, -thirds[:, 0]), ([[1.0, 1, 1]], [0])]), [[0], [2]])
+    assert regions.n_activation_regions == 2
+
+
+def test_a_polyline_ends_regions_at_its_corners():
+    network = random_network(0, [2, 8, 8, 1])
+    corners = np.array([[0.0, 0.0], [3.0, 1.0], [-1.0, 2.0]])
+    whole = regions_along(network, corners)
+    parts = [regions_along(network, corners[i : i + 2]) for i in range(2)]
+    assert whole.n_activation_regions == sum(part.n_activation_regions for part in parts)
+    lengths = np.concatenate([part.lengths for part in parts])
+    np.testing.assert_allclose(whole.lengths, lengths)
+    assert whole.positions[-1] == pytest.approx(10**0.5 + 17**0.5)
+
+
+class Nested(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.last = inner, nn.Linear(3, 1, dtype=DOUBLE)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.inner(x)))
+
+
+class Skipping(Nested):
+    def forward(self, x):
+        return super().forward(x) + x
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_models_of_all_kinds_are_read():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(200, 2))
+    y = X[:, 0] * X[:, 1]
+    line = X[:2]
+    shares = np.linspace(0, 1, 101)
+    at = line[0] + shares[:, None] * (line[1] - line[0])
+    for model in (
+        MLPRegressor(hidden_layer_sizes=(8, 8), max_iter=20, random_state=0).fit(X, y),
+        ExponentialReLURegressor(random_state=0).fit(X, y),
+        ExponentialReLURegressor(depth=3, n_subnetworks=4, n_init=1, random_state=0).fit(X, y),
+    ):
+        regions = regions_along(model, line)
+        expected = model.predict(at)
+        np.testing.assert_allclose(
+            regions(shares * regions.positions[-1])[:, 0], expected, atol=1e-7
+        )
+        assert 1 < regions.n_linear_regions <= regions.n_activation_regions
+    nested = Nested(nn.Sequential(random_network(0, [2, 4, 3]), nn.Identity()))
+    regions = regions_along(nested, line)
+    with torch.no_grad():
+        expected = nested(torch.tensor(at)).numpy()
+    np.testing.assert_allclose(regions(shares * regions.positions[-1]), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "points", "error", "message"),
+    [
+        (nn.Sequential(nn.Linear(1, 1), nn.Tanh()), [[0], [1]], ValueError, "Tanh does more"),
+        (Skipping(random_network(0, [2, 3])), [[0, 0], [1, 1]], ValueError, "one after the other"),
+        (nn.Sequential(nn.ReLU()), [[0], [1]], ValueError, "has to follow a Linear layer"),
+        (nn.Identity(), [[0], [1]], ValueError, "no Linear layer"),
+        (42, [[0], [1]], TypeError, "Cannot read a int; give"),
+        (random_network(0, [1, 2]), [[0, 1], [1, 2]], ValueError, r"has to be \(n_points, 1\)"),
+        (random_network(0, [1, 2]), [[0]], ValueError, "two or more corners"),
+        (random_network(0, [1, 2]), [[0], [0]], ValueError, "no corner may follow itself"),
+        (random_network(0, [1, 2]), [[0], [np.inf]], ValueError, "has to be finite"),
+        (sequential([([[np.nan]], [0])]), [[0], [1]], ValueError, "not finite"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_said(model, points, error, message):
+    with pytest.raises(error, match=message):
+        regions_along(model, points)
+
+
+def test_a_tanh_network_of_scikit_learn_is_refused():
+    X = np.linspace(0, 1, 20)[:, None]
+    model = MLPRegressor(hidden_layer_sizes=(3,), activation="tanh", solver="lbfgs", tol=1e9).fit(
+        X, X[:, 0]
+    )
+    with pytest.raises(ValueError, match="activation='tanh' has no linear regions"):
+        regions_along(model, [[0], [1]])
