@@ -14,9 +14,8 @@ s being what it reads. It is a parabola of a parabola with straight ends,
 
 and a parabola is what triangle waves with peaks of 1/2 add up to:
 :math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With the
-second parabola the second derivative is continuous: fits end at half the error of those with v
-alone, and faster. One level is a sum of ridge functions, which stalls on products of three and more
-inputs; several levels do not.
+second parabola the second derivative is continuous, as steps of second order want it. One level is
+a sum of ridge functions, which stalls on products of three and more inputs; several levels do not.
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 """
@@ -199,12 +198,6 @@ class ComposedNetwork:
         weights = self.unpack(theta)
         directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
         return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
-
-    @staticmethod
-    def lowering_error(depth: int) -> float:
-        """Return about the mean squared error of one lowered h(z) in |z| <= 1."""
-        first, second = _split(depth)
-        return (1.8 * 81.0 ** (1 - first) + 81.0**-second / 16) / 180
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
         r"""Lower to a plain ReLU network of 2 ``depth`` layers a sub-network.

@@ -362,7 +362,7 @@ def _lowered(
     network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
 ) -> tuple[ReLUNetwork, Tensor]:
     """Lower composed sub-networks with as many layers as it takes to lose nothing by it."""
-    X = rows.X[:, :LOWERED_ROWS]
+    X = rows.X[:, :: -(-rows.n_samples // LOWERED_ROWS)]  # they are sorted
     limit = network.forward(theta, X)
     for more in range(MOST_LAYERS_MORE + 1):
         relu, lowered = network.to_relu(theta, depth + more)
@@ -419,4 +419,6 @@ def _shares(error: Tensor) -> Array:
     """
     loss = to_numpy(error)
     shares = np.where(loss <= FAILURE * np.nanmedian(loss), 1 / (loss + EXACT), 0.0)
+    if not shares.any():  # no start has taken a step
+        shares = np.ones_like(shares)
     return shares / shares.sum()

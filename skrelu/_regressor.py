@@ -69,7 +69,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. On one level "auto" takes one for each 32 samples,
         at most 32, or 8 where there is one feature; on several levels at most 3 a level,
-        while pretraining has at most 500 weights and one for two samples.
+        while pretraining has at most 500 weights and one for two samples; one a level may
+        have 1000, and one for each sample.
 
     n_levels : int or "auto", default="auto"
         Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
@@ -110,7 +111,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     max_iter : int, default=500
         Most iterations of pretraining: trial steps for "lm", passes over the data
         (epochs) for "adam". Composed sub-networks end where the estimated error does not
-        fall by half in 25 iterations, or below what lowering to ``depth`` layers leaves.
+        fall by half in 20 steps that lower it, or is 1e-10 of the variance of y.
 
     refine : bool, default=True
         Whether to release all weights after pretraining.

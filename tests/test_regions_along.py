@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.neural_network import MLPRegressor
+from scipy.special import softmax
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
@@ -185,6 +186,11 @@ def test_models_of_all_kinds_are_read():
             regions(shares * regions.positions[-1])[:, 0], expected, atol=1e-7
         )
         assert 1 < regions.n_linear_regions <= regions.n_activation_regions
+    classifier = MLPClassifier(hidden_layer_sizes=(8,), max_iter=20, random_state=0)
+    classifier.fit(X, X.sum(1).round())
+    regions = regions_along(classifier, line)
+    expected = softmax(regions(shares * regions.positions[-1]), axis=1)
+    np.testing.assert_allclose(classifier.predict_proba(at), expected, atol=1e-9)
     nested = Nested(nn.Sequential(random_network(0, [2, 4, 3]), nn.Identity()))
     regions = regions_along(nested, line)
     with torch.no_grad():
