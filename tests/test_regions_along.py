@@ -1,12 +1,11 @@
 """Regions along lines: brute force, known counts, ties, what can be read."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import patterns_at, random_network, sequential
 from scipy.special import softmax
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import nn
@@ -17,35 +16,6 @@ from skrelu._triangle_network import TriangleNetwork
 from skrelu.regions import regions_along
 
 DOUBLE = torch.float64
-
-
-def sequential(layers, activation=nn.ReLU):
-    modules = []
-    for matrix, bias in layers:
-        matrix = torch.as_tensor(matrix, dtype=DOUBLE)
-        linear = nn.Linear(matrix.shape[1], matrix.shape[0], dtype=DOUBLE)
-        linear.weight.data, linear.bias.data = matrix, torch.as_tensor(bias, dtype=DOUBLE)
-        modules += [linear, activation()]
-    return nn.Sequential(*modules[:-1])
-
-
-def random_network(seed, widths, activation=nn.ReLU):
-    rng = np.random.default_rng(seed)
-    return sequential(
-        [(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in pairwise(widths)],
-        activation,
-    )
-
-
-def patterns_at(network, X):
-    """Which neurons are active at points, by running the network."""
-    patterns, h = [], torch.as_tensor(X)
-    with torch.no_grad():
-        for module in network:
-            h = module(h)
-            if not isinstance(module, nn.Linear):
-                patterns.append((h > 0).numpy())
-    return np.concatenate(patterns, 1)
 
 
 @given(

@@ -1,0 +1,256 @@
+"""Regions of a network in a plane: a rectangle is divided neuron by neuron.
+
+Layer after layer, the neurons are known by their values at the vertices of convex polygons on
+which they are affine, and a polygon is divided where a neuron changes sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu.regions._line import ROUNDING, TIE
+from skrelu.regions._mesh import Indices, Mesh, divide, rectangle
+
+
+@dataclass(frozen=True)
+class PlaneRegions:
+    """A network on a rectangle in a plane, region by region.
+
+    *Activation regions* are the convex polygons on which the same neurons are active. *Linear
+    regions* are the connected sets on which the outputs are one affine function: neighbouring
+    activation regions with the same one belong together.
+
+    Attributes
+    ----------
+    vertices : ndarray of shape (n_vertices, 2)
+        Corners of the polygons, in coordinates of the plane.
+    patterns : ndarray of shape (n_activation_regions, n_neurons), bool
+        Which hidden neurons are active, layer after layer.
+    gradients : ndarray of shape (n_activation_regions, n_outputs, 2)
+        Of the outputs, by the coordinates of the plane.
+    intercepts : ndarray of shape (n_activation_regions, n_outputs)
+        The outputs are ``gradients @ position + intercepts``.
+    values : ndarray of shape (n_vertices, n_outputs)
+        Outputs at the vertices.
+    linear_regions : ndarray of shape (n_activation_regions,), int
+        The linear region that each activation region belongs to, counted from 0.
+    """
+
+    vertices: Array
+    patterns: NDArray[np.bool_]
+    gradients: Array
+    intercepts: Array
+    values: Array
+    linear_regions: Indices
+    _mesh: Mesh
+
+    @property
+    def n_activation_regions(self) -> int:
+        """Number of activation regions."""
+        return len(self.patterns)
+
+    @property
+    def n_linear_regions(self) -> int:
+        """Number of linear regions."""
+        return int(self.linear_regions.max()) + 1
+
+    @cached_property
+    def polygons(self) -> list[Array]:
+        """Corners of each activation region, counterclockwise, a list of (n_corners, 2)."""
+        return np.split(self.vertices[self._mesh.corners], self._mesh.begins[1:])
+
+    @cached_property
+    def areas(self) -> Array:
+        """Areas of the activation regions, (n_activation_regions,)."""
+        return self._mesh.areas
+
+    @cached_property
+    def centroids(self) -> Array:
+        """Centres of gravity of the activation regions, (n_activation_regions, 2)."""
+        return self._mesh.centroids
+
+    @cached_property
+    def boundaries(self) -> Array:
+        """Line segments between linear regions, (n_segments, 2, 2): segment, end, coordinate."""
+        return _between(self._mesh, self.linear_regions)
+
+    def decision_boundary(self, level: float = 0.0) -> Array:
+        """Find where decisions change.
+
+        Parameters
+        ----------
+        level : float, default=0.0
+            With a single output the decision is whether it is above ``level``: 0 for a
+            logit, 1/2 for a regression of 0 and 1. Of several outputs the largest decides.
+
+        Returns
+        -------
+        ndarray of shape (n_segments, 2, 2)
+            Line segments: segment, end, coordinate in the plane.
+        """
+        n_outputs = self.values.shape[1]
+        if n_outputs == 1:
+            differences, scale = self.values - level, np.abs(self.values) + abs(level)
+        else:
+            first, second = np.triu_indices(n_outputs, 1)
+            differences = self.values[:, first] - self.values[:, second]
+            scale = np.abs(self.values[:, first]) + np.abs(self.values[:, second])
+        differences[np.abs(differences) <= ROUNDING * scale] = 0
+        mesh = self._mesh
+        for pair in range(differences.shape[1]):
+            mesh, differences, _ = divide(mesh, differences, pair, TIE)
+        above = np.maximum.reduceat(differences[mesh.corners], mesh.begins) > 0
+        if n_outputs == 1:
+            return _between(mesh, above[:, 0])
+        wins = np.zeros((len(above), n_outputs), int)
+        for pair, (i, j) in enumerate(zip(first, second, strict=True)):
+            wins[:, i] += above[:, pair]
+            wins[:, j] += ~above[:, pair]
+        return _between(mesh, wins.argmax(1))
+
+
+def regions_in_plane(
+    model,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    *,
+    origin: ArrayLike | None = None,
+    axes: ArrayLike | None = None,
+    max_regions: int = 1_000_000,
+) -> PlaneRegions:
+    r"""Find all regions of a ReLU network in a rectangle of a plane.
+
+    The plane holds the inputs :math:`x = o + u a_1 + v a_2`.
+
+    Parameters
+    ----------
+    model : estimator or torch.nn.Module
+        As for `regions_along`. Computed in float64.
+    lower, upper : array-like of shape (2,)
+        Corners of the rectangle, in the coordinates (u, v).
+    origin : array-like of shape (n_features,), default=None
+        The point o; None is 0.
+    axes : array-like of shape (2, n_features), default=None
+        The directions of u and v. None is for models of two features: those.
+    max_regions : int, default=1_000_000
+        Give up beyond so many activation regions. A million with 100 neurons a layer takes
+        about 10 GB.
+
+    Returns
+    -------
+    PlaneRegions
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot be read, the rectangle or the plane does not fit it, or there are
+        more than ``max_regions``.
+
+    Notes
+    -----
+    Where a neuron vanishes nearer to a vertex than 1e-9 of an edge there, it vanishes at the
+    vertex, so that lines which meet in a point but for rounding do so.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import regions_in_plane
+    >>> cross = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> with torch.no_grad():  # max(x, 0) + max(y, 0)
+    ...     cross[0].weight[:] = torch.eye(2)
+    ...     _ = cross[0].bias.zero_(), cross[2].weight.fill_(1.0), cross[2].bias.zero_()
+    >>> regions = regions_in_plane(cross, [-1, -1], [1, 1])
+    >>> regions.n_activation_regions, regions.areas
+    (4, array([1., 1., 1., 1.]))
+    """
+    layers = layers_of(model)
+    lower, upper = np.asarray(lower, float), np.asarray(upper, float)
+    if lower.shape != (2,) or upper.shape != (2,):
+        raise ValueError(
+            f"lower and upper have shapes {lower.shape} and {upper.shape}, but have to be two "
+            "coordinates in the plane each."
+        )
+    if not (np.isfinite([lower, upper]).all() and (lower < upper).all()):
+        raise ValueError("lower and upper have to be finite, and lower below upper.")
+    n = layers.n_features
+    if axes is None:
+        if n != 2:
+            raise ValueError(
+                f"The model reads {n} features; give the plane as origin and axes, of shapes "
+                f"({n},) and (2, {n})."
+            )
+        axes = np.eye(2)
+    directions = np.asarray(axes, float)
+    start = np.zeros(n) if origin is None else np.asarray(origin, float)
+    if directions.shape != (2, n) or start.shape != (n,):
+        raise ValueError(
+            f"origin and axes have shapes {start.shape} and {directions.shape}, but have to be "
+            f"({n},) and (2, {n})."
+        )
+    finite = np.isfinite(start).all() and np.isfinite(directions).all()
+    if not finite or np.linalg.matrix_rank(directions) < 2:
+        raise ValueError("origin and axes have to be finite, and axes two different directions.")
+    return _propagate(layers, rectangle(lower, upper), start, directions, max_regions)
+
+
+def _propagate(
+    layers: Layers, mesh: Mesh, origin: Array, axes: Array, max_regions: int
+) -> PlaneRegions:
+    """Carry the neurons' values at vertices, and their affine maps, forward."""
+    values = origin + mesh.vertices @ axes  # (n_vertices, n_neurons)
+    maps = np.concatenate([axes.T, origin[:, None]], 1)[None]  # (n_polygons, n_neurons, 3)
+    patterns = np.zeros((1, 0), bool)
+    *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
+    for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
+        sums = np.abs(values) @ np.abs(inner).T + np.abs(offset)
+        values = values @ inner.T + offset
+        values[np.abs(values) <= ROUNDING * sums] = 0
+        parents = np.arange(len(patterns))
+        for neuron in range(len(inner)):
+            mesh, values, divided = divide(mesh, values, neuron, TIE)
+            parents = parents[divided]
+            if len(parents) > max_regions:
+                raise ValueError(
+                    f"There are more than max_regions={max_regions} activation regions; raise it "
+                    "or take a smaller rectangle."
+                )
+        active = np.maximum.reduceat(values[mesh.corners], mesh.begins) > 0
+        patterns = np.concatenate([patterns[parents], active], 1)
+        values = np.maximum(values, leak * values)
+        maps = _affine(inner, offset, maps)[parents] * np.where(active, 1, leak)[..., None]
+    maps, scale = _affine(matrix, bias, maps), np.abs(matrix) @ np.abs(maps[..., :2]).max(-1).T
+    _, sides = mesh.edges()
+    change = np.abs(maps[sides[:, 0], :, :2] - maps[sides[:, 1], :, :2]).max(-1)
+    tolerance = len(layers.matrices) * ROUNDING * np.maximum(*(scale.T[s] for s in sides.T))
+    same = sides[(change <= tolerance).all(1)]
+    n = len(patterns)
+    graph = coo_array((np.ones(len(same)), tuple(same.T)), shape=(n, n))
+    return PlaneRegions(
+        vertices=mesh.vertices,
+        patterns=patterns,
+        gradients=maps[..., :2],
+        intercepts=maps[..., 2],
+        values=values @ matrix.T + bias,
+        linear_regions=connected_components(graph, directed=False)[1],
+        _mesh=mesh,
+    )
+
+
+def _affine(matrix: Array, bias: Array, maps: Array) -> Array:
+    """Apply a layer to affine maps."""
+    after = matrix @ maps
+    after[..., 2] += bias
+    return after
+
+
+def _between(mesh: Mesh, labels: NDArray) -> Array:
+    """Return the edges between polygons of different labels, (n_segments, 2, 2)."""
+    ends, sides = mesh.edges()
+    return mesh.vertices[ends[labels[sides[:, 0]] != labels[sides[:, 1]]]]
