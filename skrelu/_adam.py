@@ -49,6 +49,7 @@ def adam(
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
     progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
     try:
+        options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
             order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
             for batch in order.split(options.batch_size):
@@ -61,8 +62,8 @@ def adam(
                 optimizer.step()
             evaluation = _evaluate(model, theta, rows)
             progress.update(theta.detach(), evaluation, everything)
-            if options.report is not None:
-                options.report(progress)
+            if options.stops(progress):
+                return progress.result(Status.STOPPED)
     except KeyboardInterrupt:
         return progress.result(Status.INTERRUPTED)
     unfinished = len(progress.active()) > 0

@@ -128,6 +128,7 @@ def fit_by_evidence(
     least, patience = END
     status, taken = Status.MAX_ITER, torch.ones_like(beta, dtype=torch.bool)
     try:
+        options.stops(progress)
         while True:
             if taken.any():
                 matrix, gradient = problem.linearize(now.theta, now.residual)
@@ -159,8 +160,9 @@ def fit_by_evidence(
             damping = damping * torch.where(taken, DAMPING_DOWN, DAMPING_UP)
             damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
             progress.update(now.theta, now.evaluation(), problem.everything)
-            if options.report is not None:
-                options.report(progress)
+            if options.stops(progress):
+                status = Status.STOPPED
+                break
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     result = replace(

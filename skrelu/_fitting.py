@@ -18,7 +18,7 @@ from skrelu._composed_network import ComposedNetwork
 from skrelu._evidence import fit_by_evidence
 from skrelu._fitted import Array, Fitted, Table, pretrained_moved, relu_moved
 from skrelu._plan import Plan, Settings, make_plan
-from skrelu._pretraining import Pretrained, pretrain
+from skrelu._pretraining import Pretrained, pretrain, with_coefficients
 from skrelu._refinement import refine, refine_in_limit, released_penalty
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
@@ -26,7 +26,9 @@ from skrelu._scaling import Scaling
 from skrelu._solvers import Options, Progress, Result, Status
 from skrelu._torch_interop import threads, to_numpy, to_tensor
 
-Report = Callable[[str, Progress], None]
+# Takes a stage's name, how far it is and, where there is one, a function that returns the
+# network as it is then; tells whether to end the stage.
+Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 
 # Pretraining without held-out rows that refinement follows ends when the loss falls by less
 # than this fraction over so many iterations: going on gained nothing.
@@ -81,7 +83,7 @@ def fit_network(
     device : torch.device
     generator : torch.Generator
     report : callable, optional
-        Called with the stage's name and `Progress` after each iteration.
+        Called at the start of each stage and after each iteration, see `Report`.
 
     Returns
     -------
@@ -123,8 +125,21 @@ class _Job:
     generator: torch.Generator
     report: Report | None
 
-    def options(self, solver: str, stage: str, max_iter: int) -> Options:
-        """Return the options of a stage."""
+    def options(
+        self,
+        solver: str,
+        stage: str,
+        max_iter: int,
+        fitted: Callable[[Result], Fitted] | None = None,
+    ) -> Options:
+        """Return the options of a stage, with a function that tells what it has led to."""
+
+        def report(progress: Progress) -> bool:
+            assert self.report is not None
+            if fitted is None:
+                return self.report(stage, progress, None)
+            return self.report(stage, progress, lambda: fitted(progress.result(Status.MAX_ITER)))
+
         settings, n_rows = self.settings, len(self.training.X)
         batch_size = settings.batch_size
         if batch_size == "auto":
@@ -137,7 +152,7 @@ class _Job:
             learning_rate=settings.learning_rate,
             batch_size=min(int(batch_size), n_rows),
             generator=self.generator,
-            report=None if self.report is None else partial(self.report, stage),
+            report=None if self.report is None else report,
         )
 
     @cached_property
@@ -195,7 +210,7 @@ class _Job:
             start = None
             if warm is not None:
                 start = to_tensor(pretrained_moved(warm, *scalings), self.device)
-            pretraining, error, rows = self._pretrained_composed(network, start, rows)
+            pretraining, error, rows = self._pretrained_composed(plan, network, start, rows)
             ended = _interrupted(pretraining)
             if self._given_up(error) and not ended:
                 return None
@@ -203,13 +218,19 @@ class _Job:
             relu, released = _lowered(network, theta, settings.depth, rows, error)
             shares = _shares(error)
             refining = refining and not ended
-        penalty = torch.zeros_like(released)
+        plan, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(released)
+
+        def refined_so_far(result: Result) -> Fitted:
+            shares = _shares_of(result)
+            return self._fitted(plan, theta, result.theta, penalty, shares, pretraining, result)
+
         if refining:
-            options = self.options("lm", "refinement", int(settings.refine_max_iter))
+            options = self.options(
+                "lm", "refinement", int(settings.refine_max_iter), refined_so_far
+            )
             with threads(len(released) * relu.n_parameters * rows.n_trained**2):
                 refinement = refine(relu, released, rows, 0.0, penalty, options)
             released, shares = refinement.theta, _shares_of(refinement)
-        plan = replace(plan, relu=relu, solver="lm")
         return self._fitted(plan, theta, released, penalty, shares, pretraining, refinement)
 
     def _given_up(self, error: Tensor) -> bool:
@@ -218,7 +239,7 @@ class _Job:
         return small and bool(error.median() > COMPOSED_NOISE)
 
     def _pretrained_composed(
-        self, network: ComposedNetwork, start: Tensor | None, rows: Rows
+        self, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
     ) -> tuple[Result, Tensor, Rows]:
         """Return composed networks, their errors (on held-out rows or estimated) and rows."""
         settings = self.settings
@@ -227,16 +248,24 @@ class _Job:
         theta = network.random(len(rows.training), self.generator).to(rows.X)
         theta = theta if start is None else start
         fit = partial(fit_by_evidence, network, floor=EXACT_ENOUGH)
+
+        def so_far(result: Result) -> Fitted:
+            relu, lowered = network.to_relu(result.theta, settings.depth)
+            now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
+            return self._fitted(
+                now, result.theta, lowered, penalty, _shares_of(result), result, None
+            )
+
         part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
         if ends_on_all:
             kept = torch.randperm(rows.n_trained, generator=self.generator)[:n_first]
             part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - ALL_ROWS_ITER
 
         def finish(theta: Tensor, starts: Tensor, max_iter: int) -> tuple[Result, Tensor]:
-            options = self.options("lm", "pretraining", max_iter)
+            options = self.options("lm", "pretraining", max_iter, so_far)
             result, error = fit(theta, part.of(starts), options)
             if ends_on_all and not _interrupted(result):
-                options = self.options("lm", "pretraining on all rows", ALL_ROWS_ITER)
+                options = self.options("lm", "pretraining on all rows", ALL_ROWS_ITER, so_far)
                 last, error = fit(result.theta, rows.of(starts), options)
                 # Too few iterations to converge in are no reason to warn.
                 status = last.status if _interrupted(last) else result.status
@@ -246,7 +275,7 @@ class _Job:
         with threads(len(theta) * work * part.n_trained):
             if settings.n_init != "auto" or max_iter <= SCREENING_ITER:
                 return *finish(theta, torch.arange(len(theta)), max_iter), rows
-            options = self.options("lm", "screening", SCREENING_ITER)
+            options = self.options("lm", "screening", SCREENING_ITER, so_far)
             screened, error = fit(theta, part, options)
             kept, others = error.argsort().split([1, len(error) - 1])
             max_iter -= SCREENING_ITER
@@ -271,8 +300,15 @@ class _Job:
         ended = plan.max_refinement == 0
         trials = REFINEMENT_TRIALS if plan.refinement_work < TRIALS_WORK else (1.0,)
 
-        def options(stage: str, max_iter: int) -> Options:
-            return replace(self.options(plan.solver, stage, max_iter), trials=trials)
+        def pretrained_so_far(result: Result) -> Fitted:
+            waves, coef = with_coefficients(plan.triangles, rows, result)
+            _, lowered = plan.triangles.to_relu(waves, coef)
+            penalty, shares = torch.zeros_like(lowered), _shares_of(result)
+            return self._fitted(plan, waves, lowered, penalty, shares, result, None)
+
+        def refined_so_far(result: Result) -> Fitted:
+            shares = _shares_of(result)
+            return self._fitted(plan, triangles, result.theta, penalty, shares, pretraining, result)
 
         left = plan.max_refinement
         if warm is not None and not ended:
@@ -283,7 +319,7 @@ class _Job:
             start = None
             if warm is not None:
                 start = to_tensor(pretrained_moved(warm, *scalings), self.device)
-            first = self.options(plan.solver, "pretraining", settings.max_iter)
+            first = self.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
             first = _pretraining_options(first, plan, rows)
             with threads(plan.pretraining_work):
                 pretrained = pretrain(plan.triangles, rows, start, settings.alpha, first)
@@ -295,8 +331,9 @@ class _Job:
             ended = ended or _interrupted(pretraining) or (noisy and not plan.in_limit)
             if plan.in_limit and not ended:
                 with threads(plan.refinement_work):
+                    options = replace(self.options(plan.solver, "limit", left), trials=trials)
                     refinement, *unfolded = _refined_in_limit(
-                        plan, pretrained, rows, settings.alpha, options("limit", left)
+                        plan, pretrained, rows, settings.alpha, options
                     )
                 noisy = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
                 ended = noisy or _interrupted(refinement)
@@ -306,9 +343,9 @@ class _Job:
         last = pretraining
         if not ended:
             with threads(plan.refinement_work):
-                last = refine(
-                    plan.relu, theta, rows, settings.alpha, penalty, options("refinement", left)
-                )
+                options = self.options(plan.solver, "refinement", left, refined_so_far)
+                options = replace(options, trials=trials)
+                last = refine(plan.relu, theta, rows, settings.alpha, penalty, options)
             theta, refinement = last.theta, last.after(refinement)
         assert last is not None  # a warm start refines, any other pretrains
         shares = _shares_of(last)

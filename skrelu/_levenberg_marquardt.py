@@ -115,6 +115,7 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
     if len(starts) == 0 or options.max_iter == 0:
         return progress.result(Status.CONVERGED if len(starts) == 0 else Status.MAX_ITER)
     try:
+        options.stops(progress)
         equations = problem.linearize(theta, evaluation, everything, None)
         while len(starts) and progress.n_iter < options.max_iter:
             now = equations if len(starts) == len(theta) else _take(equations, starts)
@@ -133,8 +134,8 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
             theta[taken] = trial[better]
             _put(evaluation, taken, _take(new, better))
             progress.update(theta[starts], _take(evaluation, starts), starts)
-            if options.report is not None:
-                options.report(progress)
+            if options.stops(progress):
+                return progress.result(Status.STOPPED)
             starts = progress.active()
             moved = taken[torch.isin(taken, starts)]
             if len(moved) and progress.n_iter < options.max_iter:

@@ -73,8 +73,17 @@ def pretrain(
     penalty = variance[..., None].expand_as(coef).flatten(1) / len(rows.y)
     penalty = torch.cat([torch.zeros_like(theta), penalty], -1)
     result = adam(model, torch.cat([theta, coef.flatten(1)], -1), rows, alpha, penalty, options)
-    result.theta, coef = model.split(result.theta)
+    result.theta, coef = with_coefficients(network, rows, result)
     return Pretrained(result, coef, variance)
+
+
+def with_coefficients(
+    network: TriangleNetwork, rows: Rows, result: Result
+) -> tuple[Tensor, Tensor]:
+    """Return parameters and coefficients that a solver has come to."""
+    if result.theta.shape[1] == network.n_parameters:
+        return result.theta, result.eliminated
+    return _WithCoefficients(network, len(rows.y)).split(result.theta)
 
 
 class _WithCoefficients:

@@ -18,10 +18,17 @@ from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
 from skrelu._plan import Settings
+from skrelu._progress import FitTasks
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights, average, dense_layers
 from skrelu._scaling import Scaling
-from skrelu._sklearn_private import Interval, StrOptions, _check_sample_weight
-from skrelu._solvers import Progress, Status
+from skrelu._sklearn_private import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    _check_sample_weight,
+    with_callbacks,
+)
+from skrelu._solvers import Status
 from skrelu._torch_interop import (
     make_generator,
     resolve_device,
@@ -29,6 +36,7 @@ from skrelu._torch_interop import (
     to_numpy,
     to_tensor,
 )
+from skrelu.regions import as_piecewise_linear
 
 # Half the bits of a float64 mantissa would do for most tables; beyond all of them the
 # regions of a sub-network are narrower than the numbers that index them.
@@ -37,7 +45,9 @@ MAX_DEPTH = 52
 PREDICT_CHUNK = 250_000
 
 
-class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class ExponentialReLURegressor(
+    CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
+):
     r"""ReLU network regressor with exponentially many linear regions.
 
     The model is a linear function plus sub-networks along learned directions,
@@ -346,6 +356,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the network.
 
@@ -399,7 +410,13 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         warm = getattr(self, "_fitted", None) if self.warm_start else None
         generator = make_generator(check_random_state(self.random_state))
-        report = self._print_progress if self.verbose else None
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        tasks = FitTasks(
+            self,
+            {"X": X, "y": y, "metadata": metadata},
+            lambda fitted: self._attributes(fitted, y.ndim),
+            bool(self.verbose),
+        )
         fitted = fit_network(
             training,
             validation,
@@ -407,9 +424,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             warm=warm,
             device=device,
             generator=generator,
-            report=report,
+            report=tasks,
         )
-        self._store(fitted, y.ndim)
+        for name, value in self._attributes(fitted, y.ndim).items():
+            setattr(self, name, value)
+        tasks.end(fitted)
         self._warn(fitted)
         return self
 
@@ -468,6 +487,49 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             modules += [linear, torch.nn.ReLU()]
         return torch.nn.Sequential(*modules[:-1])
 
+    def linear_regions(self):
+        """Return the exact piecewise-linear form of a model of one feature.
+
+        Returns
+        -------
+        skrelu.regions.PiecewiseLinear
+            The same function as `predict`, evaluated by interpolation; its ``breakpoints``
+            are where linear regions meet, its ``slopes`` those of the regions.
+
+        Raises
+        ------
+        ValueError
+            If the model has several features; see `skrelu.regions.regions_along` for its
+            regions along lines and `skrelu.regions.regions_in_plane` for those in planes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.linspace(0, 1, 200)[:, None]
+        >>> model = ExponentialReLURegressor(
+        ...     depth=5, n_subnetworks=1, n_init=1, n_levels=1, refine=False
+        ... )
+        >>> model.fit(X, X[:, 0] ** 3).linear_regions().n_linear_regions
+        32
+        """
+        check_is_fitted(self, "intercept_")
+        if self.n_features_in_ != 1:
+            raise ValueError(
+                f"The model has {self.n_features_in_} features, but the piecewise-linear form is "
+                "of one; see skrelu.regions.regions_along and regions_in_plane."
+            )
+        scale = self.X_scale_[0] if self.X_scale_[0] > 0 else 1.0
+        function = as_piecewise_linear(self, center=self.X_mean_[0], scale=scale)
+        if function.values.ndim < self._y_ndim:  # a single target given as a column
+            function = replace(
+                function,
+                values=function.values[:, None],
+                left=function.left[None],
+                right=function.right[None],
+            )
+        return function
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
@@ -494,48 +556,56 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
         return _table(X, y, weights)
 
-    def _store(self, fitted: Fitted, y_ndim: int) -> None:
-        """Write the fitted attributes."""
+    def _attributes(self, fitted: Fitted, y_ndim: int) -> dict:
+        """Return the fitted attributes."""
         plan, triangles = fitted.plan, fitted.plan.triangles
-        # To go on from with warm_start; arrays only, so that any machine can unpickle it.
-        self._fitted = replace(fitted, pretraining=None, refinement=None)
-        self._y_ndim = y_ndim
-        self.X_mean_, self.X_scale_ = fitted.X_scaling
-        self.y_mean_, self.y_scale_ = fitted.y_scaling
+        X_mean, X_scale = fitted.X_scaling
+        y_mean, y_scale = fitted.y_scaling
         pretrained = torch.tensor(fitted.pretrained)
-        self.peaks_ = self.scales_ = None
+        peaks = scales = None
         if plan.composed is None:
             parameters = triangles.unpack(pretrained)
-            directions, offsets, self.peaks_, self.scales_ = (
-                part.flatten(0, 1).numpy() for part in parameters
-            )
+            directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
         else:
             windows = plan.composed.windows(pretrained)
             directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
-        self.directions_ = directions * _inverse(self.X_scale_)
-        self.offsets_ = offsets - self.directions_ @ self.X_mean_
+        directions = directions * _inverse(X_scale)
         network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
         weights = network.unpack(theta)
-        self.hidden_weights_ = [matrix.numpy().copy() for matrix in weights.hidden]
-        self.hidden_biases_ = [bias.numpy().copy() for bias in weights.biases]
-        self.output_weights_ = weights.output.numpy().copy()
-        self.linear_weights_ = weights.linear.numpy().copy()
-        self.intercept_ = weights.intercept.numpy().copy()
-        self.n_outputs_ = network.n_outputs
-        self.n_subnetworks_ = network.n_subnetworks
-        self.n_levels_ = network.n_levels
-        self.n_starts_ = len(fitted.relu)
-        self.n_parameters_ = network.n_parameters
-        self.n_parameters_pretrain_ = self.n_starts_ * plan.n_parameters
-        self.solver_ = plan.solver
         stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
-        self.n_iter_ = sum(stage.n_iter for stage in stages)
-        self.n_iter_pretrain_ = 0 if fitted.pretraining is None else fitted.pretraining.n_iter
-        self.loss_curve_ = [loss for stage in stages for loss in stage.loss_curve]
         scores = [1 - loss for stage in stages for loss in stage.validation_curve]
-        self.validation_score_ = scores or None
-        best = 1 - float(stages[-1].validation_loss.mean())
-        self.best_validation_score_ = best if scores else None
+        return {
+            # To go on from with warm_start; arrays only, so that any machine can unpickle it.
+            "_fitted": replace(fitted, pretraining=None, refinement=None),
+            "_y_ndim": y_ndim,
+            "X_mean_": X_mean,
+            "X_scale_": X_scale,
+            "y_mean_": y_mean,
+            "y_scale_": y_scale,
+            "peaks_": peaks,
+            "scales_": scales,
+            "directions_": directions,
+            "offsets_": offsets - directions @ X_mean,
+            "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
+            "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
+            "output_weights_": weights.output.numpy().copy(),
+            "linear_weights_": weights.linear.numpy().copy(),
+            "intercept_": weights.intercept.numpy().copy(),
+            "n_outputs_": network.n_outputs,
+            "n_subnetworks_": network.n_subnetworks,
+            "n_levels_": network.n_levels,
+            "n_starts_": len(fitted.relu),
+            "n_parameters_": network.n_parameters,
+            "n_parameters_pretrain_": len(fitted.relu) * plan.n_parameters,
+            "solver_": plan.solver,
+            "n_iter_": sum(stage.n_iter for stage in stages),
+            "n_iter_pretrain_": 0 if fitted.pretraining is None else fitted.pretraining.n_iter,
+            "loss_curve_": [loss for stage in stages for loss in stage.loss_curve],
+            "validation_score_": scores or None,
+            "best_validation_score_": (
+                1 - float(stages[-1].validation_loss.mean()) if scores else None
+            ),
+        }
 
     def _warn(self, fitted: Fitted) -> None:
         stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
@@ -555,12 +625,6 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     ConvergenceWarning,
                     stacklevel=3,
                 )
-
-    def _print_progress(self, stage: str, progress: Progress) -> None:
-        line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
-        if progress.validated:
-            line += f", validation loss = {progress.validation_curve[-1]:.6g}"
-        print(f"{line}, at most {progress.seconds_left:.1f} s left in this stage")
 
     def _network(self) -> ReLUNetwork:
         depth = len(self.hidden_weights_) // self.n_levels_

@@ -20,6 +20,7 @@ class Status(IntEnum):
     CONVERGED = 1
     NO_IMPROVEMENT = 2
     INTERRUPTED = 3
+    STOPPED = 4
 
     @property
     def message(self) -> str:
@@ -29,6 +30,7 @@ class Status(IntEnum):
             Status.CONVERGED: "the training loss stopped decreasing",
             Status.NO_IMPROVEMENT: "the validation loss stopped decreasing",
             Status.INTERRUPTED: "interrupted by the user",
+            Status.STOPPED: "stopped by a callback",
         }[self]
 
 
@@ -117,7 +119,7 @@ class Options:
         Multiples of the damping that "lm" tries at once. Kinks make the best damping
         jump; where the equations cost much more than a value, trying several pays.
     report : callable, optional
-        Called with the `Progress` after each iteration.
+        Called with the `Progress` at the start and after each iteration; True ends the solver.
     """
 
     solver: str
@@ -128,7 +130,11 @@ class Options:
     batch_size: int
     generator: torch.Generator
     trials: tuple[float, ...] = (1.0,)
-    report: Callable[[Progress], None] | None = None
+    report: Callable[[Progress], bool] | None = None
+
+    def stops(self, progress: Progress) -> bool:
+        """Report, and tell whether to stop."""
+        return self.report is not None and self.report(progress)
 
 
 class Progress:

@@ -279,21 +279,6 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 6
 
 
-def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
-    X, y = product(200, 0)
-
-    def interrupt(self, stage, progress):
-        if progress.n_iter == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(ExponentialReLURegressor, "_print_progress", interrupt)
-    model = ExponentialReLURegressor(verbose=1, random_state=0)
-    with pytest.warns(UserWarning, match="interrupted"):
-        model.fit(X, y)
-    assert model.n_levels_ == 6
-    assert np.isfinite(model.predict(X)).all()
-
-
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

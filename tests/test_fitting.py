@@ -292,23 +292,6 @@ def test_verbose_prints_one_line_an_iteration(capsys):
     assert lines[0].startswith("pretraining 1: loss = ")
 
 
-def test_an_interrupt_keeps_the_best_so_far(monkeypatch):
-    X = np.linspace(0, 1, 200)[:, None]
-    y = np.sin(9 * X[:, 0])
-
-    def interrupt(self, stage, progress):
-        if progress.n_iter == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(ExponentialReLURegressor, "_print_progress", interrupt)
-    for solver in ("lm", "adam"):
-        model = ExponentialReLURegressor(n_levels=1, solver=solver, verbose=1, random_state=0)
-        with pytest.warns(UserWarning, match="interrupted"):
-            model.fit(X, y)
-        assert model.n_iter_ == 5
-        assert model.score(X, y) > 0.8
-
-
 def test_ending_by_max_iter_warns_and_says_what_to_change():
     X = np.linspace(0, 1, 200)[:, None]
     model = ExponentialReLURegressor(max_iter=2, random_state=0)

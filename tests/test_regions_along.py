@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import patterns_at, random_network, sequential
+from networks import patterns_at, random_network, run, sequential
 from scipy.special import softmax
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from skrelu import ExponentialReLURegressor
 from skrelu._relu_network import dense_layers
 from skrelu._triangle_network import TriangleNetwork
-from skrelu.regions import regions_along
+from skrelu.regions import PiecewiseLinear, as_piecewise_linear, regions_along
 
 DOUBLE = torch.float64
 
@@ -121,6 +121,68 @@ def test_a_polyline_ends_regions_at_its_corners():
     lengths = np.concatenate([part.lengths for part in parts])
     np.testing.assert_allclose(whole.lengths, lengths)
     assert whole.positions[-1] == pytest.approx(10**0.5 + 17**0.5)
+
+
+@pytest.mark.parametrize("two_outputs", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_the_piecewise_linear_form_is_the_model_on_the_whole_line(two_outputs, offset):
+    X = offset + np.linspace(0, 2, 300)[:, None]
+    y = np.sin(4 * (X[:, 0] - offset))
+    y = np.stack([y, np.abs(y)], -1) if two_outputs else y
+    model = ExponentialReLURegressor(depth=3, random_state=0).fit(X, y)
+    function = model.linear_regions()
+    x = np.concatenate([offset + np.linspace(-3, 5, 2001), [offset - 1e5, offset + 1e6]])
+    expected = model.predict(x[:, None])
+    np.testing.assert_allclose(function(x), expected, atol=1e-7, rtol=1e-9)
+    np.testing.assert_allclose(function(function.points), function.values, rtol=1e-12)
+    along = regions_along(model, X[[0, -1]])
+    inside = (function.breakpoints > X[0]) & (function.breakpoints < X[-1])
+    assert inside.sum() == pytest.approx(along.n_linear_regions - 1, abs=5)
+
+
+@given(seed=st.integers(0, 10**6), widths=st.lists(st.integers(1, 8), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=100)
+def test_networks_of_one_input_are_piecewise_linear_functions(seed, widths):
+    network = random_network(seed, [1, *widths, 1])
+    function = as_piecewise_linear(network)
+    x = np.concatenate([np.random.default_rng(seed).normal(size=200), [-1e6, 1e6]])
+    expected = run(network, x[:, None])[:, 0]
+    np.testing.assert_allclose(function(x), expected, rtol=1e-9, atol=1e-9)
+    assert function.n_linear_regions <= np.prod(np.add(widths, 1))
+
+
+def test_an_affine_model_is_one_piece():
+    function = as_piecewise_linear(sequential([([[2.0]], [1.0])]))
+    assert function.n_linear_regions == 1
+    assert not len(function.breakpoints)
+    np.testing.assert_allclose(function([-5.0, 7.0]), [-9, 15])
+    constant = ExponentialReLURegressor().fit(np.ones((5, 1)), np.arange(5.0)).linear_regions()
+    assert constant(3.0) == pytest.approx(2)
+    column = ExponentialReLURegressor().fit(np.ones((5, 1)), np.arange(5.0)[:, None])
+    assert column.linear_regions()([3.0]).shape == column.predict([[3.0]]).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], [], 0, 0), "one or more"),
+        (([1, 1], [0, 0], 0, 0), "has to increase"),
+        (([0, 1], [0], 0, 0), r"values has shape \(1,\), but has to be \(2,\)"),
+        (([0, 1], [[0], [1]], 0, 0), r"shape of one value, \(1,\)"),
+        (([0, 1], [0, np.nan], 0, 0), "values has to be finite"),
+    ],
+)
+def test_bad_pieces_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PiecewiseLinear(*arguments)
+
+
+def test_models_of_several_features_have_no_piecewise_linear_form():
+    with pytest.raises(ValueError, match="reads 2 features, but has to read one"):
+        as_piecewise_linear(random_network(0, [2, 3, 1]))
+    model = ExponentialReLURegressor(n_init=1, n_levels=1).fit([[0, 1], [1, 0], [1, 1]], [0, 1, 2])
+    with pytest.raises(ValueError, match="has 2 features"):
+        model.linear_regions()
 
 
 class Nested(nn.Module):

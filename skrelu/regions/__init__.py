@@ -1,7 +1,14 @@
 """Linear regions of ReLU networks, exactly."""
 
-from skrelu.regions._line import LineRegions, regions_along
+from skrelu.regions._line import LineRegions, as_piecewise_linear, regions_along
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 from skrelu.regions._plane import PlaneRegions, regions_in_plane
 
-__all__ = ["LineRegions", "PiecewiseLinear", "PlaneRegions", "regions_along", "regions_in_plane"]
+__all__ = [
+    "LineRegions",
+    "PiecewiseLinear",
+    "PlaneRegions",
+    "as_piecewise_linear",
+    "regions_along",
+    "regions_in_plane",
+]

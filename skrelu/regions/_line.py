@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu.regions._piecewise_linear import PiecewiseLinear
 
 # A neuron that vanishes so close to the end of a piece, relative to the piece, vanishes there.
 TIE = 1e-9
@@ -43,6 +44,8 @@ class LineRegions:
         Which hidden neurons are active, layer after layer.
     bends : ndarray of shape (n_activation_regions - 1,), bool
         Whether the next activation region is another linear region.
+    sides : ndarray of shape (n_activation_regions,), int
+        The side of the polyline that each lies on, from 0 on.
     """
 
     lengths: Array
@@ -50,6 +53,7 @@ class LineRegions:
     increments: Array
     patterns: NDArray[np.bool_]
     bends: NDArray[np.bool_]
+    sides: NDArray[np.intp]
 
     @property
     def n_activation_regions(self) -> int:
@@ -136,6 +140,68 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
             f"points has shape {corners.shape}, but has to be (n_points, {layers.n_features}) with "
             "two or more corners: the model reads that many features."
         )
+    return _along(layers, corners)
+
+
+def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> PiecewiseLinear:
+    """Write a network of one input as a piecewise-linear function.
+
+    Parameters
+    ----------
+    model : estimator or torch.nn.Module
+        As for `regions_along`, of one feature.
+    center, scale : float, default=0.0, 1.0
+        Where the interesting part of the line is and how wide, not exactly.
+
+    Returns
+    -------
+    PiecewiseLinear
+        The same function on the whole line, except that breakpoints further than 1e9 times
+        ``scale`` from ``center`` are not looked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot be read, or has more than one feature.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from skrelu.regions import as_piecewise_linear
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=(9, 9), solver="lbfgs", max_iter=10**4).fit(X, np.abs(X[:, 0]))
+    >>> function = as_piecewise_linear(model)
+    >>> print(np.allclose(function(X[:, 0]), model.predict(X)))
+    True
+    """
+    layers = layers_of(model)
+    if layers.n_features != 1:
+        raise ValueError(
+            f"The model reads {layers.n_features} features, but has to read one; see regions_along "
+            "for lines and regions_in_plane for planes."
+        )
+    far = 2.0 ** np.arange(31)
+    corners = center + scale * np.concatenate([-far[::-1], far])
+    regions = _along(layers, corners[:, None])
+    bends = 1 + regions.bends.nonzero()[0]
+    if not len(bends):  # an affine function
+        bends = np.array([len(far) - 1])
+    sides = regions.sides[bends]
+    # Sums from the begin of each side: those from far away lose digits.
+    sums = np.concatenate(
+        [np.cumsum(regions.lengths[regions.sides == side]) for side in np.unique(regions.sides)]
+    )
+    begins = np.append(0.0, sums[:-1])
+    begins[np.diff(regions.sides, prepend=-1) > 0] = 0
+    points, kept = np.unique(corners[sides] + begins[bends], return_index=True)
+    values, slopes = regions.starts[bends[kept]], regions.slopes
+    if values.shape[1] == 1:
+        values, slopes = values[:, 0], slopes[:, 0]
+    return PiecewiseLinear(points, values, slopes[0], slopes[-1])
+
+
+def _along(layers: Layers, corners: Array) -> LineRegions:
     lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1)
     if not np.isfinite(corners).all() or not (lengths > 0).all():
         raise ValueError("points has to be finite, and no corner may follow itself.")
@@ -144,7 +210,7 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
 
 def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array) -> LineRegions:
     """Carry the neurons' values at the begin of pieces, and their increments, forward."""
-    patterns = np.zeros((0, len(lengths)), bool)
+    patterns, sides = np.zeros((0, len(lengths)), bool), np.arange(len(lengths))
     *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
     for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
         sums = np.abs(inner) @ (np.abs(values) + np.abs(increments)) + np.abs(offset)[:, None]
@@ -155,6 +221,7 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
         values = values[:, parents] + begins * increments[:, parents]
         increments = increments[:, parents] * shares
         lengths, patterns = lengths[parents] * shares, patterns[:, parents]
+        sides = sides[parents]
         active = values + increments / 2 > floor / 2
         patterns = np.concatenate([patterns, active])
         # Where a neuron vanishes at an end of its piece it does so but for rounding, which
@@ -175,6 +242,7 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
         increments=(matrix @ increments).T,
         patterns=patterns.T,
         bends=np.any(change > tolerance, axis=0),
+        sides=sides,
     )
 
 
