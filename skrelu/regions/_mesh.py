@@ -40,6 +40,11 @@ class Mesh:
         return _following(self.begins, self.sizes)
 
     @property
+    def polygons(self) -> list[Array]:
+        """Corners of each polygon, a list of (n_corners, 2)."""
+        return np.split(self.vertices[self.corners], self.begins[1:])
+
+    @property
     def areas(self) -> Array:
         """Areas of the polygons, (n_polygons,)."""
         return _moments(self)[0]

@@ -64,7 +64,7 @@ class PlaneRegions:
     @cached_property
     def polygons(self) -> list[Array]:
         """Corners of each activation region, counterclockwise, a list of (n_corners, 2)."""
-        return np.split(self.vertices[self._mesh.corners], self._mesh.begins[1:])
+        return self._mesh.polygons
 
     @cached_property
     def areas(self) -> Array:
@@ -95,6 +95,26 @@ class PlaneRegions:
         ndarray of shape (n_segments, 2, 2)
             Line segments: segment, end, coordinate in the plane.
         """
+        return _between(*self._decided(level))
+
+    def decision_regions(self, level: float = 0.0) -> tuple[list[Array], Indices]:
+        """Divide activation regions where decisions change.
+
+        Parameters
+        ----------
+        level : float, default=0.0
+            As for `decision_boundary`.
+
+        Returns
+        -------
+        polygons : list of ndarray of shape (n_corners, 2)
+        decisions : ndarray of shape (n_polygons,), int
+            The output that is largest, or of a single output whether it is above the level.
+        """
+        mesh, decisions = self._decided(level)
+        return mesh.polygons, decisions
+
+    def _decided(self, level: float) -> tuple[Mesh, Indices]:
         n_outputs = self.values.shape[1]
         if n_outputs == 1:
             differences, scale = self.values - level, np.abs(self.values) + abs(level)
@@ -108,12 +128,12 @@ class PlaneRegions:
             mesh, differences, _ = divide(mesh, differences, pair, TIE)
         above = np.maximum.reduceat(differences[mesh.corners], mesh.begins) > 0
         if n_outputs == 1:
-            return _between(mesh, above[:, 0])
-        wins = np.zeros((len(above), n_outputs), int)
+            return mesh, above[:, 0].astype(np.intp)
+        wins = np.zeros((len(above), n_outputs), np.intp)
         for pair, (i, j) in enumerate(zip(first, second, strict=True)):
             wins[:, i] += above[:, pair]
             wins[:, j] += ~above[:, pair]
-        return _between(mesh, wins.argmax(1))
+        return mesh, wins.argmax(1)
 
 
 def regions_in_plane(

@@ -1,0 +1,193 @@
+"""How the regions of a network change while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skrelu.regions._layers import Array
+from skrelu.regions._line import LineRegions, regions_along
+from skrelu.regions._plane import PlaneRegions, regions_in_plane
+
+Regions = LineRegions | PlaneRegions
+
+
+class RegionRecorder:
+    """Record regions, loss and decision boundary of a network while it trains.
+
+    It is a callback of scikit-learn: ``model.set_callbacks(recorder)``, then ``fit``, records
+    `ExponentialReLURegressor` before its first step and after each iteration. In any other
+    training loop call `record`.
+
+    Parameters
+    ----------
+    find : callable
+        Takes a model and returns its regions: ``RegionRecorder.along`` and
+        ``RegionRecorder.in_plane`` make it.
+    steps : container of int, default=None
+        The steps to record, for example ``range(0, 101, 10)``; None records all.
+
+    Attributes
+    ----------
+    steps_ : list of int
+        The recorded steps. Step 0 is the network before training; with a callback, steps
+        count iterations through all stages of the fit, and the fitted model is one step
+        more, recorded in any case.
+    stages_ : list of str
+        The stage of the fit of each step, or what `record` was given.
+    losses_ : list of float
+        Loss at each step, as given to `record`, or in a fit the mean squared error of the
+        training rows divided by the variance of the targets.
+    regions_ : list of LineRegions or PlaneRegions
+        Regions at each step.
+
+    See Also
+    --------
+    RegionCountDisplay : Draws counts against steps.
+    animate : Makes a film of the regions.
+
+    Notes
+    -----
+    During a fit the regions are those of the best network so far, as lowered to a plain ReLU
+    network. The stage "limit", in which refinement stands for a network of infinite depth,
+    has none. At the end starts are averaged, and composed sub-networks may get more layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import RegionRecorder
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> X = torch.randn(100, 2)
+    >>> y = (X[:, :1] * X[:, 1:] > 0).float()
+    >>> optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    >>> recorder = RegionRecorder.in_plane([-2, -2], [2, 2], steps=range(0, 21, 10))
+    >>> for step in range(21):
+    ...     loss = torch.nn.functional.binary_cross_entropy_with_logits(network(X), y)
+    ...     recorder.record(network, step, loss)
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     _ = optimizer.step()
+    >>> recorder.steps_, recorder.n_linear_regions_.shape
+    ([0, 10, 20], (3,))
+    """
+
+    def __init__(
+        self, find: Callable[..., Regions], *, steps: Container[int] | None = None
+    ) -> None:
+        self.find, self.steps = find, steps
+        self._clear()
+
+    @classmethod
+    def along(cls, points: ArrayLike, *, steps: Container[int] | None = None) -> RegionRecorder:
+        """Record regions along a polyline, see `regions_along`.
+
+        Parameters
+        ----------
+        points : array-like of shape (n_points, n_features)
+        steps : container of int, default=None
+        """
+        return cls(partial(regions_along, points=points), steps=steps)
+
+    @classmethod
+    def in_plane(
+        cls,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        *,
+        origin: ArrayLike | None = None,
+        axes: ArrayLike | None = None,
+        steps: Container[int] | None = None,
+    ) -> RegionRecorder:
+        """Record regions in a rectangle of a plane, see `regions_in_plane`.
+
+        Parameters
+        ----------
+        lower, upper : array-like of shape (2,)
+        origin : array-like of shape (n_features,), default=None
+        axes : array-like of shape (2, n_features), default=None
+        steps : container of int, default=None
+        """
+        find = partial(regions_in_plane, lower=lower, upper=upper, origin=origin, axes=axes)
+        return cls(find, steps=steps)
+
+    def record(self, model, step: int, loss: float = np.nan, stage: str = "training") -> None:
+        """Record a model as it is, if ``step`` is one to record.
+
+        Parameters
+        ----------
+        model : estimator or torch.nn.Module
+            As for `regions_along`.
+        step : int
+            More than those recorded before.
+        loss : float or tensor of one number, default=nan
+        stage : str, default="training"
+
+        Raises
+        ------
+        ValueError
+            If the step is not after the last one.
+        """
+        if self.steps is None or step in self.steps:
+            self._add(model, step, loss, stage)
+
+    def _add(self, model, step: int, loss: float, stage: str) -> None:
+        if self.steps_ and step <= self.steps_[-1]:
+            raise ValueError(
+                f"Step {step} comes after step {self.steps_[-1]}; steps have to increase. Use "
+                "another recorder for another training run."
+            )
+        self.regions_.append(self.find(model))
+        self.steps_.append(int(step))
+        self.losses_.append(float(loss.item() if hasattr(loss, "item") else loss))
+        self.stages_.append(stage)
+
+    @property
+    def n_activation_regions_(self) -> NDArray[np.intp]:
+        """Numbers of activation regions, (n_recorded,)."""
+        return np.array([regions.n_activation_regions for regions in self.regions_], np.intp)
+
+    @property
+    def n_linear_regions_(self) -> NDArray[np.intp]:
+        """Numbers of linear regions, (n_recorded,)."""
+        return np.array([regions.n_linear_regions for regions in self.regions_], np.intp)
+
+    def decision_boundaries(self, level: float = 0.0) -> list[Array]:
+        """Return the decision boundary at each step, see `PlaneRegions.decision_boundary`."""
+        if not all(isinstance(regions, PlaneRegions) for regions in self.regions_):
+            raise ValueError("Decision boundaries are of planes; record with in_plane.")
+        return [regions.decision_boundary(level) for regions in self.regions_]
+
+    def setup(self, estimator, context) -> None:
+        """Begin a record, for scikit-learn."""
+        self._clear()
+
+    def teardown(self, estimator, context) -> None:
+        """End a record, for scikit-learn."""
+
+    def on_fit_task_begin(self, estimator, context, *, fitted_estimator=None) -> None:
+        """Record the model before the first step, for scikit-learn."""
+        if context.task_name not in ("fit", "iteration") and self._step == 0:
+            self._record_fit(fitted_estimator, context.task_name)
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None) -> None:
+        """Record the model after an iteration, for scikit-learn."""
+        if context.task_name == "iteration":
+            self._step += 1
+            self._record_fit(fitted_estimator, context.parent.task_name)
+        elif context.task_name == "fit":
+            self._add(fitted_estimator, self._step + 1, fitted_estimator.loss_curve_[-1], "end")
+
+    def _record_fit(self, fitted, stage: str) -> None:
+        if fitted is not None:
+            self.record(fitted, self._step, fitted.loss_curve_[-1], stage)
+
+    def _clear(self) -> None:
+        self._step = 0
+        self.steps_: list[int] = []
+        self.stages_: list[str] = []
+        self.losses_: list[float] = []
+        self.regions_: list[Regions] = []
