@@ -27,24 +27,11 @@ pretrained = ExponentialReLURegressor(refine=False, **settings).fit(X, y)
 refined = ExponentialReLURegressor(**settings).fit(X, y)
 
 # %%
-# A triangle with peak a maps two points to each height h: a h on its rising side and
-# 1 - (1 - a) h on its falling side. The composition of all triangles bends where the innermost
-# reaches its peak, and where it reaches a height at which the others bend. So we begin with the
-# peak of the last triangle and take preimages, layer by layer: 1, 3, 7, 15, 31 breakpoints.
+# A model of one input is a piecewise-linear function. `linear_regions` returns it as such.
 
-
-def breakpoints(peaks):
-    """Return the breakpoints in (0, 1) of composed triangles, in ascending order."""
-    points = np.empty(0)
-    for a in peaks[::-1]:
-        points = np.concatenate([a * points, [a], 1 - (1 - a) * points[::-1]])
-    return points
-
-
-z = breakpoints(pretrained.peaks_[0, :5])  # the sixth peak only sets a scale
-x = np.sort((z - pretrained.offsets_[0]) / pretrained.directions_[0, 0])
+x = pretrained.linear_regions().breakpoints
 window = np.sort((np.array([0, 1]) - pretrained.offsets_[0]) / pretrained.directions_[0, 0])
-print(f"{len(z) + 1} linear regions in the window {window.round(3)} of x")
+print(f"{len(x) + 1} linear regions in the window {window.round(3)} of x")
 print(f"{((x > 0) & (x < 1)).sum() + 1} of them on [0, 1], where the data are")
 
 # %%
@@ -60,7 +47,7 @@ left.plot(X, y, color="#22303c", lw=5, alpha=0.25, label="$x^3$, 500 points")
 left.plot(X, pretrained.predict(X), color="#1f6fb4", lw=1.5, label="pretrained network")
 left.plot(inside, pretrained.predict(inside[:, None]), "o", color="#1f6fb4", ms=3.5)
 left.set(xlim=(0, 1), xlabel="x")
-left.set_title(f"{len(inside) + 1} of {len(z) + 1} linear regions are on [0, 1]")
+left.set_title(f"{len(inside) + 1} of {len(x) + 1} linear regions are on [0, 1]")
 left.legend(loc="upper left")
 
 for model, color, name in [(pretrained, "#1f6fb4", "pretrained"), (refined, "#d1542c", "refined")]:

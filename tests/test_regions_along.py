@@ -67,6 +67,14 @@ def test_triangle_networks_have_two_to_the_depth(depth):
         assert regions.lengths.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("reach", [1, 1e3, 1e6])
+def test_rounding_far_away_makes_no_regions(reach):
+    X = np.linspace(0, 1, 300)[:, None]
+    parameters = {"depth": 8, "n_subnetworks": 1, "n_init": 1, "refine": False}
+    model = ExponentialReLURegressor(**parameters, random_state=0).fit(X, np.sin(3 * X[:, 0]))
+    assert regions_along(model, [[-reach - 1], [reach + 2]]).n_linear_regions == 2**8
+
+
 @given(st.lists(st.floats(0.001, 0.999), min_size=12, max_size=12))
 @settings(deadline=None, max_examples=100)
 def test_no_region_of_a_composed_triangle_is_lost_however_narrow(peaks):

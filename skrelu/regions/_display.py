@@ -100,13 +100,10 @@ class LinearRegionsDisplay:
         if features is None:
             features = range(n)
         chosen = [features] if isinstance(features, int | str) else list(features)
-        indices = [names.index(f) if f in names else f for f in chosen]
-        valid = all(isinstance(i, int | np.integer) and -n <= i < n for i in indices)
-        if (
-            not 1 <= len(indices) <= 2
-            or not valid
-            or len({int(i) % n for i in indices}) < len(indices)
-        ):
+        found: list = [names.index(f) if f in names else f for f in chosen]
+        valid = all(isinstance(i, int | np.integer) and -n <= i < n for i in found)
+        indices = [int(i) % n for i in found] if valid else []
+        if not 1 <= len(indices) <= 2 or len(set(indices)) < len(indices):
             raise ValueError(
                 f"features={chosen!r} has to be one or two of the {n} features of X, by index or "
                 f"name, as a picture has two axes."
@@ -322,9 +319,11 @@ def _draw_plane(ax, regions: PlaneRegions, kind: str, output: int, level: float)
         faces.set_clim(-0.5, max(9, regions.values.shape[1]) - 0.5)  # Pastel1 has 9 colours
     faces.set_linewidth(0.2)
     ax.add_collection(faces)
-    ax.add_collection(LineCollection(regions.boundaries, colors="black", linewidths=0.2))
+    ax.add_collection(LineCollection(list(regions.boundaries), colors="black", linewidths=0.2))
     if kind == "decision":
-        lines = LineCollection(regions.decision_boundary(level), colors="black", linewidths=1.5)
+        lines = LineCollection(
+            list(regions.decision_boundary(level)), colors="black", linewidths=1.5
+        )
         ax.add_collection(lines)
     low, high = regions.vertices.min(0), regions.vertices.max(0)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))

@@ -157,9 +157,10 @@ class RegionRecorder:
 
     def decision_boundaries(self, level: float = 0.0) -> list[Array]:
         """Return the decision boundary at each step, see `PlaneRegions.decision_boundary`."""
-        if not all(isinstance(regions, PlaneRegions) for regions in self.regions_):
+        planes = [regions for regions in self.regions_ if isinstance(regions, PlaneRegions)]
+        if len(planes) < len(self.regions_):
             raise ValueError("Decision boundaries are of planes; record with in_plane.")
-        return [regions.decision_boundary(level) for regions in self.regions_]
+        return [regions.decision_boundary(level) for regions in planes]
 
     def setup(self, estimator, context) -> None:
         """Begin a record, for scikit-learn."""

@@ -40,6 +40,8 @@ class LineRegions:
         Outputs where each begins.
     increments : ndarray of shape (n_activation_regions, n_outputs)
         What is added to them along it.
+    slopes : ndarray of shape (n_activation_regions, n_outputs)
+        Slopes of the outputs, per unit of length.
     patterns : ndarray of shape (n_activation_regions, n_neurons), bool
         Which hidden neurons are active, layer after layer.
     bends : ndarray of shape (n_activation_regions - 1,), bool
@@ -51,6 +53,7 @@ class LineRegions:
     lengths: Array
     starts: Array
     increments: Array
+    slopes: Array
     patterns: NDArray[np.bool_]
     bends: NDArray[np.bool_]
     sides: NDArray[np.intp]
@@ -64,11 +67,6 @@ class LineRegions:
     def n_linear_regions(self) -> int:
         """Number of linear regions."""
         return 1 + int(self.bends.sum())
-
-    @property
-    def slopes(self) -> Array:
-        """Slopes of the outputs, (n_activation_regions, n_outputs), per unit of length."""
-        return self.increments / self.lengths[:, None]
 
     @property
     def positions(self) -> Array:
@@ -170,7 +168,8 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
     >>> from sklearn.neural_network import MLPRegressor
     >>> from skrelu.regions import as_piecewise_linear
     >>> X = np.linspace(-1, 1, 50)[:, None]
-    >>> model = MLPRegressor(hidden_layer_sizes=(9, 9), solver="lbfgs", max_iter=10**4).fit(X, np.abs(X[:, 0]))
+    >>> model = MLPRegressor(hidden_layer_sizes=(9, 9), solver="lbfgs", max_iter=10**4)
+    >>> model = model.fit(X, np.abs(X[:, 0]))
     >>> function = as_piecewise_linear(model)
     >>> print(np.allclose(function(X[:, 0]), model.predict(X)))
     True
@@ -211,10 +210,13 @@ def _along(layers: Layers, corners: Array) -> LineRegions:
 def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array) -> LineRegions:
     """Carry the neurons' values at the begin of pieces, and their increments, forward."""
     patterns, sides = np.zeros((0, len(lengths)), bool), np.arange(len(lengths))
+    # Slopes follow from patterns alone: increments over lengths have the values' rounding errors.
+    slopes = increments / lengths
     *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
     for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
         sums = np.abs(inner) @ (np.abs(values) + np.abs(increments)) + np.abs(offset)[:, None]
         values, increments = inner @ values + offset[:, None], inner @ increments
+        slopes = inner @ slopes
         parents, begins, ends = _divide(values, increments, ROUNDING * sums)
         shares = ends - begins
         floor = ROUNDING * sums[:, parents]
@@ -232,14 +234,16 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
         rise = increments + (values - begin) - (stops - end)
         values = np.where(active, begin, leak * values)
         increments = np.where(active, rise, leak * increments)
-    slopes = matrix @ increments / lengths
-    scale = np.abs(matrix) @ np.abs(increments) / lengths
+        slopes = np.where(active, 1, leak) * slopes[:, parents]
+    scale = np.abs(matrix) @ np.abs(slopes)
+    slopes = matrix @ slopes
     change = np.abs(np.diff(slopes, axis=1))
     tolerance = len(layers.matrices) * ROUNDING * np.maximum(scale[:, 1:], scale[:, :-1])
     return LineRegions(
         lengths=lengths,
         starts=(matrix @ values + bias[:, None]).T,
         increments=(matrix @ increments).T,
+        slopes=slopes.T,
         patterns=patterns.T,
         bends=np.any(change > tolerance, axis=0),
         sides=sides,

@@ -1,0 +1,275 @@
+"""Networks that express piecewise-linear functions of one input, and the fewest neurons for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skrelu.regions._layers import Array
+from skrelu.regions._piecewise_linear import PiecewiseLinear
+from skrelu.regions._theory import Layer, checked_widths, max_regions
+
+# Slopes differ when they differ by more than rounding that many times can make of them.
+ROUNDING = 8 * np.finfo(float).eps
+# All subsets of so many jumps are tried at once; the sums of two such sets make a search.
+HALF = 20
+
+
+def fewest_neurons(function: PiecewiseLinear) -> int:
+    r"""Count the neurons of one hidden layer that express a function of one input.
+
+    Parameters
+    ----------
+    function : PiecewiseLinear
+        Of one output.
+
+    Returns
+    -------
+    int
+        No ReLU network of one hidden layer, an affine output layer and no skip connection
+        equals the function on the whole line with fewer neurons; `express` does with as many.
+
+    Raises
+    ------
+    ValueError
+        If the function has several outputs.
+
+    Notes
+    -----
+    Each of the k breakpoints needs a neuron that vanishes there. With one each, left-facing
+    :math:`a_i (t_i - x)_+` or right-facing :math:`a_i (x - t_i)_+`, all :math:`a_i` are the
+    changes of the slope, and the slope at :math:`-\infty` is minus the sum of those that face
+    left. So k neurons do if some changes have this sum, and otherwise k + 1, two of them back to
+    back at one breakpoint. A constant needs none, any other affine function two.
+
+    Sums and slopes are compared up to rounding. Beyond 40 breakpoints only such choices are tried
+    in which all but the first and last 20 face one way, so that the answer can be one too many.
+
+    Examples
+    --------
+    >>> from skrelu.regions import PiecewiseLinear, fewest_neurons
+    >>> hat = PiecewiseLinear([0.0, 1.0, 2.0], [0.0, 1.0, 0.0], left=0.0, right=0.0)
+    >>> line = PiecewiseLinear([0.0], [0.0], left=1.0, right=1.0)
+    >>> fewest_neurons(hat), fewest_neurons(line)
+    (3, 2)
+    """
+    function = _merged(function)
+    if not function.slopes.any():
+        return 0
+    facing = _facing_left(function.bends, -function.left, _slope_errors(function).sum())
+    return len(function.points) + (facing is None)
+
+
+def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> torch.nn.Sequential:
+    r"""Build a ReLU network that equals a function of one input on the whole line.
+
+    Parameters
+    ----------
+    function : PiecewiseLinear
+        Of one output.
+    widths : iterable of int, default=None
+        Neurons of each hidden layer; None for one layer of `fewest_neurons`, or of one
+        idle neuron for a constant. Neurons that are not needed get zero weights.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        Linear and ReLU layers by turns in float64. Equal to the function up to rounding.
+
+    Raises
+    ------
+    ValueError
+        If the function has several outputs or the network is too small. The message says which
+        holds: no such network has so many regions, one layer of that width cannot do, or only
+        the construction below does not, and then which widths are enough for it.
+
+    Notes
+    -----
+    Breakpoints are made from left to right, a share in each layer. The first makes one with
+    each neuron, less one if no choice of left-facing neurons gives the outer slope (see
+    `fewest_neurons`). Where a layer begins, the function up to there, continued linearly, is
+    carried on by a single neuron if it is bounded on one side; otherwise a second one carries
+    the input, as :math:`(x - t)_+` from the last breakpoint t on. What is carried is made
+    positive by a bias, and all other neurons make breakpoints :math:`(x - t_i)_+`. So with no
+    layer narrower than two,
+
+    .. math:: k \le (n_1 - 1) + \sum_{l \ge 2} (n_l - 2)
+
+    breakpoints can be made always, and :math:`n_1 + \sum_{l \ge 2} (n_l - 1)` where the function
+    is constant towards one end. Deep networks can express functions of far more breakpoints,
+    but special ones, as the triangle networks do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import PiecewiseLinear, express
+    >>> hat = PiecewiseLinear([0.0, 1.0, 2.0], [0.0, 1.0, 0.0], left=0.0, right=0.0)
+    >>> network = express(hat, widths=[2, 2])
+    >>> network(torch.tensor([[-3.0], [0.5], [1.5], [9.0]], dtype=torch.float64)).tolist()
+    [[0.0], [0.5], [0.5], [0.0]]
+    """
+    function = _merged(function)
+    widths = checked_widths([max(1, fewest_neurons(function))] if widths is None else widths)
+    most = max_regions(widths, 1)
+    if function.n_linear_regions > most:
+        raise ValueError(
+            f"The function has {function.n_linear_regions} linear regions and no network of "
+            f"widths {widths} has more than {most}; fewest_neurons_for() says how many neurons it "
+            "takes at least."
+        )
+    plan = _plan(function, widths)
+    if plan.missing and len(widths) > 1:
+        plan = min(plan, _plan(_mirrored(function), widths), key=lambda plan: plan.missing)
+    if plan.missing and len(widths) == 1:
+        raise ValueError(
+            f"One hidden layer expresses the function with {fewest_neurons(function)} neurons or "
+            f"more, not with {widths[0]}."
+        )
+    if plan.missing:
+        raise ValueError(
+            f"This construction does not express the function in widths {widths}, which other "
+            f"weights of the same network may do. It needs widths such as {plan.enough}, "
+            f"more neurons by {plan.missing}."
+        )
+    layers = _built(plan)
+    if plan.function is not function:  # built for -x
+        layers[0] = (-layers[0][0], layers[0][1])
+    return _padded(layers, widths)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How many breakpoints of a function each hidden layer makes, from left to right."""
+
+    function: PiecewiseLinear
+    made: list[int]
+    facing_left: NDArray[np.bool_] | None  # of the first layer's; None: two at the first
+    enough: list[int]  # the widths, and more where they are too few
+    missing: int
+
+
+def _plan(function: PiecewiseLinear, widths: list[int]) -> _Plan:
+    """Plan to make as many breakpoints as early as possible: leaving some for later never helps."""
+    n, enough = len(function.points), list(widths)
+    first = min(n, widths[0])
+    # Later layers begin at the first layer's last breakpoint, which has to face right for them.
+    free = function.bends[: first - (len(widths) > 1)]
+    facing_left = _facing_left(free, -function.left, _slope_errors(function).sum())
+    if facing_left is None:
+        enough[0] = max(2, widths[0])
+        first = min(n, enough[0] - 1)
+    made = [first]
+    for layer, width in enumerate(widths[1:], 1):
+        left = n - sum(made)
+        carriers = _carriers(function, n - left)
+        enough[layer] = max(width, 2 if left else carriers)
+        made.append(min(left, enough[layer] - carriers))
+    enough[-1] += n - sum(made)
+    return _Plan(function, made, facing_left, enough, sum(enough) - sum(widths))
+
+
+def _carriers(function: PiecewiseLinear, done: int) -> int:
+    """Count the neurons that carry a function on from its first breakpoints."""
+    return 2 if np.sign(function.left) * np.sign(function.slopes[done]) > 0 else 1
+
+
+def _built(plan: _Plan) -> list[Layer]:
+    """Build the layers of a plan, with no neuron to spare."""
+    f, done = plan.function, plan.made[0]
+    at, jumps, facing = f.points[:done], f.bends[:done], np.ones(done)
+    if plan.facing_left is None:
+        at, facing = np.append(at[0], at), np.append(-1.0, facing)
+        jumps = np.concatenate([[-f.left, jumps[0] + f.left], jumps[1:]])
+    else:
+        facing[: len(plan.facing_left)][plan.facing_left] = -1
+    layers = [(facing[:, None], -facing * at)]
+    # The function up to here is readout @ outputs + offset, and the last output is (x - t)_+.
+    readout = jumps
+    offset = f.values[0] - readout @ np.maximum(facing * (f.points[0] - at), 0)
+    for made in plan.made[1:]:
+        carriers, slope = _carriers(f, done), f.slopes[done]
+        sign = -1.0 if f.left > 0 or (f.left == 0 and slope < 0) else 1.0
+        rise = max(0.0, -sign * slope)  # added from t on, else the carrier would get negative
+        lowest = (sign * f.values[:done]).min()
+        fresh = slice(done, done + made)
+        base = np.eye(len(readout))[-1]
+        rows = [sign * readout + rise * base, *[base] * (carriers - 1 + made)]
+        starts = np.append(np.zeros(carriers - 1), f.points[fresh] - f.points[done - 1])
+        layers.append((np.array(rows), np.append(sign * offset - lowest, -starts)))
+        readout = np.concatenate([[sign], [-sign * rise] * (carriers - 1), f.bends[fresh]])
+        offset, done = sign * lowest, done + made
+    return [*layers, (readout[None], np.array([offset]))]
+
+
+def _padded(layers: list[Layer], widths: list[int]) -> torch.nn.Sequential:
+    """Return a network of these widths, its further weights zero."""
+    modules: list[torch.nn.Module] = []
+    for (matrix, bias), (n_in, n_out) in zip(layers, pairwise([1, *widths, 1]), strict=True):
+        # Weights are not drawn, so that the global random state is left alone.
+        linear = torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.zero_()[: len(matrix), : matrix.shape[1]] = torch.as_tensor(matrix)
+            linear.bias.zero_()[: len(bias)] = torch.as_tensor(bias)
+        modules += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*modules[:-1])
+
+
+def _slope_errors(function: PiecewiseLinear) -> Array:
+    """Bound what the rounding of points and values makes of the slopes, (n_points + 1,)."""
+    points, values, slopes = function.points, function.values, np.abs(function.slopes)
+    sizes = np.abs(values[1:]) + np.abs(values[:-1])
+    sizes += slopes[1:-1] * (np.abs(points[1:]) + np.abs(points[:-1]))
+    return ROUNDING * np.concatenate([slopes[:1], sizes / np.diff(points), slopes[-1:]])
+
+
+def _merged(function: PiecewiseLinear) -> PiecewiseLinear:
+    """Leave out points at which the slope changes by rounding only; keep one of an affine one."""
+    if function.values.ndim != 1:
+        raise ValueError(
+            f"function has {function.values.shape[1]} outputs, but has to have one, with values "
+            "of shape (n_points,); take them one by one."
+        )
+    errors = _slope_errors(function)
+    bent = np.abs(function.bends) > errors[1:] + errors[:-1]
+    left, right = function.left, function.right
+    if not bent.any():
+        bent[0], right = True, left
+    return PiecewiseLinear(function.points[bent], function.values[bent], left, right)
+
+
+def _mirrored(function: PiecewiseLinear) -> PiecewiseLinear:
+    return PiecewiseLinear(
+        -function.points[::-1], function.values[::-1], -function.right, -function.left
+    )
+
+
+def _facing_left(jumps: Array, total: Array, tolerance: float) -> NDArray[np.bool_] | None:
+    """Choose jumps of a sum, (n_jumps,), by meeting in the middle; None if there are none."""
+    head, tail = min(len(jumps) // 2, HALF), max(len(jumps) // 2, len(jumps) - HALF)
+    between = jumps[head:tail]
+    first, last = _subset_sums(jumps[:head]), _subset_sums(jumps[tail:])
+    order = np.argsort(last)
+    last = last[order]
+    for taken in [False, True] if len(between) else [False]:
+        wanted = total - taken * between.sum() - first
+        above = np.searchsorted(last, wanted)
+        near = np.stack([above - 1, above], -1).clip(0, len(last) - 1)  # (2**head, 2)
+        gaps = np.abs(last[near] - wanted[:, None])
+        best = np.unravel_index(gaps.argmin(), gaps.shape)
+        if gaps[best] <= tolerance:
+            chosen = [best[0] >> np.arange(head), order[near[best]] >> np.arange(len(jumps) - tail)]
+            return np.concatenate([chosen[0] % 2, np.full(len(between), taken), chosen[1] % 2]) > 0
+    return None
+
+
+def _subset_sums(jumps: Array) -> Array:
+    """Sum all subsets, (2**n_jumps,); bit i of the index tells whether jump i is in."""
+    sums = np.zeros(1)
+    for jump in jumps:
+        sums = np.concatenate([sums, sums + jump])
+    return sums

@@ -1,0 +1,319 @@
+"""How many regions networks can have, and have on average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from math import comb, sqrt
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import uniform
+from sklearn.utils import check_random_state
+
+from skrelu.regions._layers import Array
+
+Layer = tuple[Array, Array]  # matrix and bias
+
+# Numbers of one block of random draws, at most.
+BLOCK = 2**22
+
+
+def max_regions(widths: Iterable[int], n_inputs: int) -> int:
+    r"""Bound the number of regions that a ReLU network can have.
+
+    .. math::
+        \sum_{j_1, \dots, j_L} \prod_l \binom{n_l}{j_l}, \quad
+        0 \le j_l \le \min(n_0, n_1 - j_1, \dots, n_{l-1} - j_{l-1}, n_l)
+
+    with :math:`n_0` inputs and hidden layers of widths :math:`n_l`.
+
+    Parameters
+    ----------
+    widths : iterable of int
+        Neurons of each hidden layer, one or more, each positive.
+    n_inputs : int
+        Number of inputs, positive.
+
+    Returns
+    -------
+    int
+        No network of this size has more activation regions, hence none has more linear regions,
+        be it on all of the input space or on a part.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a positive integer, or there is none.
+
+    Notes
+    -----
+    One layer attains it, with neurons in general position (Zaslavsky). Of one input it is the
+    product of all :math:`n_l + 1` if no layer but the last has a single neuron, and is attained
+    if each has three or more. Few networks come near: a triangle network of depth d, four neurons
+    a layer, has :math:`2^d` regions of at most :math:`5^d`.
+
+    References
+    ----------
+    T. Serra, C. Tjandraatmadja, S. Ramalingam, "Bounding and Counting Linear Regions of Deep
+    Neural Networks", 2018, Theorem 1, https://arxiv.org/abs/1711.02114.
+
+    Examples
+    --------
+    >>> from skrelu.regions import max_regions
+    >>> max_regions([4] * 5, n_inputs=1) == 5**5
+    True
+    >>> max_regions([16, 16, 16], n_inputs=2)  # one layer of 48 has 1177 at most
+    2571353
+    """
+    widths = checked_widths(widths)
+    most = min(_checked_count(n_inputs, "n_inputs"), widths[0])
+    # counts[v] sums the choices of the layers so far whose running minimum is v.
+    counts = [0] * most + [1]
+    for n in widths:
+        up_to = list(accumulate(comb(n, j) for j in range(n + 1)))
+        from_on = [*accumulate(reversed(counts))][::-1] + [0] * n
+        counts = [
+            counts[v] * up_to[min(v, n - v)] + comb(n, v) * from_on[max(v + 1, n - v)]
+            for v in range(min(n + 1, len(counts)))
+        ]
+    return sum(counts)
+
+
+def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
+    """Bound the neurons that a number of linear regions takes, of one input.
+
+    Parameters
+    ----------
+    n_regions : int
+        Number of linear regions, positive.
+    n_layers : int, default=1
+        Number of hidden layers, at most.
+
+    Returns
+    -------
+    int
+        No ReLU network of fewer neurons in at most that many hidden layers has n_regions linear
+        regions along a line: the least sum of widths for which `max_regions` allows them.
+        For one layer it is ``n_regions - 1``, which is enough for some functions.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not a positive integer.
+
+    Notes
+    -----
+    The product of all width + 1 is greatest where the widths are the same up to one. As no layer
+    but the last gains from a single neuron, s neurons fill ``(s + 1) // 2`` layers at most.
+
+    References
+    ----------
+    T. Serra, C. Tjandraatmadja, S. Ramalingam, "Bounding and Counting Linear Regions of Deep
+    Neural Networks", 2018, https://arxiv.org/abs/1711.02114.
+
+    Examples
+    --------
+    >>> from skrelu.regions import fewest_neurons_for
+    >>> [fewest_neurons_for(32, n_layers) for n_layers in (1, 2, 3, 4)]
+    [31, 10, 7, 7]
+    """
+    n_regions = _checked_count(n_regions, "n_regions")
+    n_layers = _checked_count(n_layers, "n_layers")
+
+    def most(n_neurons: int) -> int:
+        used = max(1, min(n_layers, (n_neurons + 1) // 2))
+        width, wider = divmod(n_neurons, used)
+        return (width + 1) ** (used - wider) * (width + 2) ** wider
+
+    low, high = 0, 1
+    while most(high) < n_regions:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if most(middle) >= n_regions else (middle + 1, high)
+    return low
+
+
+@dataclass(frozen=True)
+class ExpectedRegions:
+    """Mean numbers of regions of random networks along a line.
+
+    Attributes
+    ----------
+    activation_regions, linear_regions : float
+        Estimates, without bias.
+    activation_error, linear_error : float
+        Their standard errors; rather too large, as places along the line are stratified.
+    """
+
+    activation_regions: float
+    linear_regions: float
+    activation_error: float
+    linear_error: float
+
+
+def _torch_default(fan_in: int):
+    """Return the distribution of the weights and biases of a new `torch.nn.Linear`."""
+    return uniform(-1 / sqrt(fan_in), 2 / sqrt(fan_in))
+
+
+def expected_regions(
+    widths: Iterable[int],
+    points: ArrayLike,
+    *,
+    weights: Callable[[int], Any] = _torch_default,
+    biases: Callable[[int], Any] = _torch_default,
+    n_samples: int = 1000,
+    random_state: int | np.random.RandomState | None = None,
+) -> ExpectedRegions:
+    r"""Estimate how many regions random networks have along a polyline, on average.
+
+    .. math::
+        1 + \sum_k \int E\big[\, |z_k'(t)| \; p_k(-z_k(t)) \; 1_k(t) \,\big] \, dt
+
+    over the neurons k, with :math:`z_k` the pre-activation without the neuron's bias, :math:`p_k`
+    the density of this bias, and :math:`1_k = 1` for activation regions. For linear regions
+    it tells whether an active path leads from the neuron to the outputs while the neuron's own
+    output is zero, as it is where the neuron bends.
+
+    Parameters
+    ----------
+    widths : iterable of int
+        Neurons of each hidden layer, one or more, each positive. The affine output layer may have
+        any number of outputs.
+    points : array-like of shape (n_points, n_inputs)
+        Corners of the line in input space, two or more.
+    weights, biases : callable, default=that of torch.nn.Linear
+        ``weights(fan_in)`` is a continuous distribution as of `scipy.stats`, with ``rvs`` and
+        ``pdf``, of which the weights of a neuron with that many inputs are independent draws.
+        The default is uniform between ``-1 / sqrt(fan_in)`` and ``1 / sqrt(fan_in)``.
+    n_samples : int, default=1000
+        Number of random networks, two or more. Each is seen at one place of its own.
+    random_state : int, RandomState or None, default=None
+        Give an int for the same estimate every time.
+
+    Returns
+    -------
+    ExpectedRegions
+        What `regions_along` finds on average, at corners too: each ends an activation region,
+        and a linear region where the line turns and an active path leads to the outputs.
+
+    Raises
+    ------
+    ValueError
+        If sizes or points do not fit, or biases have no density, as when all are zero.
+
+    References
+    ----------
+    B. Hanin, D. Rolnick, "Complexity of Linear Regions in Deep Networks", 2019,
+    https://arxiv.org/abs/1901.09021.
+
+    Examples
+    --------
+    >>> from skrelu.regions import expected_regions
+    >>> regions = expected_regions([32] * 3, [[0.0], [1.0]], random_state=0)
+    >>> round(regions.linear_regions), regions.linear_error < 1
+    (22, True)
+    """
+    widths = checked_widths(widths)
+    n_samples = _checked_count(n_samples, "n_samples", least=2)
+    rng = check_random_state(random_state)
+    line = np.asarray(points, float)
+    if line.ndim != 2 or len(line) < 2 or not line.shape[1] or not np.isfinite(line).all():
+        raise ValueError("points has to be finite, of shape (n_points, n_inputs), two or more.")
+    lengths = np.linalg.norm(np.diff(line, axis=0), axis=1)
+    if not (lengths > 0).all():
+        raise ValueError("points has a corner that follows itself; leave it out.")
+    directions = np.diff(line, axis=0) / lengths[:, None]  # (n_points - 1, n_inputs)
+    turns = ~np.isclose(directions[1:], directions[:-1], rtol=0, atol=1e-9).all(1)
+    fans = [line.shape[1], *widths[:-1]]
+    densities = [_density(biases, fan_in) for fan_in in fans]
+    ends = np.cumsum(lengths)
+    places = ends[-1] * (np.arange(n_samples) + rng.uniform(size=n_samples)) / n_samples
+    largest = max(max(widths) * max(*fans, *widths), len(line) * max(widths))
+    counts = []  # (n_block, 2) each
+    for block in np.array_split(places, -(-n_samples * largest // BLOCK)):
+        layers = [
+            (
+                weights(fan_in).rvs(size=(len(block), n, fan_in), random_state=rng),
+                biases(fan_in).rvs(size=(len(block), n), random_state=rng),
+            )
+            for fan_in, n in zip(fans, widths, strict=True)
+        ]
+        piece = np.minimum(np.searchsorted(ends, block, side="right"), len(ends) - 1)
+        inputs = line[1:][piece] - (ends[piece] - block)[:, None] * directions[piece]
+        density = _breakpoint_density(layers, densities, inputs, directions[piece])
+        corners = np.broadcast_to(line[1:-1][turns], (len(block), turns.sum(), line.shape[1]))
+        bends = [np.full(len(block), len(line) - 2), _reach(layers, corners).sum(1)]
+        counts.append(1 + ends[-1] * density + np.stack(bends, -1))
+    sample = np.concatenate(counts)  # (n_samples, 2)
+    errors = sample.std(0, ddof=1) / sqrt(n_samples)
+    return ExpectedRegions(*sample.mean(0).tolist(), *errors.tolist())
+
+
+def _density(biases: Any, fan_in: int) -> Callable[[Array], Array]:
+    distribution: Any = biases(fan_in) if callable(biases) else None
+    if hasattr(distribution, "pdf"):
+        with np.errstate(all="ignore"):  # a scale of 0
+            seen = distribution.pdf(distribution.rvs(size=8, random_state=0))
+        if np.isfinite(seen).all():
+            return distribution.pdf
+    raise ValueError(
+        "biases has to give, for a fan_in, a distribution with a density: where breakpoints "
+        "are on average follows from random biases. Without, average over regions_along."
+    )
+
+
+def _breakpoint_density(
+    layers: list[Layer],
+    densities: list[Callable[[Array], Array]],
+    values: Array,
+    slopes: Array,
+) -> Array:
+    """Return breakpoints per length, all and those that reach the outputs, (n_draws, 2)."""
+    density = np.zeros((len(values), 2))
+    for depth, ((matrix, bias), own) in enumerate(zip(layers, densities, strict=True), 1):
+        unbiased = np.einsum("dij,dj->di", matrix, values)  # (n_draws, width)
+        slopes = np.einsum("dij,dj->di", matrix, slopes)
+        each = np.abs(slopes) * own(-unbiased)
+        values = np.maximum(unbiased + bias, 0)
+        slopes = np.where(values > 0, slopes, 0)
+        # Where a neuron bends it is 0, whatever its drawn bias makes of it here.
+        others = values[:, None] * (1 - np.eye(values.shape[1]))  # (n_draws, width, width)
+        reached = each * _reach(layers[depth:], others)
+        density += np.stack([each.sum(1), reached.sum(1)], -1)
+    return density
+
+
+def _reach(layers: list[Layer], values: Array) -> NDArray[np.bool_]:
+    """Tell if each layer has an active neuron, (n_draws, n), for values (n_draws, n, fan_in).
+
+    Weights that are drawn from densities do not vanish, and neither do sums over paths of them.
+    """
+    reach = np.ones(values.shape[:2], bool)
+    for matrix, bias in layers:
+        values = np.maximum(values @ matrix.transpose(0, 2, 1) + bias[:, None], 0)
+        reach &= values.any(-1)
+    return reach
+
+
+def _checked_count(value: int, name: str, least: int = 1) -> int:
+    try:
+        count = index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(f"{name}={value!r} has to be an integer, {least} or more.")
+    return count
+
+
+def checked_widths(widths: Iterable[int]) -> list[int]:
+    """Return widths as a list, each positive."""
+    given = list(widths)
+    if not given:
+        raise ValueError("widths is empty; give the neurons of each hidden layer, as in [4, 4].")
+    return [_checked_count(width, "widths: a width", 1) for width in given]
