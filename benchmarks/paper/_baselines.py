@@ -85,7 +85,9 @@ def recipe(X: Array, y: Array, seeds: range, n_steps: int, **parameters) -> Fits
     )
 
 
-def fit_recipe(X: Array, y: Array, seed: int, **parameters) -> ExponentialReLURegressor:
+def fit_recipe(
+    X: Array, y: Array, seed: int, callbacks: tuple = (), **parameters
+) -> ExponentialReLURegressor:
     """Fit an estimator by full-batch Adam that takes all of its steps."""
     parameters = {"depth": DEPTH, "n_subnetworks": 1, "n_init": 1, **parameters}
     model = ExponentialReLURegressor(
@@ -101,7 +103,7 @@ def fit_recipe(X: Array, y: Array, seed: int, **parameters) -> ExponentialReLURe
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # follows from tol=0
-        return model.fit(X, y)
+        return model.set_callbacks(*callbacks).fit(X, y)
 
 
 def staged(
