@@ -137,7 +137,8 @@ def test_the_piecewise_linear_form_is_the_model_on_the_whole_line(two_outputs, o
     X = offset + np.linspace(0, 2, 300)[:, None]
     y = np.sin(4 * (X[:, 0] - offset))
     y = np.stack([y, np.abs(y)], -1) if two_outputs else y
-    model = ExponentialReLURegressor(depth=3, random_state=0).fit(X, y)
+    sizes = {"depth": 3, "n_levels": 2, "n_subnetworks": 4, "n_init": 1}
+    model = ExponentialReLURegressor(**sizes, random_state=0).fit(X, y)
     function = model.linear_regions()
     x = np.concatenate([offset + np.linspace(-3, 5, 2001), [offset - 1e5, offset + 1e6]])
     expected = model.predict(x[:, None])

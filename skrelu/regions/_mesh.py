@@ -79,55 +79,81 @@ def rectangle(lower: Array, upper: Array) -> Mesh:
     return Mesh(vertices, np.arange(4), np.array([4]))
 
 
-def divide(mesh: Mesh, values: Array, neuron: int, tie: float) -> tuple[Mesh, Array, Indices]:
-    """Divide polygons along the line where one of several functions is zero.
+def divide(
+    mesh: Mesh, values: Array, tie: float, max_polygons: float = np.inf
+) -> tuple[Mesh, Array, Indices]:
+    """Divide polygons along the lines where functions are zero, one function after the other.
 
     Parameters
     ----------
     mesh : Mesh
-    values : ndarray of shape (n_vertices, n_functions)
-        Functions at the vertices, each linear on every polygon. Set to 0 in place where
-        ``neuron`` is so to within rounding.
-    neuron : int
-        The function whose sign is made constant on every polygon.
+    values : ndarray of shape (n_functions, n_vertices)
+        Functions at the vertices, each affine on every polygon.
     tie : float
         A function that is zero so close to a vertex, relative to an edge there, is zero there.
+    max_polygons : float, default=inf
+        Stop beyond so many polygons.
 
     Returns
     -------
     mesh : Mesh
         The new one: old vertices first.
-    values : ndarray of shape (n_vertices, n_functions)
+    values : ndarray of shape (n_functions, n_vertices)
+        On no polygon one of them has both signs, unless there were too many polygons.
     parents : ndarray of shape (n_polygons,)
         The old polygon that each new one is a part of.
     """
-    z = values[:, neuron]
-    unchanged = mesh, values, np.arange(len(mesh.sizes))
-    if not ((z > 0).any() and (z < 0).any()):
-        return unchanged
+    room, n = values.copy(), values.shape[1]
+    parents = np.arange(len(mesh.sizes))
+    for function in range(len(values)):
+        mesh, more, divided = _divide_by(mesh, room[:, :n], function, tie)
+        parents = parents[divided]
+        if len(parents) > max_polygons:
+            break
+        if n + more.shape[1] > room.shape[1]:
+            room = np.pad(room, [(0, 0), (0, n + more.shape[1])])
+        room[:, n : n + more.shape[1]] = more
+        n += more.shape[1]
+    return mesh, room[:, :n], parents
+
+
+def largest(mesh: Mesh, values: Array) -> Array:
+    """Return the largest values at the corners of each polygon, (n_functions, n_polygons)."""
+    begins = mesh.begins
+    return np.stack([np.maximum.reduceat(row[mesh.corners], begins) for row in values])
+
+
+def _divide_by(mesh: Mesh, values: Array, function: int, tie: float) -> tuple[Mesh, Array, Indices]:
+    """Divide polygons where a function changes sign; return values at the new vertices.
+
+    Sets the function to zero, in place, where it is zero to within rounding.
+    """
+    z = values[function]
     at, begins = z[mesh.corners], mesh.begins
     crossed = (np.maximum.reduceat(at, begins) > 0) & (np.minimum.reduceat(at, begins) < 0)
+    if not crossed.any():
+        return mesh, values[:, :0], np.arange(len(mesh.sizes))
     part = _taken(mesh, crossed)
     _snap(part, z, tie)
     while True:
-        cut, vertices, more = _cut_edges(part, values, neuron)
-        enters, leaves = _turns(cut, np.append(z, np.zeros(len(more))))
-        if (np.maximum(enters, leaves) <= 1).all():
+        cut, vertices, more = _cut_edges(part, values, function)
+        extended = np.append(z, more[function])
+        above, below = _turns(cut, extended)
+        if (np.maximum(above, below) <= 1).all():
             break
-        for polygon in (np.maximum(enters, leaves) > 1).nonzero()[0]:
+        for polygon in (np.maximum(above, below) > 1).nonzero()[0]:
             _make_convex(part, z, int(polygon))
-    whole, halves = (enters == 0) | (leaves == 0), (enters == 1) & (leaves == 1)
-    first, second = _halves(_taken(cut, halves), np.append(z, np.zeros(len(more))))
-    parents = crossed.nonzero()[0]
-    kept, uncut = _taken(mesh, ~crossed), _taken(cut, whole)
-    parts = (kept, uncut, first, second)
+    halved = (above == 1) & (below == 1)
+    first, second = _halves(_taken(cut, halved), extended)
+    parts = (_taken(mesh, ~crossed), _taken(cut, ~halved), first, second)
     divided = Mesh(
         vertices,
         np.concatenate([piece.corners for piece in parts]),
         np.concatenate([piece.sizes for piece in parts]),
     )
-    owners = (~crossed).nonzero()[0], parents[whole], parents[halves], parents[halves]
-    return divided, np.concatenate([values, more]), np.concatenate(owners)
+    parents, others = crossed.nonzero()[0], (~crossed).nonzero()[0]
+    owners = others, parents[~halved], parents[halved], parents[halved]
+    return divided, more, np.concatenate(owners)
 
 
 def _following(begins: Indices, sizes: Indices) -> Indices:
@@ -167,23 +193,24 @@ def _snap(mesh: Mesh, z: Array, tie: float) -> None:
     z[np.abs(z) < tie * largest] = 0
 
 
-def _cut_edges(mesh: Mesh, values: Array, neuron: int) -> tuple[Mesh, Array, Array]:
-    """Put vertices where edges change sign; return them all and values at the new ones."""
-    z = values[:, neuron]
+def _cut_edges(mesh: Mesh, values: Array, function: int) -> tuple[Mesh, Array, Array]:
+    """Put vertices where edges change sign; return all vertices, and values at the new ones."""
+    z = values[function]
     ends = np.stack([mesh.corners, mesh.corners[mesh.following]], -1)
     crossing = np.sign(z)[ends].prod(1) < 0
     pairs = np.sort(ends[crossing], axis=1)
     n_old = len(z)
     _, kept, which = np.unique(pairs @ [n_old, 1], return_index=True, return_inverse=True)
     begin, end = pairs[kept].T
-    share = (z[begin] / (z[begin] - z[end]))[:, None]
-    vertices = mesh.vertices[begin] + share * (mesh.vertices[end] - mesh.vertices[begin])
-    more = (1 - share) * values[begin] + share * values[end]
-    more[:, neuron] = 0
+    share = z[begin] / (z[begin] - z[end])
+    steps = share[:, None] * (mesh.vertices[end] - mesh.vertices[begin])
+    more = (1 - share) * values[:, begin] + share * values[:, end]
+    more[function] = 0
     places = crossing.nonzero()[0] + 1
     corners = np.insert(mesh.corners, places, n_old + which)
     sizes = mesh.sizes + np.bincount(mesh.owners[crossing], minlength=len(mesh.sizes))
-    return Mesh(mesh.vertices, corners, sizes), np.concatenate([mesh.vertices, vertices]), more
+    vertices = np.concatenate([mesh.vertices, mesh.vertices[begin] + steps])
+    return Mesh(mesh.vertices, corners, sizes), vertices, more
 
 
 def _turns(mesh: Mesh, z: Array) -> tuple[Indices, Indices]:

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from skrelu.regions._layers import Array, Layers, layers_of
 from skrelu.regions._line import ROUNDING, TIE
-from skrelu.regions._mesh import Indices, Mesh, divide, rectangle
+from skrelu.regions._mesh import Indices, Mesh, divide, largest, rectangle
 
 
 @dataclass(frozen=True)
@@ -117,23 +117,20 @@ class PlaneRegions:
     def _decided(self, level: float) -> tuple[Mesh, Indices]:
         n_outputs = self.values.shape[1]
         if n_outputs == 1:
-            differences, scale = self.values - level, np.abs(self.values) + abs(level)
+            one, other = self.values.T, np.full((1, len(self.values)), level)
         else:
             first, second = np.triu_indices(n_outputs, 1)
-            differences = self.values[:, first] - self.values[:, second]
-            scale = np.abs(self.values[:, first]) + np.abs(self.values[:, second])
-        differences[np.abs(differences) <= ROUNDING * scale] = 0
-        mesh = self._mesh
-        for pair in range(differences.shape[1]):
-            mesh, differences, _ = divide(mesh, differences, pair, TIE)
-        above = np.maximum.reduceat(differences[mesh.corners], mesh.begins) > 0
+            one, other = self.values.T[first], self.values.T[second]
+        differences = one - other
+        differences[np.abs(differences) <= ROUNDING * (np.abs(one) + np.abs(other))] = 0
+        mesh, differences, _ = divide(self._mesh, differences, TIE)
+        above = largest(mesh, differences) > 0  # (n_pairs, n_polygons)
         if n_outputs == 1:
-            return mesh, above[:, 0].astype(np.intp)
-        wins = np.zeros((len(above), n_outputs), np.intp)
-        for pair, (i, j) in enumerate(zip(first, second, strict=True)):
-            wins[:, i] += above[:, pair]
-            wins[:, j] += ~above[:, pair]
-        return mesh, wins.argmax(1)
+            return mesh, above[0].astype(np.intp)
+        wins = np.zeros((n_outputs, above.shape[1]), np.intp)
+        np.add.at(wins, first, above)
+        np.add.at(wins, second, ~above)
+        return mesh, wins.argmax(0)
 
 
 def regions_in_plane(
@@ -224,40 +221,37 @@ def _propagate(
     layers: Layers, mesh: Mesh, origin: Array, axes: Array, max_regions: int
 ) -> PlaneRegions:
     """Carry the neurons' values at vertices, and their affine maps, forward."""
-    values = origin + mesh.vertices @ axes  # (n_vertices, n_neurons)
+    values = (origin + mesh.vertices @ axes).T  # (n_neurons, n_vertices)
     maps = np.concatenate([axes.T, origin[:, None]], 1)[None]  # (n_polygons, n_neurons, 3)
-    patterns = np.zeros((1, 0), bool)
+    patterns = np.zeros((0, 1), bool)  # (n_neurons, n_polygons)
     *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
     for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
-        sums = np.abs(values) @ np.abs(inner).T + np.abs(offset)
-        values = values @ inner.T + offset
+        sums = np.abs(inner) @ np.abs(values) + np.abs(offset)[:, None]
+        values = inner @ values + offset[:, None]
         values[np.abs(values) <= ROUNDING * sums] = 0
-        parents = np.arange(len(patterns))
-        for neuron in range(len(inner)):
-            mesh, values, divided = divide(mesh, values, neuron, TIE)
-            parents = parents[divided]
-            if len(parents) > max_regions:
-                raise ValueError(
-                    f"There are more than max_regions={max_regions} activation regions; raise it "
-                    "or take a smaller rectangle."
-                )
-        active = np.maximum.reduceat(values[mesh.corners], mesh.begins) > 0
-        patterns = np.concatenate([patterns[parents], active], 1)
+        mesh, values, parents = divide(mesh, values, TIE, max_regions)
+        if len(parents) > max_regions:
+            raise ValueError(
+                f"There are more than max_regions={max_regions} activation regions; raise it "
+                "or take a smaller rectangle."
+            )
+        active = largest(mesh, values) > 0
+        patterns = np.concatenate([patterns[:, parents], active])
         values = np.maximum(values, leak * values)
-        maps = _affine(inner, offset, maps)[parents] * np.where(active, 1, leak)[..., None]
+        maps = _affine(inner, offset, maps)[parents] * np.where(active.T, 1, leak)[..., None]
     maps, scale = _affine(matrix, bias, maps), np.abs(matrix) @ np.abs(maps[..., :2]).max(-1).T
     _, sides = mesh.edges()
     change = np.abs(maps[sides[:, 0], :, :2] - maps[sides[:, 1], :, :2]).max(-1)
     tolerance = len(layers.matrices) * ROUNDING * np.maximum(*(scale.T[s] for s in sides.T))
     same = sides[(change <= tolerance).all(1)]
-    n = len(patterns)
+    n = patterns.shape[1]
     graph = coo_array((np.ones(len(same)), tuple(same.T)), shape=(n, n))
     return PlaneRegions(
         vertices=mesh.vertices,
-        patterns=patterns,
+        patterns=patterns.T,
         gradients=maps[..., :2],
         intercepts=maps[..., 2],
-        values=values @ matrix.T + bias,
+        values=(matrix @ values + bias[:, None]).T,
         linear_regions=connected_components(graph, directed=False)[1],
         _mesh=mesh,
     )
