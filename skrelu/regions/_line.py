@@ -22,6 +22,8 @@ from skrelu.regions._piecewise_linear import PiecewiseLinear
 TIE = 1e-9
 # Values below so many times the rounding errors of their sums are zero.
 ROUNDING = 64 * np.finfo(float).eps
+# Where a piece is cut is known up to this part of its length.
+CUT = 16 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
 
     Notes
     -----
-    Regions narrower than 1e-9 of the piece that a layer divides are not told from none, so
-    that breakpoints which coincide but for rounding are counted once.
+    Regions narrower than 1e-9 of the piece that a layer divides are not told from none, so that
+    breakpoints which coincide but for rounding are counted once. On lines a million times as long
+    as the regions, rounding may make one too many.
 
     Examples
     --------
@@ -212,12 +215,17 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
     patterns, sides = np.zeros((0, len(lengths)), bool), np.arange(len(lengths))
     # Slopes follow from patterns alone: increments over lengths have the values' rounding errors.
     slopes = increments / lengths
+    # How far off the ends of pieces are, as lengths, from where they were cut until a neuron that
+    # vanishes there makes up for it.
+    blurs = np.zeros((2, len(lengths)))
     *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
     for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
         sums = np.abs(inner) @ (np.abs(values) + np.abs(increments)) + np.abs(offset)[:, None]
         values, increments = inner @ values + offset[:, None], inner @ increments
         slopes = inner @ slopes
-        parents, begins, ends = _divide(values, increments, ROUNDING * sums)
+        parents, begins, ends = _divide(values, increments, ROUNDING * sums, _ties(blurs, lengths))
+        cut, fresh = np.stack([begins > 0, ends < 1]), CUT * lengths[parents]
+        blurs = np.where(cut, fresh, blurs[:, parents])
         shares = ends - begins
         floor = ROUNDING * sums[:, parents]
         values = values[:, parents] + begins * increments[:, parents]
@@ -230,7 +238,10 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
         # later layers would amplify.
         stops = values + increments
         begin, end = np.maximum(values, 0), np.maximum(stops, 0)
-        begin, end = np.where(begin > TIE * end, begin, 0), np.where(end > TIE * begin, end, 0)
+        ties = _ties(blurs, lengths)
+        vanishes = np.stack([begin <= ties[0] * end, end <= ties[1] * begin])
+        begin, end = np.where(vanishes, 0, [begin, end])
+        blurs[(vanishes & active).any(1) & ~cut] = 0
         rise = increments + (values - begin) - (stops - end)
         values = np.where(active, begin, leak * values)
         increments = np.where(active, rise, leak * increments)
@@ -250,10 +261,23 @@ def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array)
     )
 
 
+def _ties(blurs: Array, lengths: Array) -> Array:
+    """Return which part of a piece, from either end, is nothing but rounding, (2, n_pieces)."""
+    return np.maximum(TIE, blurs / lengths)
+
+
 def _divide(
-    values: Array, increments: Array, floor: Array
+    values: Array, increments: Array, floor: Array, ties: Array
 ) -> tuple[NDArray[np.intp], Array, Array]:
     """Divide pieces where neurons change sign.
+
+    Parameters
+    ----------
+    values, increments : ndarray of shape (n_neurons, n_pieces)
+    floor : ndarray of shape (n_neurons, n_pieces)
+        Values below are zero.
+    ties : ndarray of shape (2, n_pieces)
+        So near to either end, relative to the piece, a neuron that vanishes does so at the end.
 
     Returns
     -------
@@ -262,8 +286,8 @@ def _divide(
     """
     n = values.shape[1]
     ends = values + increments
-    small = np.maximum(floor, TIE * np.abs(increments))
-    crosses = ((values > small) & (ends < -small)) | ((values < -small) & (ends > small))
+    small, smaller = np.maximum(floor, ties[:, None] * np.abs(increments))
+    crosses = ((values > small) & (ends < -smaller)) | ((values < -small) & (ends > smaller))
     neurons, pieces = crosses.nonzero()
     cuts = -values[neurons, pieces] / increments[neurons, pieces]
     order = np.lexsort((cuts, pieces))
