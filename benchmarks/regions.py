@@ -30,6 +30,7 @@ from skrelu.regions import (
     PiecewiseLinear,
     RegionCountDisplay,
     RegionRecorder,
+    estimate_regions,
     expected_regions,
     fewest_neurons,
     max_regions,
@@ -128,6 +129,42 @@ N(0, 1/4), grid of a million points. 3 x 32: three hidden layers of 32 neurons."
     return "\n".join([table(header, rows), "", note, *lines])
 
 
+def estimates(quick: bool) -> str:
+    """Compare estimated numbers of regions with exact ones."""
+    n_draws = 2 if quick else 10
+    rows = []
+    cases = [(2, [16, 16]), (3, [16, 16, 16]), (5, [16, 16]), (10, [16, 16]), (10, [32, 32])]
+    for n_inputs, hidden in cases[:2] if quick else cases:
+        errors, told, seconds, exact_seconds, counts = [], [], [], [], []
+        for seed in range(n_draws):
+            net = network([n_inputs, *hidden, 1], seed, "he")
+            box = [-1] * n_inputs, [1] * n_inputs
+            begin = time.perf_counter()
+            estimate = estimate_regions(net, *box, random_state=seed)
+            seconds.append(time.perf_counter() - begin)
+            told.append(estimate.standard_error / estimate.n_activation_regions)
+            if n_inputs > 5:
+                counts.append(estimate.n_activation_regions)
+                continue
+            exact, exactly = _timed(regions_in_box, net, *box)
+            counts.append(exact.n_activation_regions)
+            exact_seconds.append(exactly)
+            errors.append(estimate.n_activation_regions / exact.n_activation_regions - 1)
+        known = bool(errors)
+        rows.append(
+            [f"{n_inputs} inputs, {hidden}", float(np.median(counts)),
+             float(np.median(exact_seconds)) if known else None, float(np.median(seconds)),
+             float(np.median(told)), float(np.mean(np.square(errors)) ** 0.5) if known else None,
+             float(np.mean(errors)) if known else None]
+        )  # fmt: skip
+    header = ["network", "regions", "s, exact", "s", "told error", "error, RMS", "mean"]
+    note = f"""\
+Activation regions in [-1, 1]^n, medians over {n_draws} networks, weights N(0, 2/fan_in), biases
+N(0, 1/4); of 10 inputs the estimates themselves. Told: the standard error that goes with an
+estimate of 100 samples. Errors are relative to the exact number."""
+    return "\n".join([table(header, rows), "", note])
+
+
 def _row(name: str, counts: list, found: list, seen: list) -> list:
     shares = 100 * np.divide(seen, counts)
     seconds = float(np.median([s for _, s in found]))
@@ -201,10 +238,10 @@ def depth(quick: bool) -> str:
     note = f"""\
 Networks of 4 neurons a layer on [0, 1]. Activation, linear: means over {n_draws} draws of torch's
 default weights, beside the expected numbers by Hanin and Rolnick's formula. Trained: linear regions
-after 2000 steps of Adam at 1e-3 on sin(3x), median of {n_fits}. Triangles: least and most linear regions
-on the whole line at any step of pretraining, from before the first on, by Levenberg-Marquardt and
-by 1000 steps of Adam. Refined: median afterwards, by 1000 more steps of Adam and by the defaults.
-Bound: no network of this size has more."""
+after 2000 steps of Adam at 1e-3 on sin(3x), median of {n_fits}. Triangles: least and most linear
+regions on the whole line at any step of pretraining, from before the first on, by
+Levenberg-Marquardt and by 1000 steps of Adam. Refined: median afterwards, by 1000 more steps of
+Adam and by the defaults. Bound: no network of this size has more."""
     line = verdict("triangles in pretraining, linear regions away from 2^depth", off, 0)
     return "\n".join([table(header, rows), "", note, line])
 
@@ -379,10 +416,10 @@ def intricacy(quick: bool) -> str:
               "least", "most", "boundary"]  # fmt: skip
     note = f"""\
 Networks of {WIDTHS} with torch's default weights, 500 points of two classes, standardized;
-{EPOCHS} epochs of Adam at 0.01 in batches of 32; {n_seeds} seeds. Leaves: of a decision tree that parts all
-points, a measure of how intricate they are. Accuracy: on these points. Regions: linear ones in
-[-3, 3]^2, median, least, most. Ratio: of the last to the first, median. Boundary: length of the
-decision boundary in the box, median."""
+{EPOCHS} epochs of Adam at 0.01 in batches of 32; {n_seeds} seeds. Leaves: of a decision tree that
+parts all points, a measure of how intricate they are. Accuracy: on these points. Regions: linear
+ones in [-3, 3]^2, median, least, most. Ratio: of the last to the first, median. Boundary: length
+of the decision boundary in the box, median."""
     return "\n".join([table(header, rows), "", note])
 
 
@@ -430,6 +467,7 @@ def _save(figure: Figure, name: str, quick: bool) -> None:
 
 MEASUREMENTS = {
     "counting": counting,
+    "estimates": estimates,
     "depth": depth,
     "fewest": fewest,
     "intricacy": intricacy,

@@ -1,0 +1,292 @@
+r"""Cells into which neurons divide a cube, held by their vertices.
+
+Coordinates are those in which a box is the cube :math:`[-1, 1]^d`. Neuron after neuron, cells are
+divided where it changes sign. On a cell, a convex polytope, it is known which neurons of the
+layer before are active, so that those of the next are affine,
+
+.. math::
+    z_l = W_l D_{l-1} z_{l-1} + b_l, \qquad z_0 = u, \quad D_0 = 1,
+
+with 1 and leaks on the diagonal of :math:`D`, and their signs at the vertices decide. The vertices
+of the two halves are those of the cell and, on each edge from :math:`v` to :math:`w` with
+:math:`z(v) > 0 > z(w)`,
+
+.. math::
+    v + \frac{z(v)}{z(v) - z(w)} (w - v),
+
+the double description method [1]_. A constraint is tight at a vertex that lies on it; each vertex
+is held with the set of its tight constraints, as bits. Two vertices make an edge if no third one
+has all that they have in common. These are :math:`d - 1` or more, which is enough if one of the two
+has no more than :math:`d`.
+
+A value is zero if it is within rounding errors or :math:`10^{-9}` of the neuron's range on the
+cell: neurons that coincide divide once, and vertices where many meet are one.
+
+References
+----------
+.. [1] K. Fukuda, A. Prodon (1996). Double description method revisited. Combinatorics and
+   Computer Science, 91-111. https://doi.org/10.1007/3-540-61576-8_77
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skrelu.regions._layers import Array, Layers
+from skrelu.regions._line import ROUNDING, TIE
+
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+Words = NDArray[np.uint64]
+
+# Vertices that are divided at a time, which bounds the memory for pairs of them.
+BLOCK = 2**14
+
+
+def places(layers: Layers) -> list[tuple[int, int]]:
+    """Return the layer of each neuron, and its place there."""
+    return [(i, k) for i, bias in enumerate(layers.biases[:-1]) for k in range(len(bias))]
+
+
+def added_up(layers: Layers, layer: int, maps: Array, active: Bools) -> tuple[Array, Array]:
+    """Return what a layer adds up, and the sums of absolute values, (..., width, d + 1).
+
+    `maps`, (..., n_in, d + 1), is what the layer before added up, or the inputs, and `active`,
+    (..., n_in), which of its neurons are active.
+    """
+    if layer:
+        maps = maps * np.where(active, 1.0, layers.leaks[layer - 1])[..., None]
+    matrix, bias = layers.matrices[layer], layers.biases[layer]
+    added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
+    added[..., -1] += bias
+    scale[..., -1] += np.abs(bias)
+    return added, scale
+
+
+def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> Indices:
+    """Count the neurons from one on that change sign between points of each cell.
+
+    `begins`, (n_cells,), is the first point of each cell.
+    """
+    signs = []
+    for matrix, bias, leak in zip(layers.matrices, layers.biases, layers.leaks, strict=False):
+        values = points @ matrix.T + bias
+        signs.append(values > 0)
+        points = np.where(values > 0, values, leak * values)
+    active = np.concatenate(signs, 1)[:, neuron:]
+    some, each = (test.reduceat(active, begins) for test in (np.logical_or, np.logical_and))
+    return (some & ~each).sum(1)
+
+
+def between(points: Array, values: Array, up: Indices, down: Indices) -> Array:
+    """Return where an affine function vanishes between points of opposite values."""
+    share = (values[up] / (values[up] - values[down]))[:, None]
+    return points[up] + share * (points[down] - points[up])
+
+
+@dataclass
+class Cells:
+    """Cells held by their vertices, divided by the neurons of a network before some neuron."""
+
+    layers: Layers
+    neuron: int  # the next
+    points: Array  # (n_vertices, d), cell after cell
+    tight: Words  # (n_vertices, n_words): bits of the 2 d facets of the cube, then of neurons
+    owner: Indices  # (n_vertices,): the cell of each
+    patterns: Bools  # (n_cells, n_neurons)
+    vanishing: Words  # (n_cells, n_words): bits of neurons that vanish all over the cell
+    maps: Array  # (n_parents, width, d + 1): what a layer adds up, as slopes and intercept
+    floors: Array  # (n_parents, width): values below are zero but for rounding
+    parents: Indices  # (n_cells,): what each is a part of, as cells were when the layer began
+
+    @classmethod
+    def cube(cls, layers: Layers) -> Cells:
+        """Return the cube, not divided yet."""
+        d, n_neurons = layers.n_features, len(places(layers))
+        corners = np.array(list(product([-1.0, 1.0], repeat=d)))  # (2^d, d)
+        tight = np.concatenate([corners > 0, corners < 0, np.zeros((2**d, n_neurons), bool)], 1)
+        words = _words(tight)
+        return cls(
+            layers=layers,
+            neuron=0,
+            points=corners,
+            tight=words,
+            owner=np.zeros(2**d, np.intp),
+            patterns=np.zeros((1, n_neurons), bool),
+            vanishing=np.zeros_like(words[:1]),
+            maps=np.eye(d, d + 1)[None],
+            floors=np.zeros((1, 0)),
+            parents=np.zeros(1, np.intp),
+        )
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    @property
+    def begins(self) -> Indices:
+        """First vertex of each cell, (n_cells,)."""
+        return np.searchsorted(self.owner, np.arange(len(self)))
+
+    def corners(self) -> list[Array]:
+        """Return the vertices of each cell."""
+        return np.split(self.points, self.begins[1:])
+
+    def take(self, cells: Indices) -> Cells:
+        """Return some of the cells; `cells` ascends."""
+        number = np.full(len(self), -1)
+        number[cells] = np.arange(len(cells))
+        owner = number[self.owner]
+        kept = owner >= 0
+        return replace(
+            self,
+            points=self.points[kept],
+            tight=self.tight[kept],
+            owner=owner[kept],
+            patterns=self.patterns[cells],
+            vanishing=self.vanishing[cells],
+            parents=self.parents[cells],
+        )
+
+    def n_to_come(self) -> Indices:
+        """Count the neurons from the next on that change sign between vertices of each cell."""
+        return n_to_come(self.layers, self.neuron, self.points, self.begins)
+
+    def outputs(self) -> tuple[Array, Array]:
+        """Return slopes and intercepts of the outputs, and rounding errors of the slopes."""
+        n_layers = len(self.layers.matrices)
+        maps, scale = self._added_up(n_layers - 1)
+        return maps, n_layers * ROUNDING * scale[..., :-1]
+
+    def _added_up(self, layer: int) -> tuple[Array, Array]:
+        """Return what a layer, the next, adds up on each cell, and sums of absolute values."""
+        active = self.patterns[:, self.neuron - self.maps.shape[1] : self.neuron]
+        return added_up(self.layers, layer, self.maps[self.parents], active)
+
+    def divide(self) -> Indices:
+        """Divide the cells in which the next neuron changes sign.
+
+        Returns
+        -------
+        ndarray of shape (n_cells,), int
+            What each cell was a part of.
+        """
+        layer, place = places(self.layers)[self.neuron]
+        if place == 0:
+            self.maps, scale = self._added_up(layer)
+            self.floors, self.parents = ROUNDING * scale.sum(-1), np.arange(len(self))
+        maps = self.maps[self.parents, place][self.owner]
+        values = np.einsum("ij,ij->i", self.points, maps[:, :-1]) + maps[:, -1]
+        begins = self.begins
+        least, most = np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins)
+        small = np.maximum(self.floors[self.parents, place], TIE * (most - least))
+        signs = np.sign(values) * (np.abs(values) > small[self.owner])
+        negative, positive = least < -small, most > small
+        self.patterns[:, self.neuron] = positive
+        word, bit = self._bit
+        self.vanishing[~negative & ~positive, word] |= bit
+        self.tight[(signs == 0) & (negative | positive)[self.owner], word] |= bit
+        halves = self._split(values, signs, negative & positive)
+        self.neuron += 1
+        return halves
+
+    @property
+    def _bit(self) -> tuple[int, np.uint64]:
+        """The word that has the bit of the next neuron, and the bit in it."""
+        word, shift = divmod(2 * self.points.shape[1] + self.neuron, 64)
+        return word, np.uint64(1 << shift)
+
+    def _split(self, values: Array, signs: Array, crosses: Bools) -> Indices:
+        """Replace cells by their halves, the negative ones behind all others."""
+        if not crosses.any():
+            return np.arange(len(self))
+        up, down = self._edges(signs, crosses)
+        word, bit = self._bit
+        common = self.tight[up] & self.tight[down]
+        common[:, word] |= bit
+        tight = np.concatenate([self.tight, common])
+        points = np.concatenate([self.points, between(self.points, values, up, down)])
+        # A vertex where the neuron vanishes is of both halves.
+        signs = np.append(signs, np.zeros(len(up)))
+        owner = np.append(self.owner, self.owner[up])
+        crossed = crosses[owner]
+        upper = np.flatnonzero(~crossed | (signs >= 0))
+        lower = np.flatnonzero(crossed & (signs <= 0))
+        other = len(self) + np.cumsum(crosses) - 1
+        owner = np.concatenate([owner[upper], other[owner[lower]]])
+        order = np.argsort(owner, kind="stable")
+        kept = np.concatenate([upper, lower])[order]
+        self.owner, self.points, self.tight = owner[order], points[kept], tight[kept]
+        halves = np.append(np.arange(len(crosses)), crosses.nonzero()[0])
+        self.patterns, self.parents = self.patterns[halves], self.parents[halves]
+        self.vanishing = self.vanishing[halves]
+        self.patterns[len(crosses) :, self.neuron] = False
+        return halves
+
+    def _edges(self, signs: Array, crosses: Bools) -> tuple[Indices, Indices]:
+        """Return the ends of edges from positive to negative vertices of cells that cross."""
+        d = self.points.shape[1]
+        inside = crosses[self.owner]
+        up, down = np.flatnonzero(inside & (signs > 0)), np.flatnonzero(inside & (signs < 0))
+        first, second = _matches(self.owner[up], self.owner[down])
+        up, down = up[first], down[second]
+        common = self.tight[up] & self.tight[down]
+        joined = np.bitwise_count(common).sum(1) >= d - 1
+        up, down, common = up[joined], down[joined], common[joined]
+        # Across a face lie only vertices that are both tight in more than d constraints.
+        many = np.bitwise_count(self.tight).sum(1) > d
+        doubtful = np.flatnonzero(many[up] & many[down])
+        edge = np.ones(len(up), bool)
+        for part in np.array_split(doubtful, 1 + len(doubtful) // BLOCK):
+            pairs, vertices = _matches(self.owner[up[part]], self.owner)
+            shared = common[part][pairs]
+            contains = ((self.tight[vertices] & shared) == shared).all(1)
+            edge[part] = np.bincount(pairs, contains, len(part)) == 2
+        return up[edge], down[edge]
+
+    def facets(self) -> tuple[Indices, Words]:
+        """Return the cell of each facet within the cube, and the facet's name.
+
+        Its name is the set of neurons that vanish on it and that of others that are active.
+        """
+        d = self.points.shape[1]
+        n_bits = 2 * d + self.patterns.shape[1]
+        vertex, bit = _bits(self.tight, n_bits).nonzero()
+        face = self.owner[vertex] * n_bits + bit
+        order = np.argsort(face, kind="stable")
+        face, first, sizes = np.unique(face[order], return_index=True, return_counts=True)
+        common = np.bitwise_and.reduceat(self.tight[vertex[order]], first)
+        cell, bit = np.divmod(face, n_bits)
+        # Of faces that hold one another, the facet has the most vertices.
+        counts = np.zeros((len(self), n_bits), int)
+        counts[cell, bit] = sizes
+        tight = _bits(common, n_bits)
+        chosen = ~tight[:, : 2 * d].any(1) & (np.where(tight, counts[cell], 0).max(1) == sizes)
+        cell, common = cell[chosen], common[chosen]
+        vanishing = common | self.vanishing[cell]
+        active = _words(np.pad(self.patterns, ((0, 0), (2 * d, 0))))[cell]
+        return cell, np.concatenate([vanishing, active & ~vanishing], 1)
+
+
+def _matches(one: Indices, other: Indices) -> tuple[Indices, Indices]:
+    """Return i and j of all ``one[i] == other[j]``, i by i; `other` ascends."""
+    begins, ends = (np.searchsorted(other, one, side) for side in ("left", "right"))
+    sizes = ends - begins
+    rows = np.repeat(np.arange(len(one)), sizes)
+    return rows, np.arange(len(rows)) + (begins - np.cumsum(sizes) + sizes)[rows]
+
+
+def _words(bits: Bools) -> Words:
+    """Pack rows of bits into rows of words."""
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    padded = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
+    return padded.view("<u8").astype(np.uint64, copy=False)
+
+
+def _bits(words: Words, n: int) -> Bools:
+    """Unpack the first bits of rows of words."""
+    packed = words.astype("<u8", copy=False).view(np.uint8)
+    return np.unpackbits(packed, axis=1, count=n, bitorder="little").astype(bool)

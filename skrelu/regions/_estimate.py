@@ -1,0 +1,178 @@
+r"""Estimates of how many regions a network has in a box.
+
+Cells are divided as in `_cells`, or in many dimensions as in `_polytopes`, and each has a weight,
+the number of cells that it stands for. Halves have that of the whole. When there are more than
+:math:`n` cells, :math:`n` are drawn, and those drawn with probability :math:`p` have their weights
+divided by :math:`p`: then the expected sum of weights is the sum before, and by induction the
+expected sum in the end is the number of regions, whatever the :math:`p > 0`.
+
+The error is smallest if :math:`p` is in proportion to the number of regions that the cell and
+those it stands for become. The guess is weight times what :math:`h` hyperplanes in general
+position make in up to three dimensions,
+
+.. math::
+    p = \min(1, s / u), \quad s = w \sum_{i \le \min(d, 3)} \binom{h}{i},
+
+for the :math:`h` neurons to come that are seen to change sign in the cell, with :math:`u` such that
+all :math:`p` sum to :math:`n`. Systematic sampling draws exactly so many, with these probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import comb
+from sklearn.utils import check_random_state
+
+from skrelu.regions._box import MAX_FEATURES, in_cube
+from skrelu.regions._cells import Cells, Indices, places
+from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu.regions._polytopes import Polytopes
+
+# Independent estimates, of whose mean the standard error is told.
+N_GROUPS = 10
+# With higher degrees the errors measured in 5 to 10 dimensions were greater.
+GUESS_DEGREE = 3
+
+
+@dataclass(frozen=True)
+class RegionEstimate:
+    """An estimate of the number of activation regions in a box, with its error.
+
+    Attributes
+    ----------
+    log2_counts : ndarray of shape (n_groups,)
+        Logarithms to base 2 of independent estimates of the number, each of them unbiased.
+    """
+
+    log2_counts: Array
+
+    @property
+    def n_activation_regions(self) -> float:
+        """Estimated number of activation regions: the mean of the independent estimates."""
+        return self._of_counts(np.mean)
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of that mean, itself an estimate."""
+        return self._of_counts(lambda counts: np.std(counts, ddof=1) / len(counts) ** 0.5)
+
+    def _of_counts(self, statistic: Callable[[Array], float]) -> float:
+        most = self.log2_counts.max()
+        with np.errstate(divide="ignore", over="ignore"):  # inf above the greatest double
+            scaled = np.log2(statistic(np.exp2(self.log2_counts - most)))
+            return float(np.exp2(most + scaled))
+
+
+def estimate_regions(
+    model, lower: ArrayLike, upper: ArrayLike, *, n_samples: int = 100, random_state=None
+) -> RegionEstimate:
+    r"""Estimate the number of activation regions of a ReLU network in a box of any dimension.
+
+    Neuron after neuron, cells are divided as `regions_in_box` does it. Where there are more
+    than can be followed, some are drawn and count for :math:`1 / p` cells each, :math:`p` being
+    the probability that they were, so that the expected sum is the number of all, as in [1]_ with
+    a single cell. The probabilities are in proportion, up to 1, to a guess of how many regions a
+    cell becomes, and as many as wanted are drawn [2]_. A bad guess makes the error greater, not
+    the estimate biased.
+
+    Parameters
+    ----------
+    model : estimator or torch.nn.Module
+        As for `regions_along`.
+    lower, upper : array-like of shape (n_features,)
+        Corners of the box, in the units of the data.
+    n_samples : int, default=100
+        Cells that are followed, 2 or more, in ten independent groups of the same size, or in
+        as many groups where there are fewer than ten. If a group can hold all regions of the
+        box, they are counted exactly.
+    random_state : int, RandomState instance or None, default=None
+        Determines which cells are drawn.
+
+    Returns
+    -------
+    RegionEstimate
+        The estimated number and its standard error.
+
+    Raises
+    ------
+    TypeError
+        If the model cannot be read.
+    ValueError
+        If the model cannot be read, the box does not fit it or `n_samples` is less than 2.
+
+    Notes
+    -----
+    The estimates of groups are skewed: mostly somewhat too small, rarely much too large. So the
+    standard error is rough, and itself too small more often than not.
+
+    Cells of at most 8 features are held by their vertices, others by inequalities, where linear
+    programs say whether a neuron changes sign: less than one per neuron and cell followed, of
+    milliseconds each. They do not tell regions narrower than about 1e-6 of the box from none.
+
+    References
+    ----------
+    .. [1] D. E. Knuth (1975). Estimating the efficiency of backtrack programs. Mathematics of
+       Computation 29, 121-136. https://doi.org/10.1090/S0025-5718-1975-0373371-6
+    .. [2] P. Fearnhead, P. Clifford (2003). On-line inference for hidden Markov models via
+       particle filters. Journal of the Royal Statistical Society B 65, 887-899.
+       https://doi.org/10.1111/1467-9868.00421
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import estimate_regions
+    >>> planes = torch.nn.Linear(20, 20)
+    >>> _ = torch.nn.init.eye_(planes.weight), torch.nn.init.zeros_(planes.bias)
+    >>> network = torch.nn.Sequential(planes, torch.nn.ReLU(), torch.nn.Linear(20, 1))
+    >>> estimate = estimate_regions(network, [-1] * 20, [1] * 20, random_state=0)
+    >>> round(estimate.n_activation_regions), round(estimate.standard_error, 3)  # all orthants
+    (1048576, 0.0)
+    """
+    layers, _, _ = in_cube(layers_of(model), lower, upper)
+    if n_samples < 2:
+        raise ValueError(f"n_samples={n_samples} has to be 2 or more, for a standard error.")
+    rng = check_random_state(random_state)
+    n_groups = min(n_samples, N_GROUPS)
+    return RegionEstimate(
+        np.array([_log2_count(layers, n_samples // n_groups, rng) for _ in range(n_groups)])
+    )
+
+
+def _log2_count(layers: Layers, size: int, rng: np.random.RandomState) -> float:
+    """Estimate the number of regions by following so many cells, or fewer."""
+    n_neurons, d = len(places(layers)), layers.n_features
+    choices = comb(np.arange(n_neurons + 1)[:, None], np.arange(1 + min(d, GUESS_DEGREE)))
+    guesses = np.log2(choices.sum(1))  # (n_neurons + 1,)
+    cells: Cells | Polytopes
+    cells = Cells.cube(layers) if d <= MAX_FEATURES else Polytopes.cube(layers, rng)
+    weights = np.zeros(1)  # logarithms to base 2: counts pass the greatest double
+    for _ in range(n_neurons):
+        weights = weights[cells.divide()]
+        if len(weights) > size:
+            scores = weights + guesses[cells.n_to_come()]
+            chosen, shares = _draw(np.exp2(scores - scores.max()), size, rng)
+            weights, cells = weights[chosen] - np.log2(shares), cells.take(chosen)
+    return float(np.logaddexp2.reduce(weights))
+
+
+def _draw(scores: Array, size: int, rng: np.random.RandomState) -> tuple[Indices, Array]:
+    """Draw so many with probabilities in proportion to scores, up to 1.
+
+    Returns
+    -------
+    chosen, probabilities : ndarray of shape (size,)
+    """
+    ascending = np.sort(scores)
+    sums = np.cumsum(ascending)
+    for n_sure in range(size):  # the greatest scores are taken
+        unit = sums[-1 - n_sure] / (size - n_sure)
+        if ascending[-1 - n_sure] <= unit:
+            break
+    shares = np.minimum(1.0, scores / unit)
+    ticks = np.floor(np.cumsum(shares) + rng.uniform())
+    chosen = np.flatnonzero(np.diff(ticks, prepend=0.0))
+    return chosen, shares[chosen]
