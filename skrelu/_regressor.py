@@ -508,7 +508,7 @@ class ExponentialReLURegressor(
         >>> from skrelu import ExponentialReLURegressor
         >>> X = np.linspace(0, 1, 200)[:, None]
         >>> model = ExponentialReLURegressor(
-        ...     depth=5, n_subnetworks=1, n_init=1, n_levels=1, refine=False
+        ...     depth=5, n_subnetworks=1, n_init=1, refine=False, random_state=0
         ... )
         >>> model.fit(X, X[:, 0] ** 3).linear_regions().n_linear_regions
         32

@@ -77,6 +77,15 @@ def test_a_plain_training_loop_is_recorded():
     np.testing.assert_array_equal(boundaries[0], first.decision_boundary())
     with pytest.raises(ValueError, match="Step 30 comes after step 30; steps have to increase"):
         recorder.record(network, 30)
+    recorder = RegionRecorder.in_plane([-2, -2], [2, 2], steps=(step for step in (1, 2)))
+    with pytest.raises(RuntimeError):
+        recorder.record(network, 1, torch.ones(3))
+    recorder.record(network, 1)
+    recorder.record(network, 2)
+    assert len(recorder.regions_) == len(recorder.losses_) == len(recorder.steps_) == 2
+    recorder = RegionRecorder.in_plane([-2, -2], [2, 2], steps=[0, 10])
+    recorder.record(random_network(0, [2, 8, 8, 1]), 0)
+    recorder.record(network, 10)
     display = RegionCountDisplay.from_recorder(recorder)
     np.testing.assert_array_equal(display.ax_.lines[1].get_ydata(), recorder.n_linear_regions_)
 
@@ -160,13 +169,43 @@ def test_decisions_are_mapped():
         ({"features": [0, 1], "kind": "map"}, "kind='map' has to be 'regions' or 'decision'"),
         ({"features": 0, "kind": "decision"}, "kind='decision' is of planes"),
         ({"features": 0, "output": 1}, "output=1, but the network has 1 outputs"),
+        ({"X": [[1.0, 2]]}, r"X has shape \(1, 2\), but has to be finite .* the 3 features"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(options, message):
+    data = options.pop("X", np.arange(12.0).reshape(4, 3))
     with pytest.raises(ValueError, match=message):
-        LinearRegionsDisplay.from_estimator(
-            random_network(0, [3, 2, 1]), np.arange(12.0).reshape(4, 3), **options
-        )
+        LinearRegionsDisplay.from_estimator(random_network(0, [3, 2, 1]), data, **options)
+
+
+def test_films_and_displays_check_what_they_are_given():
+    recorder = RegionRecorder.along([[-1], [1]])
+    recorder.record(random_network(0, [1, 5, 1]), 0)
+    for options, message in [
+        ({"kind": "decision"}, "of planes"),
+        ({"kind": "bogus"}, "kind='bogus'"),
+        ({"output": 5}, "output=5, but"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            animate(recorder, **options)
+    with pytest.raises(ValueError, match="has to have 1, one an axis"):
+        LinearRegionsDisplay(recorder.regions_[0], names=["x", "y"])
+    with pytest.raises(TypeError, match="Cannot draw ndarray; give what regions_along"):
+        LinearRegionsDisplay(np.zeros(3))
+    with pytest.raises(ValueError, match="Nothing was recorded"):
+        RegionCountDisplay.from_recorder(RegionRecorder.along([[-1], [1]]))
+
+
+def test_a_linear_region_has_one_colour():
+    network = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)).double()
+    with torch.no_grad():  # x + y
+        network[0].weight[:] = torch.tensor([[1, 0], [-1, 0], [0, 1], [0, -1]])
+        network[0].bias.zero_()
+        network[2].weight[:] = torch.tensor([[1, -1, 1, -1]])
+    display = LinearRegionsDisplay(regions_in_plane(network, [-1, -1], [1, 1])).plot()
+    colours = display.ax_.collections[0].get_array()
+    assert (display.regions.n_activation_regions, display.regions.n_linear_regions) == (4, 1)
+    assert np.ptp(colours) < 1e-12
 
 
 def test_counts_have_a_position_each():

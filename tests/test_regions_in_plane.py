@@ -128,7 +128,7 @@ def test_along_a_line_of_the_plane_regions_are_the_same():
 def test_decisions_change_at_the_boundary_and_nowhere_else(seed, n_outputs):
     network = random_network(seed, [2, 8, 8, n_outputs])
     regions = regions_in_plane(network, [-2, -2], [2, 2])
-    segments = regions.decision_boundary(level=0.1)
+    segments = regions.decision_boundary(level=0.1 if n_outputs == 1 else 0)
     rng = np.random.default_rng(seed)
 
     def decisions(X):
@@ -187,3 +187,28 @@ def test_what_does_not_fit_is_said(n_features, lower, upper, options, message):
     network = random_network(0, [n_features, 8, 8, 1])
     with pytest.raises(ValueError, match=message):
         regions_in_plane(network, lower, upper, **options)
+
+
+def test_of_equal_outputs_the_first_decides():
+    dead = [[1.0, 0], [0, 1], [1, 1]]
+    network = sequential([(dead, [0, 0, 0]), (np.eye(3), [0, 0, 0])])  # all 0 where x, y < 0
+    polygons, decisions = regions_in_plane(network, [-1, -1], [1, 1]).decision_regions()
+    middles = np.array([polygon.mean(0) for polygon in polygons])
+    np.testing.assert_array_equal(decisions, run(network, middles).argmax(1))
+    assert set(decisions) == {0, 1, 2}
+
+
+def test_levels_and_overflow_are_checked():
+    regions = regions_in_plane(random_network(0, [2, 3, 2]), [-1, -1], [1, 1])
+    with pytest.raises(ValueError, match="0 with several outputs: there are 2"):
+        regions.decision_boundary(level=1)
+    with pytest.raises(ValueError, match="level=nan has to be finite"):
+        regions.decision_boundary(level=np.nan)
+    huge = random_network(0, [2, 3, 3, 1])
+    for parameter in huge.parameters():
+        parameter.data *= 1e155
+    with pytest.raises(ValueError, match="overflow"):
+        regions_in_plane(huge, [-1, -1], [1, 1])
+    with pytest.raises(ValueError, match="overflow"):
+        regions_along(huge, [[-1, -1], [1, 1]])
+    assert repr(regions).startswith("PlaneRegions(n_activation_regions=")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skrelu.regions._evolution import RegionRecorder, Regions
+from skrelu.regions._layers import layers_of
 from skrelu.regions._line import LineRegions, regions_along
 from skrelu.regions._plane import PlaneRegions, regions_in_plane
 
@@ -24,7 +26,7 @@ class LinearRegionsDisplay:
     regions : LineRegions or PlaneRegions
     begin : float, default=0.0
         Coordinate at which a line begins.
-    names : sequence of str, default=("",) or ("", "")
+    names : sequence of str, default=None
         Labels of the axes of the line or plane.
 
     Attributes
@@ -40,8 +42,8 @@ class LinearRegionsDisplay:
     >>> from skrelu import ExponentialReLURegressor
     >>> from skrelu.regions import LinearRegionsDisplay
     >>> X = np.random.default_rng(0).uniform(-1, 1, size=(200, 2))
-    >>> model = ExponentialReLURegressor(n_levels=1, n_subnetworks=2, n_init=1, refine=False)
-    >>> model = model.fit(X, X[:, 0] * X[:, 1])
+    >>> sizes = {"n_levels": 1, "n_subnetworks": 2, "n_init": 1, "refine": False}
+    >>> model = ExponentialReLURegressor(**sizes, random_state=0).fit(X, X[:, 0] * X[:, 1])
     >>> display = LinearRegionsDisplay.from_estimator(model, X)
     >>> display.ax_.get_xlabel(), display.regions.n_linear_regions > 100
     ('feature 0', True)
@@ -50,8 +52,16 @@ class LinearRegionsDisplay:
     def __init__(
         self, regions: Regions, *, begin: float = 0.0, names: Sequence[str] | None = None
     ) -> None:
+        if not isinstance(regions, Regions):
+            raise TypeError(
+                f"Cannot draw {type(regions).__name__}; give what regions_along or "
+                "regions_in_plane returns."
+            )
         self.regions, self.begin = regions, begin
-        self.names = ("", "") if names is None else tuple(names)
+        n_axes = 1 if isinstance(regions, LineRegions) else 2
+        self.names = ("",) * n_axes if names is None else tuple(names)
+        if len(self.names) != n_axes:
+            raise ValueError(f"names={self.names} has to have {n_axes}, one an axis.")
 
     @classmethod
     def from_estimator(
@@ -93,15 +103,19 @@ class LinearRegionsDisplay:
         _pyplot()
         names = [str(name) for name in getattr(X, "columns", [])]
         data = np.asarray(X, float)
-        if data.ndim != 2 or not np.isfinite(data).all():
-            raise ValueError("X has to be finite, of shape (n_samples, n_features).")
-        n = data.shape[1]
+        n = layers_of(estimator).n_features
+        if data.ndim != 2 or data.shape[1] != n or not len(data) or not np.isfinite(data).all():
+            raise ValueError(
+                f"X has shape {data.shape}, but has to be finite with one or more rows of the {n} "
+                "features that the model reads."
+            )
         names = names or [f"feature {i}" for i in range(n)]
         if features is None:
             features = range(n)
-        chosen = [features] if isinstance(features, int | str) else list(features)
+        single = isinstance(features, Integral | str)
+        chosen: list = [features] if single else list(features)  # type: ignore[arg-type]
         found: list = [names.index(f) if f in names else f for f in chosen]
-        valid = all(isinstance(i, int | np.integer) and -n <= i < n for i in found)
+        valid = all(isinstance(i, Integral) and -n <= int(i) < n for i in found)
         indices = [int(i) % n for i in found] if valid else []
         if not 1 <= len(indices) <= 2 or len(set(indices)) < len(indices):
             raise ValueError(
@@ -149,13 +163,7 @@ class LinearRegionsDisplay:
         LinearRegionsDisplay
         """
         pyplot = _pyplot()
-        if kind not in ("regions", "decision"):
-            raise ValueError(f"kind={kind!r} has to be 'regions' or 'decision'.")
-        if kind == "decision" and isinstance(self.regions, LineRegions):
-            raise ValueError("kind='decision' is of planes; draw two features.")
-        n_outputs = _outputs(self.regions).shape[1]
-        if not -n_outputs <= output < n_outputs:
-            raise ValueError(f"output={output}, but the network has {n_outputs} outputs.")
+        _check(self.regions, kind, output)
         self.ax_ = pyplot.subplots()[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         faces = _draw(self.ax_, self.regions, kind, output, level, self.begin)
@@ -213,11 +221,16 @@ class RegionCountDisplay:
         recorder : RegionRecorder
         ax : matplotlib Axes, default=None
         """
+        _check_recorded(recorder)
+        steps, stages = np.array(recorder.steps_, float), np.array(recorder.stages_)
+        # No line where a stage ends: what is between was not seen.
+        ends = 1 + (stages[1:] != stages[:-1]).nonzero()[0]
         counts = {
             "activation regions": recorder.n_activation_regions_,
             "linear regions": recorder.n_linear_regions_,
         }
-        return cls(recorder.steps_, counts).plot(ax=ax)
+        broken = {name: np.insert(n.astype(float), ends, np.nan) for name, n in counts.items()}
+        return cls(np.insert(steps, ends, np.nan), broken).plot(ax=ax)
 
     def plot(self, *, ax=None) -> RegionCountDisplay:
         """Draw the counts.
@@ -249,6 +262,7 @@ def animate(
     kind: str = "regions",
     output: int = 0,
     level: float = 0.0,
+    begin: float = 0.0,
     interval: float = 200.0,
     ax=None,
 ):
@@ -259,6 +273,8 @@ def animate(
     recorder : RegionRecorder
     kind, output, level, ax
         See `LinearRegionsDisplay.plot`.
+    begin : float, default=0.0
+        Coordinate at which a line begins.
     interval : float, default=200.0
         Milliseconds between steps.
 
@@ -270,29 +286,46 @@ def animate(
     Raises
     ------
     ValueError
-        If nothing was recorded.
+        If nothing was recorded, or it has no such decisions or outputs.
     """
     pyplot = _pyplot()
     from matplotlib.animation import FuncAnimation
 
-    if not recorder.steps_:
-        raise ValueError("Nothing was recorded: the recorder has seen none of its steps.")
+    _check_recorded(recorder)
+    for regions in recorder.regions_:
+        _check(regions, kind, output)
     ax = pyplot.subplots()[1] if ax is None else ax
     values = [_outputs(regions)[:, output] for regions in recorder.regions_]
     low, high = min(map(np.min, values)), max(map(np.max, values))
+    room = MARGIN * (high - low) or 1.0
 
     def draw(frame: int) -> list:
         ax.clear()
         regions = recorder.regions_[frame]
-        faces = _draw(ax, regions, kind, output, level)
+        faces = _draw(ax, regions, kind, output, level, begin)
         if isinstance(regions, LineRegions):
-            ax.set_ylim(low, high + 1e-9 * (high == low))
+            ax.set_ylim(low - room, high + room)
         elif kind == "regions":
             faces.set_clim(low, high)
         ax.set_title(f"step {recorder.steps_[frame]}: {regions.n_linear_regions} linear regions")
         return []
 
     return FuncAnimation(ax.figure, draw, frames=len(recorder.steps_), interval=interval)
+
+
+def _check(regions: Regions, kind: str, output: int) -> None:
+    if kind not in ("regions", "decision"):
+        raise ValueError(f"kind={kind!r} has to be 'regions' or 'decision'.")
+    if kind == "decision" and isinstance(regions, LineRegions):
+        raise ValueError("kind='decision' is of planes; draw two features.")
+    n_outputs = _outputs(regions).shape[1]
+    if not -n_outputs <= output < n_outputs:
+        raise ValueError(f"output={output}, but the network has {n_outputs} outputs.")
+
+
+def _check_recorded(recorder: RegionRecorder) -> None:
+    if not recorder.steps_:
+        raise ValueError("Nothing was recorded: the recorder has seen none of its steps.")
 
 
 def _draw(ax, regions: Regions, kind: str, output: int, level: float, begin: float = 0.0):
@@ -312,11 +345,15 @@ def _draw_plane(ax, regions: PlaneRegions, kind: str, output: int, level: float)
     if kind == "regions":
         values = np.einsum("rd,rd->r", regions.gradients[:, output], regions.centroids)
         values += regions.intercepts[:, output]
+        labels, areas = regions.linear_regions, regions.areas  # one colour a linear region
+        values = (np.bincount(labels, areas * values) / np.bincount(labels, areas))[labels]
         faces = PolyCollection(regions.polygons, array=values, cmap="viridis", edgecolors="face")
     else:
         polygons, decisions = regions.decision_regions(level)
-        faces = PolyCollection(polygons, array=decisions, cmap="Pastel1", edgecolors="face")
-        faces.set_clim(-0.5, max(9, regions.values.shape[1]) - 0.5)  # Pastel1 has 9 colours
+        n_decisions = regions.values.shape[1]
+        cmap = "Pastel1" if n_decisions <= 9 else "gist_rainbow"  # Pastel1 has 9 colours
+        faces = PolyCollection(polygons, array=decisions, cmap=cmap, edgecolors="face")
+        faces.set_clim(-0.5, max(9, n_decisions) - 0.5)
     faces.set_linewidth(0.2)
     ax.add_collection(faces)
     ax.add_collection(LineCollection(list(regions.boundaries), colors="black", linewidths=0.2))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 from functools import partial
+from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,7 @@ class RegionRecorder:
     find : callable
         Takes a model and returns its regions: ``RegionRecorder.along`` and
         ``RegionRecorder.in_plane`` make it.
-    steps : container of int, default=None
+    steps : iterable of int, default=None
         The steps to record, for example ``range(0, 101, 10)``; None records all.
 
     Attributes
@@ -37,7 +38,7 @@ class RegionRecorder:
         count iterations through all stages of the fit, and the fitted model is one step
         more, recorded in any case.
     stages_ : list of str
-        The stage of the fit of each step, or what `record` was given.
+        The stage of the fit of each step, "end" for the fitted model, or what `record` was given.
     losses_ : list of float
         Loss at each step, as given to `record`, or in a fit the mean squared error of the
         training rows divided by the variance of the targets.
@@ -53,7 +54,8 @@ class RegionRecorder:
     -----
     During a fit the regions are those of the best network so far, as lowered to a plain ReLU
     network. The stage "limit", in which refinement stands for a network of infinite depth,
-    has none. At the end starts are averaged, and composed sub-networks may get more layers.
+    has none. At the end starts are averaged, and composed sub-networks may get more layers. Each
+    fit begins a new record: in a search or cross-validation the last one stays.
 
     Examples
     --------
@@ -75,20 +77,18 @@ class RegionRecorder:
     ([0, 10, 20], (3,))
     """
 
-    def __init__(
-        self, find: Callable[..., Regions], *, steps: Container[int] | None = None
-    ) -> None:
-        self.find, self.steps = find, steps
+    def __init__(self, find: Callable[..., Regions], *, steps: Iterable[int] | None = None) -> None:
+        self.find, self.steps = find, None if steps is None else frozenset(steps)
         self._clear()
 
     @classmethod
-    def along(cls, points: ArrayLike, *, steps: Container[int] | None = None) -> RegionRecorder:
+    def along(cls, points: ArrayLike, *, steps: Iterable[int] | None = None) -> RegionRecorder:
         """Record regions along a polyline, see `regions_along`.
 
         Parameters
         ----------
         points : array-like of shape (n_points, n_features)
-        steps : container of int, default=None
+        steps : iterable of int, default=None
         """
         return cls(partial(regions_along, points=points), steps=steps)
 
@@ -100,7 +100,8 @@ class RegionRecorder:
         *,
         origin: ArrayLike | None = None,
         axes: ArrayLike | None = None,
-        steps: Container[int] | None = None,
+        max_regions: int = 1_000_000,
+        steps: Iterable[int] | None = None,
     ) -> RegionRecorder:
         """Record regions in a rectangle of a plane, see `regions_in_plane`.
 
@@ -109,9 +110,17 @@ class RegionRecorder:
         lower, upper : array-like of shape (2,)
         origin : array-like of shape (n_features,), default=None
         axes : array-like of shape (2, n_features), default=None
-        steps : container of int, default=None
+        max_regions : int, default=1_000_000
+        steps : iterable of int, default=None
         """
-        find = partial(regions_in_plane, lower=lower, upper=upper, origin=origin, axes=axes)
+        find = partial(
+            regions_in_plane,
+            lower=lower,
+            upper=upper,
+            origin=origin,
+            axes=axes,
+            max_regions=max_regions,
+        )
         return cls(find, steps=steps)
 
     def record(self, model, step: int, loss: float = np.nan, stage: str = "training") -> None:
@@ -135,14 +144,15 @@ class RegionRecorder:
             self._add(model, step, loss, stage)
 
     def _add(self, model, step: int, loss: float, stage: str) -> None:
-        if self.steps_ and step <= self.steps_[-1]:
+        if self.steps_ and not step > self.steps_[-1]:
             raise ValueError(
                 f"Step {step} comes after step {self.steps_[-1]}; steps have to increase. Use "
                 "another recorder for another training run."
             )
+        number = float(loss.item() if hasattr(loss, "item") else loss)
         self.regions_.append(self.find(model))
-        self.steps_.append(int(step))
-        self.losses_.append(float(loss.item() if hasattr(loss, "item") else loss))
+        self.steps_.append(index(step))
+        self.losses_.append(number)
         self.stages_.append(stage)
 
     @property
@@ -180,11 +190,11 @@ class RegionRecorder:
             self._step += 1
             self._record_fit(fitted_estimator, context.parent.task_name)
         elif context.task_name == "fit":
-            self._add(fitted_estimator, self._step + 1, fitted_estimator.loss_curve_[-1], "end")
+            self._add(fitted_estimator, self._step + 1, _loss(fitted_estimator), "end")
 
     def _record_fit(self, fitted, stage: str) -> None:
         if fitted is not None:
-            self.record(fitted, self._step, fitted.loss_curve_[-1], stage)
+            self.record(fitted, self._step, _loss(fitted), stage)
 
     def _clear(self) -> None:
         self._step = 0
@@ -192,3 +202,7 @@ class RegionRecorder:
         self.stages_: list[str] = []
         self.losses_: list[float] = []
         self.regions_: list[Regions] = []
+
+
+def _loss(fitted) -> float:
+    return getattr(fitted, "loss_curve_", [np.nan])[-1]

@@ -26,7 +26,7 @@ ROUNDING = 64 * np.finfo(float).eps
 CUT = 16 * np.finfo(float).eps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LineRegions:
     """A network along a line or polyline, region by region.
 
@@ -60,6 +60,12 @@ class LineRegions:
     bends: NDArray[np.bool_]
     sides: NDArray[np.intp]
 
+    def __repr__(self) -> str:
+        return (
+            f"LineRegions(n_activation_regions={self.n_activation_regions}, "
+            f"n_linear_regions={self.n_linear_regions}, n_outputs={self.starts.shape[1]})"
+        )
+
     @property
     def n_activation_regions(self) -> int:
         """Number of activation regions."""
@@ -84,7 +90,10 @@ class LineRegions:
         return self.positions[1:-1][self.bends]
 
     def __call__(self, positions: ArrayLike) -> Array:
-        """Evaluate the outputs at positions along the line, (n, n_outputs)."""
+        """Evaluate the outputs at positions along the line, (n, n_outputs).
+
+        Before the begin and after the end they are those at the begin and the end.
+        """
         values = np.concatenate([self.starts, self.starts[-1:] + self.increments[-1:]])
         at = np.asarray(positions, float)
         columns = [np.interp(at, self.positions, column) for column in values.T]
@@ -118,7 +127,8 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
     -----
     Regions narrower than 1e-9 of the piece that a layer divides are not told from none, so that
     breakpoints which coincide but for rounding are counted once. On lines a million times as long
-    as the regions, rounding may make one too many.
+    as the regions, rounding may make one too many, and so it may in the first layer where the
+    data are far from 0, ten thousand times their spread or more.
 
     Examples
     --------
@@ -183,6 +193,10 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
             f"The model reads {layers.n_features} features, but has to read one; see regions_along "
             "for lines and regions_in_plane for planes."
         )
+    if not (np.isfinite([center, scale]).all() and scale > 0):
+        raise ValueError(
+            f"center={center} and scale={scale} have to be finite, and scale positive."
+        )
     far = 2.0 ** np.arange(31)
     corners = center + scale * np.concatenate([-far[::-1], far])
     regions = _along(layers, corners[:, None])
@@ -204,10 +218,19 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
 
 
 def _along(layers: Layers, corners: Array) -> LineRegions:
-    lengths = np.linalg.norm(np.diff(corners, axis=0), axis=1)
-    if not np.isfinite(corners).all() or not (lengths > 0).all():
-        raise ValueError("points has to be finite, and no corner may follow itself.")
-    return _propagate(layers, corners[:-1].T, np.diff(corners, axis=0).T, lengths)
+    if not np.isfinite(corners).all():
+        raise ValueError("points has to be finite.")
+    steps = np.diff(corners, axis=0)
+    sizes = np.abs(steps).max(1)
+    if not (sizes > 0).all():
+        raise ValueError("In points no corner may follow itself; leave it out.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = sizes * np.linalg.norm(steps / sizes[:, None], axis=1)
+        regions = _propagate(layers, corners[:-1].T, steps.T, lengths)
+    results = regions.starts, regions.slopes, regions.lengths
+    if not all(map(np.all, map(np.isfinite, results))):
+        raise ValueError("Values of the network overflow; scale it, or take a shorter line.")
+    return regions
 
 
 def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array) -> LineRegions:

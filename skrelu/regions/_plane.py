@@ -19,7 +19,7 @@ from skrelu.regions._line import ROUNDING, TIE
 from skrelu.regions._mesh import Indices, Mesh, divide, largest, rectangle
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PlaneRegions:
     """A network on a rectangle in a plane, region by region.
 
@@ -50,6 +50,12 @@ class PlaneRegions:
     values: Array
     linear_regions: Indices
     _mesh: Mesh
+
+    def __repr__(self) -> str:
+        return (
+            f"PlaneRegions(n_activation_regions={self.n_activation_regions}, "
+            f"n_linear_regions={self.n_linear_regions}, n_outputs={self.values.shape[1]})"
+        )
 
     @property
     def n_activation_regions(self) -> int:
@@ -88,12 +94,18 @@ class PlaneRegions:
         ----------
         level : float, default=0.0
             With a single output the decision is whether it is above ``level``: 0 for a
-            logit, 1/2 for a regression of 0 and 1. Of several outputs the largest decides.
+            logit, 1/2 for a regression of 0 and 1. Of several outputs the largest decides,
+            of equal ones the first; there is no level then.
 
         Returns
         -------
         ndarray of shape (n_segments, 2, 2)
             Line segments: segment, end, coordinate in the plane.
+
+        Raises
+        ------
+        ValueError
+            If the level is not finite, or there are several outputs and it is not 0.
         """
         return _between(*self._decided(level))
 
@@ -116,6 +128,11 @@ class PlaneRegions:
 
     def _decided(self, level: float) -> tuple[Mesh, Indices]:
         n_outputs = self.values.shape[1]
+        if not np.isfinite(level) or (n_outputs > 1 and level != 0):
+            raise ValueError(
+                f"level={level} has to be finite, and 0 with several outputs: there are "
+                f"{n_outputs}, of which the largest decides."
+            )
         if n_outputs == 1:
             one, other = self.values.T, np.full((1, len(self.values)), level)
         else:
@@ -124,12 +141,12 @@ class PlaneRegions:
         differences = one - other
         differences[np.abs(differences) <= ROUNDING * (np.abs(one) + np.abs(other))] = 0
         mesh, differences, _ = divide(self._mesh, differences, TIE)
-        above = largest(mesh, differences) > 0  # (n_pairs, n_polygons)
         if n_outputs == 1:
-            return mesh, above[0].astype(np.intp)
-        wins = np.zeros((n_outputs, above.shape[1]), np.intp)
-        np.add.at(wins, first, above)
-        np.add.at(wins, second, ~above)
+            return mesh, (largest(mesh, differences)[0] > 0).astype(np.intp)
+        below = largest(mesh, -differences) > 0  # (n_pairs, n_polygons)
+        wins = np.zeros((n_outputs, below.shape[1]), np.intp)
+        np.add.at(wins, first, ~below)
+        np.add.at(wins, second, below)
         return mesh, wins.argmax(0)
 
 
@@ -173,7 +190,9 @@ def regions_in_plane(
     Notes
     -----
     Where a neuron vanishes nearer to a vertex than 1e-9 of an edge there, it vanishes at the
-    vertex, so that lines which meet in a point but for rounding do so.
+    vertex, so that lines which meet in a point but for rounding do so. Networks are read in the
+    units of the data: where these are far from 0, ten thousand times their spread or more,
+    rounding in the first layer may make or lose regions.
 
     Examples
     --------
@@ -212,9 +231,16 @@ def regions_in_plane(
             f"({n},) and (2, {n})."
         )
     finite = np.isfinite(start).all() and np.isfinite(directions).all()
-    if not finite or np.linalg.matrix_rank(directions) < 2:
+    sizes = np.abs(directions).max(1, keepdims=True)
+    if not finite or not sizes.all() or np.linalg.matrix_rank(directions / sizes) < 2:
         raise ValueError("origin and axes have to be finite, and axes two different directions.")
-    return _propagate(layers, rectangle(lower, upper), start, directions, max_regions)
+    if not max_regions >= 1:
+        raise ValueError(f"max_regions={max_regions} has to be 1 or more.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        regions = _propagate(layers, rectangle(lower, upper), start, directions, max_regions)
+    if not (np.isfinite(regions.values).all() and np.isfinite(regions.gradients).all()):
+        raise ValueError("Values of the network overflow; scale it, or take a smaller rectangle.")
+    return regions
 
 
 def _propagate(
