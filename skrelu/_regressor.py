@@ -43,6 +43,8 @@ from skrelu.regions import as_piecewise_linear
 MAX_DEPTH = 52
 # Bytes of a layer's values in `predict`: about what a processor's cache holds.
 PREDICT_CHUNK = 250_000
+# Most rows that the importances of features are averaged over.
+SLOPES_ROWS = 2000
 
 
 class ExponentialReLURegressor(
@@ -257,6 +259,10 @@ class ExponentialReLURegressor(
     y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
         Means and standard deviations of the targets.
 
+    feature_importances_ : ndarray of shape (`n_features_in_`,)
+        Mean sizes of the slopes over training rows (at most 2000 of them) times the
+        standard deviations of the features, relative to their sum. See `predict_gradient`.
+
     n_outputs_ : int
         Number of targets.
 
@@ -428,6 +434,10 @@ class ExponentialReLURegressor(
         )
         for name, value in self._attributes(fitted, y.ndim).items():
             setattr(self, name, value)
+        slopes = np.abs(self._slopes(training.X[:: -(-len(training.X) // SLOPES_ROWS)]))
+        known = (self.y_scale_ > 0)[:, None] * (self.X_scale_ > 0)
+        sizes = (slopes * known).mean((0, 1))
+        self.feature_importances_ = sizes / (sizes.sum() or 1.0)
         tasks.end(fitted)
         self._warn(fitted)
         return self
@@ -448,19 +458,62 @@ class ExponentialReLURegressor(
         """
         check_is_fitted(self, "intercept_")
         X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        y = np.empty((len(X), self.n_outputs_))
+        for rows, network, theta, inputs in self._chunks(X):
+            y[rows] = to_numpy(network.forward(theta, inputs)).T
+        y = Scaling(self.y_mean_, self.y_scale_).undo(y)
+        return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+
+    def predict_gradient(self, X):
+        """Return the slopes of the predictions: exact derivatives by the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
+            In units of the targets per unit of the feature, of the precision of X. They are
+            constant on each linear region; where two meet they are those of one of them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
+        >>> model.predict_gradient([[0.25, 0.75]]).round(2)  # x_1, x_0
+        array([[0.75, 0.25]])
+        """
+        check_is_fitted(self, "intercept_")
+        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        slopes = self._slopes(X) * self.y_scale_[:, None] * _inverse(self.X_scale_)
+        return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
+
+    def _slopes(self, X):
+        """Return derivatives of standardized outputs by standardized features."""
+        slopes = np.empty((len(X), self.n_outputs_, X.shape[1]))
+        for rows, network, theta, inputs in self._chunks(X):
+            inputs.requires_grad_()
+            outputs = network.forward(theta, inputs).sum(-1)  # (n_outputs,)
+            for i, output in enumerate(outputs):
+                (slope,) = torch.autograd.grad(output, inputs, retain_graph=True)
+                slopes[rows, i] = to_numpy(slope).T
+        return slopes
+
+    def _chunks(self, X):
+        """Yield rows, the network, its parameters and the standardized rows as columns."""
         device = resolve_device(self.device)
         network = self._network()
         theta = network.pack(self._weights(device))
         size = max(256, PREDICT_CHUNK // (network.level_size * WIDTH * theta.itemsize))
         scaling = Scaling(self.X_mean_, self.X_scale_)
-        y = np.empty((len(X), self.n_outputs_))
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
             for begin in range(0, len(X), size):
                 rows = slice(begin, begin + size)
-                inputs = to_tensor(scaling.apply(X[rows]).T, device)
-                y[rows] = to_numpy(network.forward(theta, inputs)).T
-        y = Scaling(self.y_mean_, self.y_scale_).undo(y)
-        return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+                yield rows, network, theta, to_tensor(scaling.apply(X[rows]).T, device)
 
     def to_torch(self):
         """Return the model as a plain torch network in the units of the data.
