@@ -14,6 +14,7 @@ from torch import nn
 
 from skrelu.regions import (
     PiecewiseLinear,
+    as_piecewise_linear,
     expected_regions,
     express,
     fewest_neurons,
@@ -267,6 +268,59 @@ def test_many_breakpoints_are_expressed(n_breakpoints):
         assert_expresses(express(function), function)
 
 
+def random_values(seed, n_points, offset=0.0):
+    rng = np.random.default_rng(seed)
+    points = offset + np.linspace(-1, 1, n_points)
+    return PiecewiseLinear(points, rng.normal(size=n_points), rng.normal(), rng.normal())
+
+
+@pytest.mark.parametrize("n_breakpoints", [30, 36, 40, 60, 100])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sums_that_are_right_by_accident_are_not_taken(n_breakpoints, seed):
+    function = random_values(seed, n_breakpoints)
+    assert fewest_neurons(function) == n_breakpoints + 1
+    half, tenth = n_breakpoints // 2 + 2, n_breakpoints // 10 + 4
+    x = np.concatenate([np.linspace(-50, 50, 5001), function.points])
+    y = function(x)
+    scale = np.abs(y).max() + 50 * np.abs(function.slopes).max()
+    for widths in (None, [half, half + 2], [tenth] * 12, [3] * (n_breakpoints + 1)):
+        network = express(function, widths)
+        assert np.abs(evaluate(network, x) - y).max() <= 1e-13 * scale
+        found = as_piecewise_linear(network)
+        assert found.n_linear_regions == n_breakpoints + 1
+        assert_expresses(network, function)
+
+
+def test_accidents_are_told_where_rounding_is_large():
+    # Far from 0 slopes are known to 1e-7 only, near great ones those of the others to 1e-9.
+    assert fewest_neurons(random_values(0, 24, offset=1e6)) == 25
+    slopes = np.random.default_rng(0).normal(size=33)
+    slopes[1:3] *= 1e6
+    assert fewest_neurons(from_slopes(np.arange(32.0), slopes)) == 33
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_breakpoints", [9, 20, 30])
+def test_sums_that_are_meant_are_found(n_breakpoints, seed):
+    rng = np.random.default_rng(seed)
+    slopes = rng.normal(size=n_breakpoints + 1)
+    slopes[0] = -np.diff(slopes)[1:][rng.random(n_breakpoints - 1) < 0.5].sum()
+    function = from_slopes(np.cumsum(rng.uniform(0.1, 1, n_breakpoints)), slopes)
+    assert fewest_neurons(function) == n_breakpoints
+    assert_expresses(express(function), function)
+    thirds = rng.integers(-6, 7, n_breakpoints + 1) / 3
+    jumps = np.diff(thirds)
+    thirds[0] = -jumps[1::2].sum()
+    function = from_slopes(np.arange(n_breakpoints) / 7, thirds)
+    assert fewest_neurons(function) <= (np.abs(function.bends) > 1e-9).sum()
+    assert_expresses(express(function), function)
+
+
+def test_thousands_of_breakpoints_are_expressed():
+    function = random_values(0, 3000)
+    assert fewest_neurons(function) == 3001
+
+
 def test_rounding_bends_nothing():
     x = np.sort(np.random.default_rng(0).uniform(100, 101, 50))
     function = PiecewiseLinear(x, np.abs(x - x[20]) / 3 + 1000, left=-1 / 3, right=1 / 3)
@@ -338,13 +392,33 @@ LINE = [[0.0], [1.0]]
     ("call", "message"),
     [
         (lambda: max_regions([], 1), "widths is empty; give the neurons of each hidden layer"),
-        (lambda: max_regions([4, 0], 1), "a width=0 has to be an integer, 1 or more"),
-        (lambda: max_regions([4, 2.5], 1), r"a width=2.5 has to be an integer"),
+        (lambda: max_regions([4, 0], 1), "widths has 0 in it; each has to be an integer, 1 or"),
+        (lambda: max_regions([4, 2.5], 1), r"widths has 2.5 in it; each has to be an integer"),
+        (lambda: max_regions(5, 1), r"widths=5 has to list the neurons .* as in \[4, 4\]"),
+        (lambda: max_regions([4], 1.5), "n_inputs=1.5 has to be an integer, 1 or more"),
+        (lambda: express(HAT, 3), "widths=3 has to list the neurons"),
         (lambda: max_regions([4], 0), "n_inputs=0 has to be an integer, 1 or more"),
         (lambda: fewest_neurons_for(0), "n_regions=0 has to be"),
         (lambda: fewest_neurons_for(3, 0), "n_layers=0 has to be"),
         (lambda: expected_regions([], LINE), "widths is empty"),
         (lambda: expected_regions([4], LINE, n_samples=1), "n_samples=1 has to be"),
+        (lambda: expected_regions([4], LINE, n_samples=2.5), "n_samples=2.5 has to be an int"),
+        (
+            lambda: expected_regions([4], LINE, weights=scipy.stats.norm(0, 1)),
+            "weights has to be a function that gives a distribution for a fan_in, as in",
+        ),
+        (lambda: expected_regions([4], LINE, weights=lambda n: 1.0), "weights has to be a func"),
+        (
+            lambda: expected_regions([4], LINE, biases=scipy.stats.norm(0, 1)),
+            "biases has to be a function",
+        ),
+        (
+            lambda: PiecewiseLinear([0, 1e-320, 1], [0, 1, 2], 0, 0),
+            "Slopes between points, and their changes, have to be finite; take points",
+        ),
+        (lambda: PiecewiseLinear([-1.7e308, 1.7e308], [0, 1], 0, 0), "Slopes between points"),
+        (lambda: PiecewiseLinear([0, 1], [-1.7e308, 1.7e308], 0, 0), "Slopes between points"),
+        (lambda: PiecewiseLinear([0], [0], -1.7e308, 1.7e308), "and their changes"),
         (lambda: expected_regions([4], [[0.0]]), "of shape .n_points, n_inputs."),
         (lambda: expected_regions([4], [0.0, 1.0]), "of shape .n_points, n_inputs."),
         (lambda: expected_regions([4], [[0.0], [np.nan]]), "has to be finite"),
@@ -371,3 +445,17 @@ LINE = [[0.0], [1.0]]
 def test_what_cannot_be_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [fewest_neurons, express])
+def test_networks_are_no_functions(call):
+    with pytest.raises(TypeError, match=r"is a Sequential; give a PiecewiseLinear, see as_piece"):
+        call(express(HAT))
+
+
+def test_functions_are_printed_in_short_and_are_equal_to_themselves_only():
+    assert repr(HAT) == "PiecewiseLinear(n_points=3, n_linear_regions=4)"
+    two = PiecewiseLinear([0, 1], [[0, 0], [1, 2]], [0, 0], [0, 1])
+    assert repr(two) == "PiecewiseLinear(n_points=2, n_linear_regions=3, n_outputs=2)"
+    assert len({HAT, two, from_slopes([0.0, 1.0, 2.0], [0, 1, -1, 0])}) == 3
+    assert two != HAT

@@ -24,15 +24,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
-from skrelu.regions._cells import BLOCK, Bools, Cells, Indices, places
+from skrelu.regions._cells import BLOCK, GREATEST, TOO_GREAT, Bools, Cells, Indices, places
 from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu.regions._theory import checked_count
 from skrelu.regions._theory import max_regions as most_regions
 
 # Cells have about 2^n_features vertices, too many to hold for more features.
 MAX_FEATURES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BoxRegions:
     """A network in a box, region by region.
 
@@ -59,6 +60,12 @@ class BoxRegions:
     gradients: Array
     intercepts: Array
     linear_regions: Indices
+
+    def __repr__(self) -> str:
+        return (
+            f"BoxRegions(n_activation_regions={self.n_activation_regions}, "
+            f"n_linear_regions={self.n_linear_regions}, n_features={self.gradients.shape[-1]})"
+        )
 
     @property
     def n_activation_regions(self) -> int:
@@ -109,13 +116,16 @@ def regions_in_box(
         If the model cannot be read.
     ValueError
         If the model cannot be read, the box does not fit it, has more than 8 dimensions or more
-        than `max_regions` activation regions.
+        than `max_regions` activation regions, `max_regions` is not a positive integer, or values
+        overflow.
 
     Notes
     -----
     The cost is that of `n_neurons` evaluations at the vertices of all regions, about
     ``2**n_features`` each. Regions narrower than about 1e-9 of the one that a layer divides are not
-    told from none; `regions_along` tells far narrower ones, along lines.
+    told from none; `regions_along` tells far narrower ones, along lines. In a box further than 1e5
+    times its half-width from 0, in any feature, the rounding of inputs hides wider ones. Where
+    hyperplanes that meet in a point are nearly dependent, rounding may leave slivers between them.
 
     Examples
     --------
@@ -132,6 +142,7 @@ def regions_in_box(
     >>> sorted(regions.volumes.round(9).tolist())
     [1.0, 1.0, 3.0, 3.0]
     """
+    max_regions = checked_count(max_regions, "max_regions")
     layers, middle, half = in_cube(layers_of(model), lower, upper)
     d = layers.n_features
     if d > MAX_FEATURES:
@@ -140,17 +151,19 @@ def regions_in_box(
             f"many, too many to hold above {MAX_FEATURES}; use estimate_regions, or "
             "regions_along lines."
         )
-    if max_regions < 1:
-        raise ValueError(f"max_regions={max_regions} has to be 1 or more.")
-    blocks = _divided(layers, max_regions)
+    blocks = _divided(layers, middle / half, max_regions)
     outputs = zip(*(cells.outputs() for cells in blocks), strict=True)
     maps, slacks = (np.concatenate(parts) for parts in outputs)
-    gradients = maps[..., :-1] / half
+    with np.errstate(over="ignore", invalid="ignore"):
+        gradients = maps[..., :-1] / half
+        intercepts = maps[..., -1] - gradients @ middle
+    if not np.isfinite(intercepts).all() or not np.isfinite(gradients).all():
+        raise ValueError(TOO_GREAT)
     return BoxRegions(
         patterns=np.concatenate([cells.patterns for cells in blocks]),
         vertices=[middle + half * corners for cells in blocks for corners in cells.corners()],
         gradients=gradients,
-        intercepts=maps[..., -1] - gradients @ middle,
+        intercepts=intercepts,
         linear_regions=_linear_regions(blocks, maps[..., :-1], slacks),
     )
 
@@ -167,19 +180,22 @@ def in_cube(layers: Layers, lower: ArrayLike, upper: ArrayLike) -> tuple[Layers,
             )
         if not np.isfinite(corner).all():
             raise ValueError(f"{name} has to be finite; give a box that holds the data.")
-    if not (low < high).all():
-        raise ValueError("lower has to be less than upper in every feature.")
     middle, half = low / 2 + high / 2, high / 2 - low / 2
+    if not (half > 0).all():
+        raise ValueError("lower has to be less than upper in every feature.")
+    if max(np.abs(low).max(), np.abs(high).max()) > GREATEST:
+        raise ValueError(TOO_GREAT)
     matrix, bias = layers.matrices[0], layers.biases[0]
-    matrices = [matrix * half, *layers.matrices[1:]]
-    biases = [bias + matrix @ middle, *layers.biases[1:]]
+    with np.errstate(over="ignore", invalid="ignore"):  # refused when they are added up
+        matrices = [matrix * half, *layers.matrices[1:]]
+        biases = [bias + matrix @ middle, *layers.biases[1:]]
     return replace(layers, matrices=matrices, biases=biases), middle, half
 
 
-def _divided(layers: Layers, max_regions: int) -> list[Cells]:
+def _divided(layers: Layers, offsets: Array, max_regions: int) -> list[Cells]:
     """Divide the cube by all neurons, as blocks of cells that are halved when they get large."""
     n_neurons = len(places(layers))
-    waiting, done = [Cells.cube(layers)], list[Cells]()
+    waiting, done = [Cells.cube(layers, offsets)], list[Cells]()
     while waiting:
         cells = waiting.pop()
         n_others = sum(map(len, waiting + done))
@@ -230,4 +246,5 @@ def _volume(corners: Array) -> float:
         hull = ConvexHull(stretched)
     except QhullError:  # vertices with many edges; joggling them by 1e-11 helps
         hull = ConvexHull(stretched, qhull_options="QJ")
-    return float(hull.volume * axes.prod())
+    with np.errstate(over="ignore"):
+        return float(hull.volume * axes.prod())

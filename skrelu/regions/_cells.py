@@ -20,7 +20,10 @@ has all that they have in common. These are :math:`d - 1` or more, which is enou
 has no more than :math:`d`.
 
 A value is zero if it is within rounding errors or :math:`10^{-9}` of the neuron's range on the
-cell: neurons that coincide divide once, and vertices where many meet are one.
+cell: neurons that coincide divide once, and vertices where many meet are one. In a box of middle
+:math:`m` and half-widths :math:`h` that is far from 0, slopes and intercepts of the network cancel,
+and hyperplanes are known to within rounding times :math:`r = 1 + \max_j |m_j| / h_j`. They meet in
+vertices that are off by as much in all directions, and so the slopes' rounding counts r times.
 
 References
 ----------
@@ -45,6 +48,12 @@ Words = NDArray[np.uint64]
 
 # Vertices that are divided at a time, which bounds the memory for pairs of them.
 BLOCK = 2**14
+# Sums of values up to it are finite, of inputs and of neurons.
+GREATEST = 1e300
+TOO_GREAT = (
+    "The values of the network in this box are too great for float64; scale the data, or take a "
+    "smaller box."
+)
 
 
 def places(layers: Layers) -> list[tuple[int, int]]:
@@ -61,10 +70,24 @@ def added_up(layers: Layers, layer: int, maps: Array, active: Bools) -> tuple[Ar
     if layer:
         maps = maps * np.where(active, 1.0, layers.leaks[layer - 1])[..., None]
     matrix, bias = layers.matrices[layer], layers.biases[layer]
-    added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
-    added[..., -1] += bias
-    scale[..., -1] += np.abs(bias)
+    with np.errstate(over="ignore", invalid="ignore"):
+        added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
+        added[..., -1] += bias
+        scale[..., -1] += np.abs(bias)
+        if not (scale.sum(-1) <= GREATEST).all():
+            raise ValueError(TOO_GREAT)
+    # Left as they are, slopes that cancel but for rounding would be those of later layers.
+    slopes = added[..., :-1]
+    slopes[np.abs(slopes) <= ROUNDING * scale[..., :-1]] = 0
     return added, scale
+
+
+def reach_of(offsets: Array) -> Array:
+    """Return how many times the rounding of slopes and intercepts counts, (d + 1,).
+
+    `offsets`, (d,), is the middle of the box in half-widths.
+    """
+    return np.append(np.full(len(offsets), 1 + np.abs(offsets).max()), 1.0)
 
 
 def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> Indices:
@@ -74,9 +97,10 @@ def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> In
     """
     signs = []
     for matrix, bias, leak in zip(layers.matrices, layers.biases, layers.leaks, strict=False):
-        values = points @ matrix.T + bias
+        with np.errstate(over="ignore", invalid="ignore"):  # refused when they are divided
+            values = points @ matrix.T + bias
+            points = np.where(values > 0, values, leak * values)
         signs.append(values > 0)
-        points = np.where(values > 0, values, leak * values)
     active = np.concatenate(signs, 1)[:, neuron:]
     some, each = (test.reduceat(active, begins) for test in (np.logical_or, np.logical_and))
     return (some & ~each).sum(1)
@@ -93,6 +117,7 @@ class Cells:
     """Cells held by their vertices, divided by the neurons of a network before some neuron."""
 
     layers: Layers
+    reach: Array  # (d + 1,): see `reach_of`
     neuron: int  # the next
     points: Array  # (n_vertices, d), cell after cell
     tight: Words  # (n_vertices, n_words): bits of the 2 d facets of the cube, then of neurons
@@ -104,14 +129,15 @@ class Cells:
     parents: Indices  # (n_cells,): what each is a part of, as cells were when the layer began
 
     @classmethod
-    def cube(cls, layers: Layers) -> Cells:
-        """Return the cube, not divided yet."""
+    def cube(cls, layers: Layers, offsets: Array) -> Cells:
+        """Return the cube, not divided yet; `offsets` as for `reach_of`."""
         d, n_neurons = layers.n_features, len(places(layers))
         corners = np.array(list(product([-1.0, 1.0], repeat=d)))  # (2^d, d)
         tight = np.concatenate([corners > 0, corners < 0, np.zeros((2**d, n_neurons), bool)], 1)
         words = _words(tight)
         return cls(
             layers=layers,
+            reach=reach_of(offsets),
             neuron=0,
             points=corners,
             tight=words,
@@ -177,7 +203,7 @@ class Cells:
         layer, place = places(self.layers)[self.neuron]
         if place == 0:
             self.maps, scale = self._added_up(layer)
-            self.floors, self.parents = ROUNDING * scale.sum(-1), np.arange(len(self))
+            self.floors, self.parents = ROUNDING * scale @ self.reach, np.arange(len(self))
         maps = self.maps[self.parents, place][self.owner]
         values = np.einsum("ij,ij->i", self.points, maps[:, :-1]) + maps[:, -1]
         begins = self.begins

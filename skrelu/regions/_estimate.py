@@ -31,6 +31,7 @@ from skrelu.regions._box import MAX_FEATURES, in_cube
 from skrelu.regions._cells import Cells, Indices, places
 from skrelu.regions._layers import Array, Layers, layers_of
 from skrelu.regions._polytopes import Polytopes
+from skrelu.regions._theory import checked_count
 
 # Independent estimates, of whose mean the standard error is told.
 N_GROUPS = 10
@@ -38,7 +39,7 @@ N_GROUPS = 10
 GUESS_DEGREE = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RegionEstimate:
     """An estimate of the number of activation regions in a box, with its error.
 
@@ -49,6 +50,12 @@ class RegionEstimate:
     """
 
     log2_counts: Array
+
+    def __repr__(self) -> str:
+        return (
+            f"RegionEstimate(n_activation_regions={self.n_activation_regions:.4g}, "
+            f"standard_error={self.standard_error:.2g}, n_groups={len(self.log2_counts)})"
+        )
 
     @property
     def n_activation_regions(self) -> float:
@@ -102,7 +109,8 @@ def estimate_regions(
     TypeError
         If the model cannot be read.
     ValueError
-        If the model cannot be read, the box does not fit it or `n_samples` is less than 2.
+        If the model cannot be read, the box does not fit it, values overflow there or `n_samples`
+        is not an integer of 2 or more.
 
     Notes
     -----
@@ -132,23 +140,26 @@ def estimate_regions(
     >>> round(estimate.n_activation_regions), round(estimate.standard_error, 3)  # all orthants
     (1048576, 0.0)
     """
-    layers, _, _ = in_cube(layers_of(model), lower, upper)
-    if n_samples < 2:
-        raise ValueError(f"n_samples={n_samples} has to be 2 or more, for a standard error.")
+    layers, middle, half = in_cube(layers_of(model), lower, upper)
+    n_samples = checked_count(n_samples, "n_samples", least=2)  # for a standard error
     rng = check_random_state(random_state)
     n_groups = min(n_samples, N_GROUPS)
+    offsets, size = middle / half, n_samples // n_groups
     return RegionEstimate(
-        np.array([_log2_count(layers, n_samples // n_groups, rng) for _ in range(n_groups)])
+        np.array([_log2_count(layers, offsets, size, rng) for _ in range(n_groups)])
     )
 
 
-def _log2_count(layers: Layers, size: int, rng: np.random.RandomState) -> float:
+def _log2_count(layers: Layers, offsets: Array, size: int, rng: np.random.RandomState) -> float:
     """Estimate the number of regions by following so many cells, or fewer."""
     n_neurons, d = len(places(layers)), layers.n_features
     choices = comb(np.arange(n_neurons + 1)[:, None], np.arange(1 + min(d, GUESS_DEGREE)))
     guesses = np.log2(choices.sum(1))  # (n_neurons + 1,)
     cells: Cells | Polytopes
-    cells = Cells.cube(layers) if d <= MAX_FEATURES else Polytopes.cube(layers, rng)
+    if d <= MAX_FEATURES:
+        cells = Cells.cube(layers, offsets)
+    else:
+        cells = Polytopes.cube(layers, offsets, rng)
     weights = np.zeros(1)  # logarithms to base 2: counts pass the greatest double
     for _ in range(n_neurons):
         weights = weights[cells.divide()]

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import norm
 
 from skrelu.regions._layers import Array
 from skrelu.regions._piecewise_linear import PiecewiseLinear
@@ -16,8 +17,12 @@ from skrelu.regions._theory import Layer, checked_widths, max_regions
 
 # Slopes differ when they differ by more than rounding that many times can make of them.
 ROUNDING = 8 * np.finfo(float).eps
-# All subsets of so many jumps are tried at once; the sums of two such sets make a search.
-HALF = 20
+# All choices of so many jumps are tried, in 50 ms.
+MOST_TRIED = 36
+# If more than CROWD sums miss what is wanted by up to NEAR times the rounding errors, 1/1000 of a
+# sum or more is expected to hit it by accident.
+NEAR = 2.0**20
+CROWD = 2**10
 
 
 def fewest_neurons(function: PiecewiseLinear) -> int:
@@ -33,9 +38,12 @@ def fewest_neurons(function: PiecewiseLinear) -> int:
     int
         No ReLU network of one hidden layer, an affine output layer and no skip connection
         equals the function on the whole line with fewer neurons; `express` does with as many.
+        May be one too many for many breakpoints, see below.
 
     Raises
     ------
+    TypeError
+        If it is no `PiecewiseLinear`.
     ValueError
         If the function has several outputs.
 
@@ -47,8 +55,12 @@ def fewest_neurons(function: PiecewiseLinear) -> int:
     left. So k neurons do if some changes have this sum, and otherwise k + 1, two of them back to
     back at one breakpoint. A constant needs none, any other affine function two.
 
-    Sums and slopes are compared up to rounding. Beyond 40 breakpoints only such choices are tried
-    in which all but the first and last 20 face one way, so that the answer can be one too many.
+    Sums and slopes are compared up to rounding. If k is large, some of the :math:`2^k` choices have
+    any sum to within rounding, by accident, and make a network that is less accurate. So one of
+    them counts only if no more than 1024 others miss the sum by up to :math:`2^{20}` times the
+    rounding errors, which is always so for 10 breakpoints and for slopes without a pattern up to
+    about 32. Beyond 36 breakpoints only choices are tried in which all neurons, or all but one,
+    face the same way. Where this leaves choices out, k + 1 is an upper bound.
 
     Examples
     --------
@@ -61,8 +73,7 @@ def fewest_neurons(function: PiecewiseLinear) -> int:
     function = _merged(function)
     if not function.slopes.any():
         return 0
-    facing = _facing_left(function.bends, -function.left, _slope_errors(function).sum())
-    return len(function.points) + (facing is None)
+    return len(function.points) + (_facing_left(function, len(function.points)) is None)
 
 
 def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> torch.nn.Sequential:
@@ -83,10 +94,13 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
 
     Raises
     ------
+    TypeError
+        If the function is no `PiecewiseLinear`.
     ValueError
-        If the function has several outputs or the network is too small. The message says which
-        holds: no such network has so many regions, one layer of that width cannot do, or only
-        the construction below does not, and then which widths are enough for it.
+        If the function has several outputs, `widths` are not positive integers or the network is
+        too small. The message says which holds: no such network has so many regions, one layer of
+        that width cannot do (see `fewest_neurons`), or only the construction below does not, and
+        then which widths are enough for it.
 
     Notes
     -----
@@ -142,7 +156,7 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
     return _padded(layers, widths)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Plan:
     """How many breakpoints of a function each hidden layer makes, from left to right."""
 
@@ -158,8 +172,7 @@ def _plan(function: PiecewiseLinear, widths: list[int]) -> _Plan:
     n, enough = len(function.points), list(widths)
     first = min(n, widths[0])
     # Later layers begin at the first layer's last breakpoint, which has to face right for them.
-    free = function.bends[: first - (len(widths) > 1)]
-    facing_left = _facing_left(free, -function.left, _slope_errors(function).sum())
+    facing_left = _facing_left(function, first - (len(widths) > 1))
     if facing_left is None:
         enough[0] = max(2, widths[0])
         first = min(n, enough[0] - 1)
@@ -229,6 +242,11 @@ def _slope_errors(function: PiecewiseLinear) -> Array:
 
 def _merged(function: PiecewiseLinear) -> PiecewiseLinear:
     """Leave out points at which the slope changes by rounding only; keep one of an affine one."""
+    if not isinstance(function, PiecewiseLinear):
+        raise TypeError(
+            f"function is a {type(function).__name__}; give a PiecewiseLinear, see "
+            "as_piecewise_linear."
+        )
     if function.values.ndim != 1:
         raise ValueError(
             f"function has {function.values.shape[1]} outputs, but has to have one, with values "
@@ -248,23 +266,44 @@ def _mirrored(function: PiecewiseLinear) -> PiecewiseLinear:
     )
 
 
-def _facing_left(jumps: Array, total: Array, tolerance: float) -> NDArray[np.bool_] | None:
+def _facing_left(function: PiecewiseLinear, n: int) -> NDArray[np.bool_] | None:
+    """Choose which of the first n breakpoints face left, (n,), or None if no choice is known to do.
+
+    The jumps of those that do have a given sum, to within rounding.
+    """
+    jumps, total = function.bends[:n], -float(function.left)
+    # Errors of slopes are independent, and each is part of the sum once at most.
+    tolerance = norm(_slope_errors(function)[: n + 1])
+    if n <= MOST_TRIED:
+        return _choice_of_all(jumps, total, tolerance)
+    few = np.append(jumps, 0.0)  # sums of one and of none
+    gaps = np.abs(np.stack([few, jumps.sum() - few]) - total)
+    all_but, one = np.unravel_index(gaps.argmin(), gaps.shape)
+    chosen = (np.arange(n) == one) ^ (all_but == 1)
+    return chosen if gaps[all_but, one] <= tolerance else None
+
+
+def _choice_of_all(jumps: Array, total: float, tolerance: float) -> NDArray[np.bool_] | None:
     """Choose jumps of a sum, (n_jumps,), by meeting in the middle; None if there are none."""
-    head, tail = min(len(jumps) // 2, HALF), max(len(jumps) // 2, len(jumps) - HALF)
-    between = jumps[head:tail]
-    first, last = _subset_sums(jumps[:head]), _subset_sums(jumps[tail:])
+    middle = len(jumps) // 2
+    first, last = _subset_sums(jumps[:middle]), _subset_sums(jumps[middle:])
     order = np.argsort(last)
-    last = last[order]
-    for taken in [False, True] if len(between) else [False]:
-        wanted = total - taken * between.sum() - first
-        above = np.searchsorted(last, wanted)
-        near = np.stack([above - 1, above], -1).clip(0, len(last) - 1)  # (2**head, 2)
-        gaps = np.abs(last[near] - wanted[:, None])
-        best = np.unravel_index(gaps.argmin(), gaps.shape)
-        if gaps[best] <= tolerance:
-            chosen = [best[0] >> np.arange(head), order[near[best]] >> np.arange(len(jumps) - tail)]
-            return np.concatenate([chosen[0] % 2, np.full(len(between), taken), chosen[1] % 2]) > 0
-    return None
+    last, wanted = last[order], total - np.sort(first)  # sorted, as searches are faster then
+    above = np.searchsorted(last, wanted)
+    near = np.stack([above - 1, above], -1).clip(0, len(last) - 1)  # (2**middle, 2)
+    gaps = np.abs(last[near] - wanted[:, None])
+    best = np.unravel_index(gaps.argmin(), gaps.shape)
+    if gaps[best] > tolerance:
+        return None
+    n_equal, n_near = (
+        (np.searchsorted(last, wanted + room, "right") - np.searchsorted(last, wanted - room)).sum()
+        for room in (tolerance, NEAR * tolerance)
+    )
+    if n_near - n_equal > CROWD:
+        return None
+    bits = np.argsort(first)[best[0]], order[near[best]]
+    sizes = middle, len(jumps) - middle
+    return np.concatenate([b >> np.arange(n) for b, n in zip(bits, sizes, strict=True)]) % 2 > 0
 
 
 def _subset_sums(jumps: Array) -> Array:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from traceback import walk_tb
+from typing import NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
 
 Array = NDArray[np.float64]
+Affine = tuple[Tensor, Tensor]
+# What is done to an input: an affine map, a leaky ReLU of that slope, nothing, or a function
+# that is left out, which is possible at the end.
+Step = Affine | float | None | Callable[[Tensor], Tensor]
 
 READABLE = (
     "a fitted skrelu estimator, a fitted MLPRegressor or MLPClassifier with activation='relu', "
-    "or a torch module that applies Linear, ReLU and LeakyReLU layers one after the other"
+    "or a torch module that applies Linear, ReLU, LeakyReLU and BatchNorm1d layers in a row"
 )
-IDLE = torch.nn.Identity | torch.nn.Dropout | torch.nn.Flatten
+# What to give instead of objects that hold a network, by the name of a class of theirs.
+HELD = {
+    "Pipeline": "pipeline[-1], and points in the units that it sees",
+    "BaseSearchCV": "search.best_estimator_",
+    "TransformedTargetRegressor": "model.regressor_, whose outputs are the transformed targets",
+    "OptimizedModule": "the module that torch.compile was given",
+}
+MORE = "does more than apply layers one after the other"
+# Rounding, relative to the sum of the sizes of all terms, for each step.
+ROUNDING = 64 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
@@ -33,8 +53,12 @@ class Layers:
         return self.matrices[0].shape[1]
 
 
+@torch.no_grad()
 def layers_of(model) -> Layers:
     """Read a model, see `READABLE`; of a classifier what comes before its softmax.
+
+    A torch module is left as it is and read as in eval mode, whatever its mode: without
+    dropout, and with the running statistics of batch normalization.
 
     Raises
     ------
@@ -43,6 +67,10 @@ def layers_of(model) -> Layers:
     ValueError
         If a layer of it cannot be read, or a weight is not finite.
     """
+    if isinstance(model, type):
+        raise TypeError(f"{model.__name__} is a class; give an instance of it: {READABLE}.")
+    for name in HELD.keys() & {cls.__name__ for cls in type(model).__mro__}:
+        raise TypeError(f"Cannot read a {type(model).__name__}; give its network: {HELD[name]}.")
     if isinstance(model, MLPRegressor | MLPClassifier):
         check_is_fitted(model)
         if model.activation != "relu":
@@ -52,77 +80,218 @@ def layers_of(model) -> Layers:
         matrices = [np.asarray(matrix.T, float) for matrix in model.coefs_]
         biases = [np.asarray(bias, float) for bias in model.intercepts_]
         return _checked(Layers(matrices, biases, [0.0] * (len(matrices) - 1)))
-    if hasattr(model, "to_torch"):
-        model = model.to_torch()
-    if not isinstance(model, torch.nn.Module):
+    module = model.to_torch() if hasattr(model, "to_torch") else model
+    if not isinstance(module, nn.Module):
         raise TypeError(f"Cannot read a {type(model).__name__}; give {READABLE}.")
-    return _checked(_of_modules(_in_order(model)))
+    module = _copy(module)
+    steps = _steps(module)
+    layers = _checked(_of_steps(steps))
+    _check_same(module, steps, layers.n_features)
+    return layers
 
 
 def _checked(layers: Layers) -> Layers:
+    for n_out, n_in in (matrix.shape for matrix in layers.matrices):
+        if not n_out * n_in:
+            raise ValueError(f"A layer has {n_in} inputs and {n_out} outputs, but needs one each.")
     if not all(np.isfinite(part).all() for part in (*layers.matrices, *layers.biases)):
         raise ValueError("The network has weights that are not finite, so it has no regions.")
     return layers
 
 
-def _in_order(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the modules that a module applies one after the other."""
-    if isinstance(module, torch.nn.Sequential):
-        return [inner for child in module for inner in _in_order(child)]
-    if isinstance(module, torch.nn.Linear | torch.nn.ReLU | torch.nn.LeakyReLU | IDLE):
-        return [module]
+def _cannot_read(what: object) -> ValueError:
+    return ValueError(f"Cannot read {what}; give {READABLE}.")
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Copy a module, which reading a weight or running may change, in eval mode and float64."""
+    for name, weight in chain(module.named_parameters(), module.named_buffers()):
+        if nn.parameter.is_lazy(weight):
+            raise ValueError(f"{name} has no size yet; run the module on data first.")
+        if weight.is_meta:
+            raise ValueError(f"{name} is on the meta device, without values; load them first.")
+        if weight.is_complex():
+            raise ValueError(f"{name} is complex, but only real networks have linear regions.")
+    for name, inner in module.named_modules():
+        if inner._forward_hooks or inner._forward_pre_hooks or "forward" in vars(inner):
+            raise ValueError(
+                f"{type(inner).__name__} {name or 'as a whole'} has a hook or a replaced forward, "
+                "which may change outputs; remove it or make it permanent (as prune.remove does)."
+            )
+    outputs = {  # that a forward has kept; deepcopy refuses them
+        id(value): value.detach()
+        for inner in module.modules()
+        for value in vars(inner).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
     try:
-        graph = torch.fx.symbolic_trace(module).graph
+        return deepcopy(module, outputs).to("cpu", torch.float64).eval()
+    except Exception as cause:  # whatever the module holds
+        raise _cannot_read(f"a {type(module).__name__} that cannot be copied ({cause})") from cause
+
+
+def _leak(slope: float) -> float:
+    if not 0 <= slope < 1:
+        raise ValueError(
+            f"negative_slope={slope} is not in [0, 1): at 1 nothing bends, and with other slopes "
+            "max(v, negative_slope * v) is no leaky ReLU"
+        )
+    return float(slope)
+
+
+def _affine(weight: Tensor, bias: Tensor | None = None) -> Affine:
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
+    return weight.detach().to("cpu", torch.float64), bias.detach().to("cpu", torch.float64)
+
+
+def _normalization(
+    input, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+) -> Affine:
+    if training:
+        raise TypeError("without running statistics outputs depend on the batch")
+    scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
+    return _affine(torch.diag(scale), (0 if bias is None else bias) - scale * mean)
+
+
+def _only(condition: bool, step: Step = None) -> Step:
+    if not condition:
+        raise TypeError("with these arguments it is something else")
+    return step
+
+
+def _last(function: Callable[..., Tensor]) -> Callable[..., Step]:
+    return lambda input, *args, **kwargs: lambda x: function(x, *args, **kwargs)
+
+
+# Functions of torch and torch.nn.functional, methods of tensors; in place they end with a "_".
+FUNCTIONS: dict[str, Callable[..., Step]] = {
+    "linear": lambda input, weight, bias=None: _affine(weight, bias),
+    "batch_norm": _normalization,
+    "relu": lambda input, inplace=False: 0.0,
+    "leaky_relu": lambda input, negative_slope=0.01, inplace=False: _leak(negative_slope),
+    "clamp": lambda input, min=None, max=None: _only(min == 0 and max is None, 0.0),
+    "clamp_min": lambda input, min: _only(min == 0, 0.0),
+    "dropout": lambda input, p=0.5, training=True, inplace=False: _only(not training),
+    "flatten": lambda input, start_dim=0, end_dim=-1: _only(start_dim in (1, -1)),
+    "view": lambda input, *shape: _only(shape[0] == -1 and len(shape) == 2),
+    "reshape": lambda input, *shape: _only(shape[0] == -1 and len(shape) == 2),
+    "squeeze": _last(torch.squeeze),
+    "softmax": _last(nn.functional.softmax),
+    "log_softmax": _last(nn.functional.log_softmax),
+    "sigmoid": _last(torch.sigmoid),
+}
+
+
+class _Values:
+    """What a module is run on: in place of numbers it holds the steps that lead to them."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None) -> _Values:
+        name, kwargs = func.__name__, kwargs or {}
+        before = args[0] if args else kwargs.get("input")
+        if (
+            name.removesuffix("_") not in FUNCTIONS
+            or not isinstance(before, cls)
+            or sum(isinstance(value, cls) for value in (*args, *kwargs.values())) > 1
+        ):
+            raise TypeError(f"{name} {MORE}")
+        try:
+            step = FUNCTIONS[name.removesuffix("_")](*args, **kwargs)
+        except Exception as cause:
+            raise TypeError(f"{name}: {cause}") from cause
+        if kwargs.get("inplace", name.endswith("_")):
+            before.steps.append(step)  # for all who hold the values
+            return before
+        return cls([*before.steps, step])
+
+    def __getattr__(self, name: str) -> Callable[..., _Values]:
+        if name.removesuffix("_") not in FUNCTIONS:
+            raise AttributeError(f"{name} {MORE}")
+        method = getattr(Tensor, name)
+        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+
+    def _operator(self, *_) -> NoReturn:
+        raise TypeError(f"an operator such as + {MORE}")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _operator
+    __matmul__ = __pow__ = __neg__ = __abs__ = __getitem__ = _operator
+
+    def dim(self) -> int:
+        return 2
+
+    def __bool__(self) -> bool:
+        raise TypeError("an if or a loop depends on the input")
+
+
+def _steps(module: nn.Module) -> list[Step]:
+    """Run a module to see what it does."""
+    try:
+        values = module(_Values([]))
     except Exception as cause:  # whatever the module's own code raises
-        raise ValueError(f"Cannot trace a {type(module).__name__}; give {READABLE}.") from cause
-    modules: list[torch.nn.Module] = []
-    last = None
-    for node in graph.nodes:
-        if node.op == "placeholder" and last is None:
-            last = node
-            continue
-        if node.op == "output" and node.args == (last,):
-            return modules
-        if node.args[:1] != (last,) or node.op == "get_attr":
-            break
-        if node.op == "call_module":
-            modules += _in_order(module.get_submodule(node.target))
-        elif node.target in (torch.relu, torch.nn.functional.relu, "relu"):
-            modules.append(torch.nn.ReLU())
-        else:
-            break
-        last = node
-    raise ValueError(
-        f"{type(module).__name__} does more than apply layers one after the other ({node}); "
-        f"give {READABLE}."
-    )
+        frames = [frame.f_locals.get("self") for frame, _ in walk_tb(cause.__traceback__)]
+        inner = [module, *(frame for frame in frames if isinstance(frame, nn.Module))][-1]
+        path = next((path for path, part in module.named_modules() if part is inner), "")
+        name = f"{type(inner).__name__} {path}".rstrip()
+        raise _cannot_read(f"{name}: {cause}") from cause
+    if not isinstance(values, _Values):
+        raise _cannot_read(f"{type(module).__name__}, which does not return one tensor")
+    return values.steps
 
 
-def _of_modules(modules: list[torch.nn.Module]) -> Layers:
-    matrices: list[Array] = []
-    biases: list[Array] = []
-    leaks: list[float] = []
-    for module in modules:
-        if isinstance(module, torch.nn.Linear):
-            matrix = module.weight.detach().cpu().double().numpy()
-            bias = np.zeros(len(matrix))
-            if module.bias is not None:
-                bias = module.bias.detach().cpu().double().numpy()
-            if len(matrices) > len(leaks):  # nothing bends in between
-                matrix, bias = matrix @ matrices.pop(), bias + matrix @ biases.pop()
-            matrices.append(matrix)
-            biases.append(bias)
-        elif isinstance(module, torch.nn.ReLU | torch.nn.LeakyReLU):
-            leak = float(getattr(module, "negative_slope", 0.0))
-            if not matrices or len(leaks) == len(matrices):
-                raise ValueError("A ReLU layer has to follow a Linear layer.")
-            if not 0 <= leak < 1:
-                raise ValueError(f"negative_slope={leak} is not in [0, 1).")
-            leaks.append(leak)
-    if not matrices:
+def _of_steps(steps: list[Step]) -> Layers:
+    steps = [step for step in steps if step is not None]
+    affine = [step for step in steps if isinstance(step, tuple)]
+    if not affine:
         raise ValueError("There is no Linear layer in the module.")
-    if len(leaks) == len(matrices):  # ends with a ReLU
-        n = len(matrices[-1])
-        matrices.append(np.eye(n))
-        biases.append(np.zeros(n))
-    return Layers(matrices, biases, leaks)
+    ends = [callable(step) for step in steps]
+    if ends != sorted(ends):
+        raise ValueError("Softmax, LogSoftmax, Sigmoid and squeeze are read only at the end.")
+    eye = partial(torch.eye, dtype=torch.float64)
+    layers = [_affine(eye(affine[0][0].shape[1]))] if isinstance(steps[0], float) else []
+    leaks: list[float] = []
+    for step in steps:
+        if isinstance(step, float):
+            leak = leaks.pop() if len(leaks) == len(layers) else 1.0  # twice in a row
+            leaks.append(leak * step)
+        elif isinstance(step, tuple):
+            matrix, bias = step
+            if layers and matrix.shape[1] != len(layers[-1][1]):
+                n_in, n_before = matrix.shape[1], len(layers[-1][1])
+                raise ValueError(f"A layer reads {n_in} values, but the one before has {n_before}.")
+            if len(layers) > len(leaks):  # nothing bends in between
+                inner, shift = layers.pop()
+                matrix, bias = matrix @ inner, bias + matrix @ shift
+            layers.append((matrix, bias))
+    if len(leaks) == len(layers):
+        layers.append(_affine(eye(len(layers[-1][1]))))
+    return Layers([m.numpy() for m, _ in layers], [b.numpy() for _, b in layers], leaks)
+
+
+def _check_same(module: nn.Module, steps: list[Step], n_features: int) -> None:
+    """Compare a module with what was read of it, at points near and far."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, n_features, dtype=torch.float64, generator=generator)
+    x *= torch.logspace(-2, 2, 8, dtype=torch.float64)[:, None]
+    try:
+        outputs = module(x.clone())
+    except Exception as cause:  # whatever the module's own code raises
+        what = f"{type(module).__name__}, as it fails on {n_features} features in float64 ({cause})"
+        raise _cannot_read(what) from cause
+    size = x.abs()  # of all terms of the sums
+    for step in steps:
+        if isinstance(step, tuple):
+            x = nn.functional.linear(x, *step)
+            size = nn.functional.linear(size, *map(torch.abs, step))
+        elif isinstance(step, float):
+            x = nn.functional.leaky_relu(x, step)
+        elif step is not None:
+            x = step(x)
+    bound = ROUNDING * len(steps) * (size.amax(1) + x.abs().reshape(8, -1).amax(1))
+    if outputs.shape == x.shape:
+        same = (outputs - x).abs().reshape(8, -1).amax(1) <= bound
+        if (same | ~bound.isfinite()).all():
+            return
+    raise _cannot_read(f"{type(module).__name__}: it computes something else than its layers")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from skrelu.regions._layers import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PiecewiseLinear:
     """A continuous piecewise-linear function on the whole line.
 
@@ -26,7 +26,8 @@ class PiecewiseLinear:
     Raises
     ------
     ValueError
-        If points do not increase, shapes do not fit or a number is not finite.
+        If points do not increase, shapes do not fit or a number, or a slope between points or its
+        change, is not finite.
 
     Examples
     --------
@@ -50,7 +51,7 @@ class PiecewiseLinear:
                 raise ValueError(f"{name} has to be finite.")
             object.__setattr__(self, name, value)
         points, shape = self.points, self.values.shape
-        if points.ndim != 1 or not len(points) or (np.diff(points) <= 0).any():
+        if points.ndim != 1 or not len(points) or (points[1:] <= points[:-1]).any():
             raise ValueError("points has to increase and to be of shape (n_points,), one or more.")
         if shape[:1] != points.shape or len(shape) > 2:
             raise ValueError(
@@ -59,6 +60,20 @@ class PiecewiseLinear:
             )
         if self.left.shape != shape[1:] or self.right.shape != shape[1:]:
             raise ValueError(f"left and right need the shape of one value, {shape[1:]}.")
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(np.diff(points)).all() and np.isfinite(self.bends).all()
+        if not finite:
+            raise ValueError(
+                "Slopes between points, and their changes, have to be finite; take points further "
+                "apart, or scale points and values."
+            )
+
+    def __repr__(self) -> str:
+        outputs = f", n_outputs={self.values.shape[1]}" if self.values.ndim == 2 else ""
+        return (
+            f"PiecewiseLinear(n_points={len(self.points)}, "
+            f"n_linear_regions={self.n_linear_regions}{outputs})"
+        )
 
     @property
     def slopes(self) -> Array:

@@ -19,9 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import norm
 from scipy.optimize import linprog
 
-from skrelu.regions._cells import Indices, added_up, between, n_to_come, places
+from skrelu.regions._cells import Indices, added_up, between, n_to_come, places, reach_of
 from skrelu.regions._layers import Array, Layers
 from skrelu.regions._line import ROUNDING, TIE
 
@@ -48,7 +49,7 @@ class _Polytope:
         """Return the parts of either sign of the next neuron, or the whole where it has one."""
         place = len(self.active)
         slope, intercept = self.maps[place, :-1], self.maps[place, -1]
-        small = max(self.floors[place], FLAT * np.linalg.norm(slope))
+        small = max(self.floors[place], FLAT * norm(slope))
         bound = np.abs(slope).sum()  # of the slope's part, within the cube
         for sign in (1, -1):
             most = (sign * (self.pool @ slope + intercept)).max()
@@ -65,7 +66,7 @@ class _Polytope:
         cuts = between(self.pool, values, np.resize(up, n_cuts), np.resize(down, n_cuts))
         parts = []
         for sign in (1, -1):
-            wall = sign * self.maps[place] / np.linalg.norm(slope)
+            wall = sign * self.maps[place] / norm(slope)
             part = replace(
                 self,
                 walls=np.concatenate([self.walls, wall[None]]),
@@ -99,7 +100,7 @@ class _Polytope:
         """Return a point of greatest ``slope @ u``, (1, d), or none where rounding leaves none."""
         d = len(slope)
         solution = linprog(
-            -slope / np.linalg.norm(slope),
+            -slope / norm(slope),
             A_ub=-self.walls[2 * d :, :-1],
             b_ub=self.walls[2 * d :, -1],
             bounds=(-1, 1),
@@ -113,19 +114,21 @@ class Polytopes:
     """Cells held by inequalities, divided by the neurons of a network before some neuron."""
 
     layers: Layers
+    reach: Array  # (d + 1,): see `reach_of`
     neuron: int  # the next
     cells: list[_Polytope]
     rng: np.random.RandomState
 
     @classmethod
-    def cube(cls, layers: Layers, rng: np.random.RandomState) -> Polytopes:
-        """Return the cube, not divided yet."""
+    def cube(cls, layers: Layers, offsets: Array, rng: np.random.RandomState) -> Polytopes:
+        """Return the cube, not divided yet; `offsets` as for `reach_of`."""
         d = layers.n_features
         pool = rng.uniform(-1, 1, size=(N_POOL, d))
         inputs = np.eye(d, d + 1)
         walls = np.concatenate([inputs, -inputs])
         walls[:, -1] = 1
-        return cls(layers, 0, [_Polytope(walls, pool, inputs, np.zeros(0), [])], rng)
+        whole = _Polytope(walls, pool, inputs, np.zeros(0), [])
+        return cls(layers, reach_of(offsets), 0, [whole], rng)
 
     def take(self, cells: Indices) -> Polytopes:
         """Return some of the cells."""
@@ -150,7 +153,7 @@ class Polytopes:
             for cell in self.cells:
                 active = np.array(cell.active, bool)
                 cell.maps, scale = added_up(self.layers, layer, cell.maps, active)
-                cell.floors, cell.active = ROUNDING * scale.sum(-1), []
+                cell.floors, cell.active = ROUNDING * scale @ self.reach, []
         parts = [cell.halves(self.rng) for cell in self.cells]
         self.cells = [half for halves in parts for half in halves]
         self.neuron += 1

@@ -70,7 +70,7 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
     2571353
     """
     widths = checked_widths(widths)
-    most = min(_checked_count(n_inputs, "n_inputs"), widths[0])
+    most = min(checked_count(n_inputs, "n_inputs"), widths[0])
     # counts[v] sums the choices of the layers so far whose running minimum is v.
     counts = [0] * most + [1]
     for n in widths:
@@ -121,8 +121,8 @@ def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
     >>> [fewest_neurons_for(32, n_layers) for n_layers in (1, 2, 3, 4)]
     [31, 10, 7, 7]
     """
-    n_regions = _checked_count(n_regions, "n_regions")
-    n_layers = _checked_count(n_layers, "n_layers")
+    n_regions = checked_count(n_regions, "n_regions")
+    n_layers = checked_count(n_layers, "n_layers")
 
     def most(n_neurons: int) -> int:
         used = max(1, min(n_layers, (n_neurons + 1) // 2))
@@ -205,7 +205,8 @@ def expected_regions(
     Raises
     ------
     ValueError
-        If sizes or points do not fit, or biases have no density, as when all are zero.
+        If sizes or points do not fit, weights have no distribution, or biases no density, as when
+        all are zero.
 
     References
     ----------
@@ -220,7 +221,7 @@ def expected_regions(
     (22, True)
     """
     widths = checked_widths(widths)
-    n_samples = _checked_count(n_samples, "n_samples", least=2)
+    n_samples = checked_count(n_samples, "n_samples", least=2)
     rng = check_random_state(random_state)
     line = np.asarray(points, float)
     if line.ndim != 2 or len(line) < 2 or not line.shape[1] or not np.isfinite(line).all():
@@ -231,6 +232,11 @@ def expected_regions(
     directions = np.diff(line, axis=0) / lengths[:, None]  # (n_points - 1, n_inputs)
     turns = ~np.isclose(directions[1:], directions[:-1], rtol=0, atol=1e-9).all(1)
     fans = [line.shape[1], *widths[:-1]]
+    if not all(hasattr(weights(fan_in), "rvs") if callable(weights) else False for fan_in in fans):
+        raise ValueError(
+            "weights has to be a function that gives a distribution for a fan_in, as in "
+            "lambda fan_in: scipy.stats.norm(0, fan_in**-0.5)."
+        )
     densities = [_density(biases, fan_in) for fan_in in fans]
     ends = np.cumsum(lengths)
     places = ends[-1] * (np.arange(n_samples) + rng.uniform(size=n_samples)) / n_samples
@@ -263,7 +269,8 @@ def _density(biases: Any, fan_in: int) -> Callable[[Array], Array]:
         if np.isfinite(seen).all():
             return distribution.pdf
     raise ValueError(
-        "biases has to give, for a fan_in, a distribution with a density: where breakpoints "
+        "biases has to be a function that gives, for a fan_in, a distribution with a density, as "
+        "in lambda fan_in: scipy.stats.norm(0, 0.1): where breakpoints "
         "are on average follows from random biases. Without, average over regions_along."
     )
 
@@ -301,19 +308,34 @@ def _reach(layers: list[Layer], values: Array) -> NDArray[np.bool_]:
     return reach
 
 
-def _checked_count(value: int, name: str, least: int = 1) -> int:
-    try:
-        count = index(value)
-    except TypeError:
-        count = least - 1
-    if count < least:
+def checked_count(value: int, name: str, least: int = 1) -> int:
+    """Return an integer that is large enough."""
+    count = _as_integer(value)
+    if count is None or count < least:
         raise ValueError(f"{name}={value!r} has to be an integer, {least} or more.")
     return count
 
 
 def checked_widths(widths: Iterable[int]) -> list[int]:
     """Return widths as a list, each positive."""
+    if not isinstance(widths, Iterable):
+        raise ValueError(
+            f"widths={widths!r} has to list the neurons of each hidden layer, as in [4, 4]."
+        )
     given = list(widths)
     if not given:
         raise ValueError("widths is empty; give the neurons of each hidden layer, as in [4, 4].")
-    return [_checked_count(width, "widths: a width", 1) for width in given]
+    counts = []
+    for width in given:
+        count = _as_integer(width)
+        if count is None or count < 1:
+            raise ValueError(f"widths has {width!r} in it; each has to be an integer, 1 or more.")
+        counts.append(count)
+    return counts
+
+
+def _as_integer(value: Any) -> int | None:
+    try:
+        return index(value)
+    except TypeError:
+        return None
