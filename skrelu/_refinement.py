@@ -25,7 +25,7 @@ from skrelu._levenberg_marquardt import (
 from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
-from skrelu._solvers import Evaluation, Options, Result, Status, chunk_size
+from skrelu._solvers import Evaluation, Options, Result, chunk_size
 
 # The limit is left for the network with so many more layers. More leave errors of the first
 # layers that the last ones cannot repair (5 or 6 at depth 8: twice the median error or more);
@@ -238,12 +238,12 @@ def refine_in_limit(
         result = levenberg_marquardt(problem, theta, in_limit).after(result)
         theta = result.theta
         sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)
-        if result.status is Status.INTERRUPTED:
+        if result.interrupted:
             break
     assert result is not None
     relu, theta = network.unfold(theta, X, depth)
     penalty = _spread_penalty(relu, theta, *sizes)
-    if n_branches == 1 or result.status is Status.INTERRUPTED:
+    if n_branches == 1 or result.interrupted:
         return result, theta, penalty
     result = refine(relu, theta, rows, alpha, penalty, afterwards).after(result)
     best = result.watched.nan_to_num(torch.inf).view(-1, n_branches).argmin(1)

@@ -67,6 +67,11 @@ class Result:
         held_out = not bool(torch.isnan(self.validation_loss).any())
         return self.validation_loss if held_out else self.loss
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended it."""
+        return self.status is Status.INTERRUPTED
+
     def take(self, starts: Tensor) -> Result:
         """Return the result of some starts; curves stay means over all."""
         return replace(

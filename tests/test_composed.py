@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import BayesianRidge
 
 from skrelu import ExponentialReLURegressor
-from skrelu import _fitting as fitting_module
+from skrelu import _composed_fit as fitting_module
 from skrelu._composed_network import ComposedNetwork
 from skrelu._evidence import Precisions, fit_by_evidence
+from skrelu._job import shares_by
 from skrelu._relu_network import ReLUNetwork, average, dense_layers
 from skrelu._rows import Rows
 from skrelu._solvers import Options
@@ -295,7 +296,7 @@ def test_impossible_levels_are_refused(parameters, message):
 
 
 def test_shares_go_with_the_inverse_of_errors():
-    found = fitting_module._shares(torch.tensor([1.0, 2.0, 100.0], dtype=DOUBLE))
+    found = shares_by(torch.tensor([1.0, 2.0, 100.0], dtype=DOUBLE))
     np.testing.assert_allclose(found, [2 / 3, 1 / 3, 0])  # the last has gone wrong
     unknown = torch.full((2,), torch.inf, dtype=DOUBLE)  # no start has taken a step
-    np.testing.assert_allclose(fitting_module._shares(unknown), [0.5, 0.5])
+    np.testing.assert_allclose(shares_by(unknown), [0.5, 0.5])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.paper._plain_network import Draw, PlainNetwork
 from skrelu import ExponentialReLURegressor
-from skrelu._fitting import REFINEMENT_TRIALS
+from skrelu._one_level_fit import REFINEMENT_TRIALS
 from skrelu._plan import MAX_REFINEMENT
 from skrelu._pretraining import pretrain
 from skrelu._refinement import refine

@@ -1,0 +1,121 @@
+"""The fit of sub-networks on one level: pretrain triangle waves, refine the lowered network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from skrelu._fitted import Fitted, pretrained_moved, relu_moved
+from skrelu._job import Job, shares_of
+from skrelu._plan import Plan
+from skrelu._pretraining import Pretrained, pretrain, with_coefficients
+from skrelu._refinement import refine, refine_in_limit, released_penalty
+from skrelu._rows import Rows
+from skrelu._solvers import Options, Result
+from skrelu._torch_interop import threads, to_tensor
+
+# Pretraining without held-out rows that refinement follows ends when the loss falls by less
+# than this fraction over so many iterations: going on gained nothing.
+EARLY_END = (0.1, 10)
+# Where so much of the variance of held-out rows is left after pretraining, refinement did
+# not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
+NOISE = 0.01
+# Dampings tried at once while the equations are that small.
+REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
+# Branches of a single start, see `refine_in_limit`, likewise; several starts share them.
+N_BRANCHES = 4
+
+
+def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
+    """Pretrain triangle waves, refine the lowered network."""
+    settings, warm, scalings = job.settings, job.warm, job.scalings
+    n_rows = len(job.training.X)
+    rows = job.rows(plan.n_starts, plan.early_stopping, n_rows)
+    pretraining: Result | None = None
+    refinement: Result | None = None
+    ended = plan.max_refinement == 0
+    trials = REFINEMENT_TRIALS if plan.refinement_work < TRIALS_WORK else (1.0,)
+
+    def pretrained_so_far(result: Result) -> Fitted:
+        waves, coef = with_coefficients(plan.triangles, rows, result)
+        _, lowered = plan.triangles.to_relu(waves, coef)
+        penalty, shares = torch.zeros_like(lowered), shares_of(result)
+        return job.fitted(plan, waves, lowered, penalty, shares, result, None)
+
+    def refined_so_far(result: Result) -> Fitted:
+        shares = shares_of(result)
+        return job.fitted(plan, triangles, result.theta, penalty, shares, pretraining, result)
+
+    left = plan.max_refinement
+    if warm is not None and not ended:
+        triangles = to_tensor(pretrained_moved(warm, *scalings), job.device)
+        theta = relu_moved(warm, *scalings, job.device)
+        penalty = to_tensor(warm.penalty, job.device)
+    else:
+        start = None
+        if warm is not None:
+            start = to_tensor(pretrained_moved(warm, *scalings), job.device)
+        first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
+        first = _pretraining_options(first, plan, rows)
+        with threads(plan.pretraining_work):
+            pretrained = pretrain(plan.triangles, rows, start, settings.alpha, first)
+        pretraining, triangles = pretrained.result, pretrained.result.theta
+        _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
+        penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
+        automatic = settings.refine_max_iter == "auto"
+        noisy = automatic and _noisy(pretraining)
+        ended = ended or pretraining.interrupted or (noisy and not plan.in_limit)
+        if plan.in_limit and not ended:
+            with threads(plan.refinement_work):
+                options = replace(job.options(plan.solver, "limit", left), trials=trials)
+                refinement, *unfolded = _refined_in_limit(
+                    plan, pretrained, rows, settings.alpha, options
+                )
+            noisy = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
+            ended = noisy or refinement.interrupted
+            if not ended:
+                theta, penalty = unfolded
+                left -= refinement.n_iter
+    last = pretraining
+    if not ended:
+        with threads(plan.refinement_work):
+            options = job.options(plan.solver, "refinement", left, refined_so_far)
+            options = replace(options, trials=trials)
+            last = refine(plan.relu, theta, rows, settings.alpha, penalty, options)
+        theta, refinement = last.theta, last.after(refinement)
+    assert last is not None  # a warm start refines, any other pretrains
+    shares = shares_of(last)
+    return job.fitted(plan, triangles, theta, penalty, shares, pretraining, refinement)
+
+
+def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
+    """Return when to stop pretraining: earlier where refinement decides how good it gets."""
+    if plan.max_refinement == 0 or plan.solver != "lm" or rows.validation is not None:
+        return options
+    tol, patience = EARLY_END
+    return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
+
+
+def _refined_in_limit(
+    plan: Plan, pretrained: Pretrained, rows: Rows, alpha: float, options: Options
+) -> tuple[Result, Tensor, Tensor]:
+    """Lower pretrained triangle waves to the limit of infinite depth and refine there."""
+    network, theta = plan.triangles.to_parabolic(pretrained.result.theta, pretrained.coef)
+    first = theta[:, : network.relu.n_parameters]
+    penalty = released_penalty(network.relu, first, pretrained.coef, pretrained.variance)
+    n_branches = max(1, N_BRANCHES // plan.n_starts) if len(options.trials) > 1 else 1
+    return refine_in_limit(
+        network, theta, plan.relu.depth, rows, alpha, penalty, options, n_branches
+    )
+
+
+def _noisy(result: Result) -> bool:
+    """Tell whether much of the variance of held-out rows is left; not without such rows."""
+    return bool(result.validation_loss.median() > NOISE)  # False for NaN
+
+
+def _improved(result: Result, earlier: Result) -> bool:
+    """Tell whether held-out rows are met much better than before."""
+    return bool(result.validation_loss.median() < earlier.validation_loss.median() / 2)
