@@ -32,8 +32,9 @@ LOWERING_LOSS, LOWERED_ROWS, MOST_LAYERS_MORE = 0.05, 2000, 8
 # the variance of other rows: noise, or a target that is hard to fit.
 COMPOSED_AVERAGE = 1e-3
 # They are given up for an average of many starts on one level where they seem to leave more of
-# the variance of other rows; not on larger tables, where that would take minutes.
-COMPOSED_NOISE = 0.03
+# the variance of other rows; not on larger tables, where that would take minutes, nor where
+# there is time for few starts only: the average is no better then (epa2021, ames, bikeshare).
+COMPOSED_NOISE, MANY_STARTS = 0.03, 4
 
 
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
@@ -54,7 +55,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
             start = to_tensor(pretrained_moved(warm, *scalings), job.device)
         pretraining, error, rows = _pretrained_composed(job, plan, network, start, rows)
         ended = pretraining.interrupted
-        if _given_up(job, error) and not ended:
+        if _given_up(job, plan, error) and not ended:
             return None
         theta = pretraining.theta
         relu, released = _lowered(network, theta, settings.depth, rows, error)
@@ -117,7 +118,7 @@ def _pretrained_composed(
         if not screened.interrupted:
             result, error = finish(result.theta, kept, max_iter)
             result = result.after(screened)
-        limited = bool(error > COMPOSED_AVERAGE) and not _given_up(job, error)
+        limited = bool(error > COMPOSED_AVERAGE) and not _given_up(job, plan, error)
         if limited and not result.interrupted:
             more, errors = finish(screened.theta[others], others, max_iter)
             result, error = result.beside(more), torch.cat([error, errors])
@@ -125,10 +126,11 @@ def _pretrained_composed(
     return result, error, rows.of(kept)
 
 
-def _given_up(job: Job, error: Tensor) -> bool:
+def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
     """Tell whether many starts on one level should predict better."""
     small = job.settings.n_levels == "auto" and len(job.training.X) <= COMPOSED_ROWS
-    return small and bool(error.median() > COMPOSED_NOISE)
+    many = plan.n_starts >= MANY_STARTS
+    return small and many and bool(error.median() > COMPOSED_NOISE)
 
 
 def _lowered(

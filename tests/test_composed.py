@@ -280,6 +280,14 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 6
 
 
+def test_wide_noisy_tables_stay_composed_as_one_level_has_few_starts():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 40))
+    y = X[:, 0] * X[:, 1] + rng.normal(size=1000)
+    assert ExponentialReLURegressor(random_state=0).fit(X, y).n_levels_ == 6
+    assert ExponentialReLURegressor(random_state=0).fit(X[:, :5], y).n_levels_ == 1
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
