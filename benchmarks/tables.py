@@ -266,15 +266,25 @@ def measure(name: str, source: Source, quick: bool) -> dict[str, Scores]:
 
 
 def compare(tier: str, quick: bool) -> str:
-    """Return R^2 of every method on every table of a tier, ranks and what they say."""
+    """Fit every method to every table of a tier, and say how they compare."""
     sources = dict(list(TIERS[tier].items())[: 2 if quick else None])
     found = {name: measure(name, source, quick) for name, source in sources.items()}
     if not quick:
-        with open(TABLES / f"tables_{tier}.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["table", "method", "R2", "RMSE", "seconds"])
-            for name, scores in found.items():
-                writer.writerows([name, m, s.r2, s.rmse, s.seconds] for m, s in scores.items())
+        save(tier, found)
+    return report(found)
+
+
+def save(tier: str, found: dict[str, dict[str, Scores]]) -> None:
+    """Write the scores of a tier as a table of numbers."""
+    with open(TABLES / f"tables_{tier}.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["table", "method", "R2", "RMSE", "seconds"])
+        for name, scores in found.items():
+            writer.writerows([name, m, s.r2, s.rmse, s.seconds] for m, s in scores.items())
+
+
+def report(found: dict[str, dict[str, Scores]]) -> str:
+    """Return R^2 of every method on every table, ranks and what they say."""
     methods = [m for m in METHODS if any(m in scores for scores in found.values())]
     rows = [[n, *[s[m].r2 if m in s else None for m in methods]] for n, s in found.items()]
     everywhere = [m for m in methods if all(m in scores for scores in found.values())]

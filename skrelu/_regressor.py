@@ -90,7 +90,8 @@ class ExponentialReLURegressor(
         some 140 features and 50 samples or more, if ``n_subnetworks`` and ``n_init`` are
         "auto", too. It goes back to 1, where many starts are averaged, if 6 seem to leave
         more than 3 % of the variance of other samples; not above 20 000 samples, of which a
-        random 20 000 train.
+        random 20 000 train, nor where there is time for fewer than 4 starts (some 30 features
+        or more, or several thousand samples).
 
     n_init : int or "auto", default="auto"
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
