@@ -457,8 +457,7 @@ class ExponentialReLURegressor(
             Of the precision of X. Outside the training range the network goes on
             linearly along every direction.
         """
-        check_is_fitted(self, "intercept_")
-        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        X = self._checked(X)
         y = np.empty((len(X), self.n_outputs_))
         for rows, network, theta, inputs in self._chunks(X):
             y[rows] = to_numpy(network.forward(theta, inputs)).T
@@ -488,10 +487,14 @@ class ExponentialReLURegressor(
         >>> model.predict_gradient([[0.25, 0.75]]).round(2)  # x_1, x_0
         array([[0.75, 0.25]])
         """
-        check_is_fitted(self, "intercept_")
-        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
+        X = self._checked(X)
         slopes = self._slopes(X) * self.y_scale_[:, None] * _inverse(self.X_scale_)
         return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
+
+    def _checked(self, X):
+        """Return inputs of a fitted model as an array."""
+        check_is_fitted(self, "intercept_")
+        return validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
 
     def _slopes(self, X):
         """Return derivatives of standardized outputs by standardized features."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from networks import DOUBLE, random_network, sequential
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
@@ -18,26 +19,6 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
-
-DOUBLE = torch.float64
-
-
-def sequential(layers, activation=nn.ReLU):
-    modules = []
-    for matrix, bias in layers:
-        matrix = torch.as_tensor(matrix, dtype=DOUBLE)
-        linear = nn.Linear(matrix.shape[1], matrix.shape[0], dtype=DOUBLE)
-        linear.weight.data, linear.bias.data = matrix, torch.as_tensor(bias, dtype=DOUBLE)
-        modules += [linear, activation()]
-    return nn.Sequential(*modules[:-1])
-
-
-def random_network(seed, widths, activation=nn.ReLU):
-    rng = np.random.default_rng(seed)
-    return sequential(
-        [(rng.normal(size=(b, a)), rng.normal(size=b)) for a, b in pairwise(widths)],
-        activation,
-    )
 
 
 def one_layer(normals, offsets=0.0):

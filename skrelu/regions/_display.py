@@ -112,8 +112,7 @@ class LinearRegionsDisplay:
         names = names or [f"feature {i}" for i in range(n)]
         if features is None:
             features = range(n)
-        single = isinstance(features, Integral | str)
-        chosen: list = [features] if single else list(features)  # type: ignore[arg-type]
+        chosen = list(np.atleast_1d(np.array(features, dtype=object)))
         found: list = [names.index(f) if f in names else f for f in chosen]
         valid = all(isinstance(i, Integral) and -n <= int(i) < n for i in found)
         indices = [int(i) % n for i in found] if valid else []

@@ -61,7 +61,6 @@ class RegionRecorder:
     --------
     >>> import torch
     >>> from skrelu.regions import RegionRecorder
-    >>> _ = torch.manual_seed(0)
     >>> network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> X = torch.randn(100, 2)
     >>> y = (X[:, :1] * X[:, 1:] > 0).float()
