@@ -178,6 +178,13 @@ def test_what_cannot_be_drawn_is_said(options, message):
         LinearRegionsDisplay.from_estimator(random_network(0, [3, 2, 1]), data, **options)
 
 
+def test_recorders_check_what_they_are_given():
+    with pytest.raises(TypeError, match="find=5 has to take a model"):
+        RegionRecorder(5)
+    with pytest.raises(TypeError, match=r"step=0\.5 has to be an integer"):
+        RegionRecorder.along([[-1], [1]]).record(random_network(0, [1, 5, 1]), 0.5)
+
+
 def test_films_and_displays_check_what_they_are_given():
     recorder = RegionRecorder.along([[-1], [1]])
     recorder.record(random_network(0, [1, 5, 1]), 0)

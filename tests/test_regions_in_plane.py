@@ -181,6 +181,7 @@ PLANE = {"origin": [0, 0, 0], "axes": [[1, 0, 0], [0, 1, 0]]}
         (3, [0, 0], [1, 1], {"axes": [[1, 0, 0], [2, 0, 0]]}, "two different directions"),
         (3, [0, 0], [1, 1], {**PLANE, "origin": [np.nan, 0, 0]}, "have to be finite"),
         (3, [-9, -9], [9, 9], {**PLANE, "max_regions": 3}, "more than max_regions=3"),
+        (3, [-9, -9], [9, 9], {**PLANE, "max_regions": None}, "has to be an integer, 1 or more"),
     ],
 )
 def test_what_does_not_fit_is_said(n_features, lower, upper, options, message):

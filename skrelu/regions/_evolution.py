@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import index
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,6 +77,11 @@ class RegionRecorder:
     """
 
     def __init__(self, find: Callable[..., Regions], *, steps: Iterable[int] | None = None) -> None:
+        if not callable(find):
+            raise TypeError(
+                f"find={find!r} has to take a model and return its regions; RegionRecorder.along "
+                "and RegionRecorder.in_plane make such a function."
+            )
         self.find, self.steps = find, None if steps is None else frozenset(steps)
         self._clear()
 
@@ -139,6 +144,8 @@ class RegionRecorder:
         ValueError
             If the step is not after the last one.
         """
+        if not isinstance(step, Integral):
+            raise TypeError(f"step={step!r} has to be an integer.")
         if self.steps is None or step in self.steps:
             self._add(model, step, loss, stage)
 
@@ -150,7 +157,7 @@ class RegionRecorder:
             )
         number = float(loss.item() if hasattr(loss, "item") else loss)
         self.regions_.append(self.find(model))
-        self.steps_.append(index(step))
+        self.steps_.append(int(step))
         self.losses_.append(number)
         self.stages_.append(stage)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -234,8 +235,8 @@ def regions_in_plane(
     sizes = np.abs(directions).max(1, keepdims=True)
     if not finite or not sizes.all() or np.linalg.matrix_rank(directions / sizes) < 2:
         raise ValueError("origin and axes have to be finite, and axes two different directions.")
-    if not max_regions >= 1:
-        raise ValueError(f"max_regions={max_regions} has to be 1 or more.")
+    if not isinstance(max_regions, Integral) or int(max_regions) < 1:
+        raise ValueError(f"max_regions={max_regions} has to be an integer, 1 or more.")
     with np.errstate(over="ignore", invalid="ignore"):
         regions = _propagate(layers, rectangle(lower, upper), start, directions, max_regions)
     if not (np.isfinite(regions.values).all() and np.isfinite(regions.gradients).all()):
