@@ -34,6 +34,7 @@ from skrelu._refinement import FreeProblem, released_penalty
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
 from skrelu._solvers import Options
+from skrelu._triangle_model import TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
 Array = NDArray[np.float64]
@@ -295,7 +296,7 @@ def _switch_rows(quick: bool) -> list[list]:
         batch_size=200,
         generator=torch.Generator().manual_seed(0),
     )
-    before, coef, variance = pretrain(triangles, rows, None, alpha, options)
+    before, coef, variance = pretrain(TriangleModel(triangles, 1), rows, None, alpha, options)
     _, lowered = triangles.to_relu(before.theta, coef)
     penalty = released_penalty(relu, lowered, coef, variance)
     after = FreeProblem(relu, rows, alpha, penalty).evaluate(lowered, torch.arange(n_starts))

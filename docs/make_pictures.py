@@ -27,6 +27,7 @@ from skrelu._pretraining import pretrain
 from skrelu._refinement import UNFOLDED_LAYERS, refine, refine_in_limit
 from skrelu._rows import Rows
 from skrelu._solvers import Options
+from skrelu._triangle_model import TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
 DOCS = Path(__file__).parent
@@ -217,7 +218,7 @@ def _steps_of_a_fit():
         difference = network.forward(theta, rows.X)[0, 0] - target
         return x.numpy(), (difference * y.std(correction=0)).numpy()
 
-    pretrained = pretrain(triangles, rows, None, 1e-3, options)
+    pretrained = pretrain(TriangleModel(triangles, 1), rows, None, 1e-3, options)
     theta = pretrained.result.theta
     relu, lowered = triangles.to_relu(theta, pretrained.coef)
     yield "pretrained", *error(relu, lowered)

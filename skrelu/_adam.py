@@ -21,7 +21,13 @@ class Model(Protocol):
 
 
 def adam(
-    model: Model, theta: Tensor, rows: Rows, alpha: float, penalty: Tensor, options: Options
+    model: Model,
+    theta: Tensor,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> Result:
     """Minimise loss * (1 + alpha * sum_i penalty_i theta_i**2) of every start by Adam.
 
@@ -34,6 +40,8 @@ def adam(
     alpha, penalty : float, Tensor of shape (n_starts, n_parameters)
     options : Options
         An iteration is a pass over all rows.
+    bounds : tuple of Tensor of shape (n_parameters,), optional
+        What every parameter must not be below and above.
 
     Returns
     -------
@@ -54,12 +62,12 @@ def adam(
             order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
             for batch in order.split(options.batch_size):
                 optimizer.zero_grad()
-                squares = (model.forward(theta, rows.X[:, batch]) - rows.y[:, batch]).square()
-                share = rows.n_trained / len(batch)
-                loss = share * (rows.training[:, batch] * squares.mean(-2)).sum(-1)
+                loss = rows.n_trained / len(batch) * _batch_loss(model, theta, rows, batch)
                 cost = loss * (1 + alpha * (penalty * theta**2).sum(-1))
                 cost.sum().backward()
                 optimizer.step()
+                if bounds is not None:
+                    theta.data.clamp_(*bounds)
             evaluation = _evaluate(model, theta, rows)
             progress.update(theta.detach(), evaluation, everything)
             if options.stops(progress):
@@ -73,9 +81,17 @@ def adam(
 @torch.no_grad()
 def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
     everything = torch.arange(len(theta), device=theta.device)
-    loss = validation = theta.new_zeros(len(theta))
-    for chunk in rows.chunks(EVALUATED_ROWS):
-        residual = model.forward(theta, rows.X[:, chunk]) - rows.y[:, chunk]
-        parts = rows.losses(residual.square().mean(-2), chunk, everything)
-        loss, validation = loss + parts[0], validation + parts[1]
+    chunks = rows.chunks(EVALUATED_ROWS)
+    raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
+    loss, validation = rows.evaluated(raw, everything)
     return Evaluation(loss, loss, validation, theta[:, :0])
+
+
+def _batch_loss(model: Model, theta: Tensor, rows: Rows, batch: Tensor) -> Tensor:
+    """Return the part of the training loss that some rows contribute, (n_starts,)."""
+    raw, y, weights = model.forward(theta, rows.X[:, batch]), rows.y[:, batch], rows.training
+    share = weights[:, batch]
+    total = share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+    scale = rows.loss.scale(raw.detach(), y, share / total)
+    values = rows.loss.values(raw, y, scale) / rows.loss.unit(raw)
+    return (share * values.mean(-2)).sum(-1)

@@ -64,15 +64,16 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
     plan, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(released)
 
     def refined_so_far(result: Result) -> Fitted:
-        shares = shares_of(result)
-        return job.fitted(plan, theta, result.theta, penalty, shares, pretraining, result)
+        shares, error = shares_of(result), result.validation_loss
+        return job.fitted(plan, theta, result.theta, penalty, shares, error, pretraining, result)
 
     if refining:
         options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
         with threads(len(released) * relu.n_parameters * rows.n_trained**2):
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
-    return job.fitted(plan, theta, released, penalty, shares, pretraining, refinement)
+        error = refinement.validation_loss
+    return job.fitted(plan, theta, released, penalty, shares, error, pretraining, refinement)
 
 
 def _pretrained_composed(
@@ -89,7 +90,8 @@ def _pretrained_composed(
     def so_far(result: Result) -> Fitted:
         relu, lowered = network.to_relu(result.theta, settings.depth)
         now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
-        return job.fitted(now, result.theta, lowered, penalty, shares_of(result), result, None)
+        shares, error = shares_of(result), result.validation_loss
+        return job.fitted(now, result.theta, lowered, penalty, shares, error, result, None)
 
     part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
     if ends_on_all:

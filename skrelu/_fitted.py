@@ -40,6 +40,7 @@ class Fitted:
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
     shares: Array  # (n_starts,), in the average
+    error: float  # loss left on other rows, relative to the best constant's; NaN if unknown
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None

@@ -58,8 +58,9 @@ def fit_network(
                 f"warm_start=True goes on from a fit with {warm.plan.described()}, but now there "
                 f"are {plan.described()}. Keep these, or set warm_start=False to start anew."
             )
-        triangles = replace(plan.triangles, n_free_peaks=warm.plan.triangles.n_free_peaks)
-        plan = replace(plan, triangles=triangles)
+        n_free_peaks = warm.plan.triangles.n_free_peaks
+        triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
+        plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
     if plan.composed is not None:
         fitted = fit_composed(job, plan, plan.composed)

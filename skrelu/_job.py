@@ -73,7 +73,19 @@ class Job:
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardization of X and of y."""
         X, y, weights = self.training.X, self.training.y, self.training.weights
-        return Scaling.of(X, weights), Scaling.of(y, weights)
+        loss = self.settings.loss
+        if loss.log_link:
+            target = Scaling.of_logarithms(y, weights)
+        elif loss.centers is not None:
+            target = Scaling.of_quantiles(y, weights, loss.centers)
+        else:
+            target = Scaling.of(y, weights)
+        return Scaling.of(X, weights), target
+
+    def targets(self, y: Array) -> Array:
+        """Return targets in units in which 0 is the best constant of the raw values."""
+        scaling = self.scalings[1]
+        return y / np.exp(scaling.mean) if self.settings.loss.log_link else scaling.apply(y)
 
     def rows(self, n_starts: int, hold_out: bool, most: int) -> Rows:
         """Standardize the tables and weigh training and held-out rows for each start.
@@ -85,12 +97,13 @@ class Job:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
             training = Table(training.X[kept], training.y[kept], weights / weights.sum())
-        X, y = scalings[0].apply(training.X), scalings[1].apply(training.y)
+        X, y = scalings[0].apply(training.X), self.targets(training.y)
+        loss = self.settings.loss.fitted_to(torch.tensor(y.T), torch.tensor(training.weights))
         n, held_out = len(X), None
         weights = np.tile(training.weights, (n_starts, 1))
         if validation is not None:
             X = np.concatenate([X, scalings[0].apply(validation.X)])
-            y = np.concatenate([y, scalings[1].apply(validation.y)])
+            y = np.concatenate([y, self.targets(validation.y)])
             held_out = np.concatenate([np.zeros(n), validation.weights])
             held_out = np.tile(held_out, (n_starts, 1))
             weights = np.pad(weights, [(0, 0), (0, len(validation.X))])
@@ -106,6 +119,7 @@ class Job:
             training=to_tensor(weights, self.device),
             validation=None if held_out is None else to_tensor(held_out, self.device),
             n_trained=n,
+            loss=loss,
         )
 
     def fitted(
@@ -115,10 +129,14 @@ class Job:
         relu: Tensor,
         penalty: Tensor,
         shares: Array,
+        error: Tensor,
         pretraining: Result | None,
         refinement: Result | None,
     ) -> Fitted:
-        """Return what a fit ended with, without the starts that have no share."""
+        """Return what a fit ended with, without the starts that have no share.
+
+        ``error`` is the loss that each start leaves on other rows.
+        """
         kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
         return Fitted(
             *self.scalings,
@@ -126,6 +144,7 @@ class Job:
             to_numpy(relu[kept]),
             to_numpy(penalty[kept]),
             shares[shares > 0],
+            float(error.median()),
             plan,
             pretraining,
             refinement,

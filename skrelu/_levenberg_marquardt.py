@@ -7,9 +7,15 @@ Each start minimises :math:`\|r(\theta)\|^2` by steps that solve
 D being the largest diagonal of :math:`J^T J` met so far (Moré 1978). A step that
 lowers the cost is taken and the damping :math:`\mu` reduced; otherwise the damping is
 raised and the same equations are solved again. Starts that have ended leave the batch.
+With bounds steps are projected: a parameter that stands at a bound and would cross it is held, the
+others move, and what crosses a bound on the way is put back onto it.
 
 References
 ----------
+Kanzow, Yamashita, Fukushima, "Levenberg-Marquardt methods with strong local convergence properties
+for solving nonlinear equations with convex constraints", 2004,
+https://doi.org/10.1016/j.cam.2004.02.013
+
 Moré, "The Levenberg-Marquardt algorithm: implementation and theory", 1978,
 https://doi.org/10.1007/BFb0067700
 """
@@ -28,6 +34,9 @@ DAMPING_MIN, DAMPING_MAX = 1e-12, 1e12
 # Directions in which the residual hardly changes are damped as if they changed it
 # by this fraction of the most sensitive one: dead neurons must not fly away.
 SCALE_FLOOR = 1e-9
+
+
+Bounds = tuple[Tensor, Tensor]
 
 
 class NormalEquations(NamedTuple):
@@ -90,7 +99,29 @@ def running_scale(diagonal: Tensor, scale: Tensor | None) -> Tensor:
     return diagonal if scale is None else torch.maximum(diagonal, scale)
 
 
-def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Result:
+def without_held(
+    equations: NormalEquations | DualEquations, theta: Tensor, bounds: Bounds | None
+) -> NormalEquations | DualEquations:
+    """Return equations whose steps leave alone what stands at a bound and would cross it."""
+    if bounds is None:
+        return equations
+    low, high = bounds
+    if isinstance(equations, DualEquations):
+        gradient = (equations.jacobian @ equations.residual[..., None])[..., 0]
+    else:
+        gradient = equations.gradient
+    held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0)) | (low == high)
+    free = (~held).to(theta)
+    if isinstance(equations, DualEquations):
+        jacobian = equations.jacobian * free[..., None]
+        return equations._replace(jacobian=jacobian, kernel=jacobian.mT @ jacobian)
+    gram = equations.gram * free[..., None] * free[..., None, :]
+    return equations._replace(gram=gram, gradient=equations.gradient * free)
+
+
+def levenberg_marquardt(
+    problem: Problem, theta: Tensor, options: Options, bounds: Bounds | None = None
+) -> Result:
     """Minimise a batch of least-squares problems.
 
     Parameters
@@ -100,6 +131,8 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
         Starting points.
     options : Options
         An iteration is a trial step of every active start.
+    bounds : tuple of Tensor of shape (n_parameters,), optional
+        What every parameter must not be below and above.
 
     Returns
     -------
@@ -117,10 +150,13 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
     try:
         options.stops(progress)
         equations = problem.linearize(theta, evaluation, everything, None)
+        equations = without_held(equations, theta, bounds)
         while len(starts) and progress.n_iter < options.max_iter:
             now = equations if len(starts) == len(theta) else _take(equations, starts)
             dampings = damping[starts, None] * trials  # (n_active, n_trials)
             trial = (theta[starts, None] + now.step(dampings)).flatten(0, 1)
+            if bounds is not None:
+                trial = trial.clamp(*bounds)
             new = problem.evaluate(trial, starts.repeat_interleave(len(trials)))
             cost, best = new.cost.nan_to_num(torch.inf).view(dampings.shape).min(1)
             best = best + len(trials) * torch.arange(len(best), device=best.device)
@@ -141,7 +177,8 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
             if len(moved) and progress.n_iter < options.max_iter:
                 at = _take(evaluation, moved)
                 scale = equations.scale[moved]
-                _put(equations, moved, problem.linearize(theta[moved], at, moved, scale))
+                there = problem.linearize(theta[moved], at, moved, scale)
+                _put(equations, moved, without_held(there, theta[moved], bounds))
     except KeyboardInterrupt:
         return progress.result(Status.INTERRUPTED)
     return progress.result(Status.MAX_ITER if len(starts) else progress.ended())

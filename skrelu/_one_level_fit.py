@@ -39,14 +39,16 @@ def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
     trials = REFINEMENT_TRIALS if plan.refinement_work < TRIALS_WORK else (1.0,)
 
     def pretrained_so_far(result: Result) -> Fitted:
-        waves, coef = with_coefficients(plan.triangles, rows, result)
+        waves, coef = with_coefficients(plan.model, result)
         _, lowered = plan.triangles.to_relu(waves, coef)
         penalty, shares = torch.zeros_like(lowered), shares_of(result)
-        return job.fitted(plan, waves, lowered, penalty, shares, result, None)
+        error = result.validation_loss
+        return job.fitted(plan, waves, lowered, penalty, shares, error, result, None)
 
     def refined_so_far(result: Result) -> Fitted:
-        shares = shares_of(result)
-        return job.fitted(plan, triangles, result.theta, penalty, shares, pretraining, result)
+        shares, error = shares_of(result), result.validation_loss
+        relu = result.theta
+        return job.fitted(plan, triangles, relu, penalty, shares, error, pretraining, result)
 
     left = plan.max_refinement
     if warm is not None and not ended:
@@ -60,7 +62,7 @@ def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
         first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
         first = _pretraining_options(first, plan, rows)
         with threads(plan.pretraining_work):
-            pretrained = pretrain(plan.triangles, rows, start, settings.alpha, first)
+            pretrained = pretrain(plan.model, rows, start, settings.alpha, first)
         pretraining, triangles = pretrained.result, pretrained.result.theta
         _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
         penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
@@ -86,8 +88,8 @@ def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
             last = refine(plan.relu, theta, rows, settings.alpha, penalty, options)
         theta, refinement = last.theta, last.after(refinement)
     assert last is not None  # a warm start refines, any other pretrains
-    shares = shares_of(last)
-    return job.fitted(plan, triangles, theta, penalty, shares, pretraining, refinement)
+    shares, error = shares_of(last), last.validation_loss
+    return job.fitted(plan, triangles, theta, penalty, shares, error, pretraining, refinement)
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:

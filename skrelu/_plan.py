@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from skrelu._composed_network import ComposedNetwork
+from skrelu._losses import Loss, SquaredError
 from skrelu._relu_network import ReLUNetwork
+from skrelu._triangle_model import Shape, TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
 # Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
@@ -51,14 +53,17 @@ class Settings:
     n_iter_no_change: int
     learning_rate: float
     batch_size: int | str
+    loss: Loss
+    shape: Shape | None
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a fit does, once the data's size is known."""
 
-    triangles: TriangleNetwork
+    model: TriangleModel
     relu: ReLUNetwork  # of one start
+    loss: Loss
     n_starts: int
     solver: str
     early_stopping: bool
@@ -69,6 +74,11 @@ class Plan:
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
 
     @property
+    def triangles(self) -> TriangleNetwork:
+        """The waves of `model`."""
+        return self.model.lowered
+
+    @property
     def n_levels(self) -> int:
         """Number of levels of sub-networks."""
         return 1 if self.composed is None else self.composed.n_levels
@@ -76,21 +86,20 @@ class Plan:
     @property
     def n_subnetworks(self) -> int:
         """Number of sub-networks of a start."""
-        return (self.triangles if self.composed is None else self.composed).n_subnetworks
+        return (self.model.triangles if self.composed is None else self.composed).n_subnetworks
 
     @property
     def n_parameters(self) -> int:
         """Number of parameters of pretraining of a start, coefficients included."""
         if self.composed is not None:
             return self.composed.n_parameters
-        n_coef = 1 + self.triangles.n_features + self.triangles.n_subnetworks
-        return self.triangles.n_parameters + n_coef * self.relu.n_outputs
+        return self.model.n_parameters
 
     def described(self) -> str:
         """Say what shape the network has."""
         return (
             f"depth={self.triangles.depth}, n_subnetworks={self.n_subnetworks}, "
-            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, "
+            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, {self.loss.name}, "
             f"{self.triangles.n_features} features and {self.relu.n_outputs} outputs"
         )
 
@@ -102,9 +111,9 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         most = 8 if n_features == 1 else 32
         n_subnetworks = min(most, max(1, n_samples // 32))
     size = (n_features, int(n_subnetworks), settings.depth)
-    triangles = TriangleNetwork(*size, smooth=settings.smooth)
-    relu = ReLUNetwork(*size, n_outputs)
-    n_triangle, n_relu, n = triangles.n_parameters, relu.n_parameters, n_samples
+    model = TriangleModel(TriangleNetwork(*size, smooth=settings.smooth), n_outputs, settings.shape)
+    relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
+    n_triangle, n_relu, n = model.lowered.n_parameters, relu.n_parameters, n_samples
     work = n_triangle**2 * (n + n_triangle / 3)
     if settings.n_init == "auto":
         n_starts = max(1, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
@@ -120,7 +129,14 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         fits = pretraining_work <= LM_WORK and numbers <= LM_NUMBERS
         solver = "lm" if fits else "adam"
     max_refinement = 0
-    if settings.refine and settings.refine_max_iter == "auto":
+    if settings.shape is not None:
+        if settings.refine_max_iter != "auto" and settings.refine:
+            raise ValueError(
+                f"refine_max_iter={settings.refine_max_iter}, but with convexity or monotonic_cst "
+                "nothing is refined: released weights would not keep the shape. Leave it at "
+                "'auto', or set refine=False."
+            )
+    elif settings.refine and settings.refine_max_iter == "auto":
         affordable = int(REFINEMENT_WORK / refinement_work)
         affordable = affordable if affordable >= MIN_REFINEMENT else 0
         memory_bound = n_starts * small * (small if n_relu <= residuals else large)
@@ -139,14 +155,15 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     if in_limit:
         # With many rows all of the structure is left to refinement; few do not determine it.
         n_free_peaks = 1 if residuals >= n_relu else min(3, settings.depth - 1)
-        triangles = replace(triangles, n_free_peaks=n_free_peaks)
+        model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
         n_weights = n_relu if max_refinement else n_triangle
         early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and (n_starts > 1 or 5 * n_weights > residuals)
     return Plan(
-        triangles,
+        model,
         relu,
+        settings.loss,
         n_starts,
         solver,
         bool(early_stopping),
@@ -164,7 +181,7 @@ def _composed(
     """Return the composed network to try, None for sub-networks on one level."""
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
-        possible = automatic and settings.solver != "adam"
+        possible = automatic and settings.solver != "adam" and not _special(settings)
         if not possible or n_samples < MIN_ROWS_COMPOSED:
             return None
         n_levels = N_LEVELS
@@ -176,6 +193,11 @@ def _composed(
         raise ValueError(
             f"n_levels={n_levels} needs solver='lm' or 'auto' and smooth=True: sub-networks that "
             "read others are fitted by Levenberg-Marquardt in the limit of infinite depth."
+        )
+    if _special(settings):
+        raise ValueError(
+            f"n_levels={n_levels} needs loss='squared_error' and neither convexity nor "
+            "monotonic_cst: these are for sub-networks on one level (n_levels=1 or 'auto')."
         )
     if settings.n_subnetworks != "auto":
         network = ComposedNetwork(n_features, int(settings.n_subnetworks), n_levels, n_outputs)
@@ -202,3 +224,8 @@ def _composed(
             return network
     fits = smallest.n_parameters <= min(MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
     return smallest if fits or settings.n_levels != "auto" else None
+
+
+def _special(settings: Settings) -> bool:
+    """Tell whether a loss or a shape is asked for that only one level can have."""
+    return settings.shape is not None or not isinstance(settings.loss, SquaredError)

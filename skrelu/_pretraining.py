@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from skrelu._adam import adam
+from skrelu._joint import JointProblem, coefficient_penalty, column_variances, working_rows
 from skrelu._levenberg_marquardt import levenberg_marquardt
+from skrelu._losses import SquaredError
 from skrelu._rows import Rows
 from skrelu._solvers import Options, Result
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._triangle_model import TriangleModel
 from skrelu._variable_projection import SeparableProblem
 
 # Random sub-networks tried for each start before the first step: the best draw costs
@@ -46,59 +48,62 @@ def screened_starts(problem: SeparableProblem, n_starts: int, generator: torch.G
 
 
 def pretrain(
-    network: TriangleNetwork, rows: Rows, theta: Tensor | None, alpha: float, options: Options
+    model: TriangleModel, rows: Rows, theta: Tensor | None, alpha: float, options: Options
 ) -> Pretrained:
-    """Fit a batch of triangle-wave networks.
+    """Fit a batch of sums of triangle-wave sub-networks.
 
-    Levenberg-Marquardt eliminates the coefficients; Adam moves everything.
+    Levenberg-Marquardt eliminates the coefficients from squared errors; else everything moves.
 
     Parameters
     ----------
-    theta : Tensor of shape (n_starts, network.n_parameters) or None
+    theta : Tensor of shape (n_starts, model.lowered.n_parameters) or None
         Where to start; None draws at random.
     """
-    problem = SeparableProblem(network, rows, alpha)
-    n_starts = rows.training.shape[0]
-    if theta is None:
-        theta = screened_starts(problem, n_starts, options.generator)
-    everything = torch.arange(n_starts, device=theta.device)
-    problem.settle(theta, everything)
-    if options.solver == "lm":
+    starts = torch.arange(len(rows.training), device=rows.X.device)
+    if options.solver == "lm" and model.shape is None and isinstance(rows.loss, SquaredError):
+        problem = SeparableProblem(model.triangles, rows, alpha)
+        if theta is None:
+            theta = screened_starts(problem, len(starts), options.generator)
+        problem.settle(theta, starts)
         result = levenberg_marquardt(problem, theta, options)
-        variance = problem.evaluate(result.theta, everything).state[0]
+        variance = problem.evaluate(result.theta, starts).state[0]
         return Pretrained(result, result.eliminated, variance)
-    first = problem.evaluate(theta, everything)
-    coef, variance = first.eliminated, first.state[0]
-    model = _WithCoefficients(network, rows.y.shape[0])
-    penalty = variance[..., None].expand_as(coef).flatten(1) / len(rows.y)
-    penalty = torch.cat([torch.zeros_like(theta), penalty], -1)
-    result = adam(model, torch.cat([theta, coef.flatten(1)], -1), rows, alpha, penalty, options)
-    result.theta, coef = with_coefficients(network, rows, result)
-    return Pretrained(result, coef, variance)
+    both = _first(model, rows, theta, alpha, options.generator)
+    bounds = None if model.shape is None else model.bounds(both)
+    if options.solver == "lm":
+        result = levenberg_marquardt(JointProblem(model, rows, alpha), both, options, bounds)
+    else:
+        penalty = coefficient_penalty(model, both, rows, starts)
+        result = adam(model, both, rows, alpha, penalty, options, bounds)
+    result.theta, coef = model.waves(result.theta)
+    plain = TriangleModel(model.lowered, model.n_outputs)
+    both = plain.pack(result.theta, coef, both[:, :0])
+    return Pretrained(result, coef, column_variances(plain, both, rows, starts))
 
 
-def with_coefficients(
-    network: TriangleNetwork, rows: Rows, result: Result
-) -> tuple[Tensor, Tensor]:
-    """Return parameters and coefficients that a solver has come to."""
-    if result.theta.shape[1] == network.n_parameters:
-        return result.theta, result.eliminated
-    return _WithCoefficients(network, len(rows.y)).split(result.theta)
+def _first(
+    model: TriangleModel,
+    rows: Rows,
+    theta: Tensor | None,
+    alpha: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return points to start from, with coefficients."""
+    n_starts = len(rows.training)
+    if model.shape is not None:
+        if theta is None:
+            return model.random(n_starts, rows.X, generator)
+        return model.restored(theta)
+    problem = SeparableProblem(model.triangles, working_rows(rows), alpha)
+    if theta is None:
+        theta = screened_starts(problem, n_starts, generator)
+    starts = torch.arange(n_starts, device=theta.device)
+    problem.settle(theta, starts)
+    return model.pack(theta, problem.evaluate(theta, starts).eliminated, theta[:, :0])
 
 
-class _WithCoefficients:
-    """A triangle-wave network with its coefficients in the same vector."""
-
-    def __init__(self, network: TriangleNetwork, n_outputs: int) -> None:
-        self.network, self.n_outputs = network, n_outputs
-
-    def split(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        n = self.network.n_parameters
-        return both[..., :n], both[..., n:].unflatten(-1, (-1, self.n_outputs))
-
-    def forward(self, both: Tensor, X: Tensor) -> Tensor:
-        theta, coef = self.split(both)
-        intercept, linear, weights = coef.split(
-            [1, self.network.n_features, self.network.n_subnetworks], -2
-        )
-        return weights.mT @ self.network.basis(theta, X) + linear.mT @ X + intercept.mT
+def with_coefficients(model: TriangleModel, result: Result) -> tuple[Tensor, Tensor]:
+    """Return parameters of the waves and coefficients that a solver has come to."""
+    if result.theta.shape[1] == model.n_parameters:
+        return model.waves(result.theta)
+    return result.theta, result.eliminated

@@ -10,6 +10,7 @@ value at each switch.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -38,12 +39,26 @@ LIMIT_ITER = 40
 BRANCH_ITER = 40
 
 
+class Network(Protocol):
+    """A function of one vector of parameters."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector."""
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return values (n_starts, n_outputs, n_samples)."""
+
+    def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
+        """Return the derivatives of one output, (n_starts, n_parameters, n_samples)."""
+
+
 class FreeProblem:
     """The refinement problem of a batch of starts.
 
     Parameters
     ----------
-    network : ReLUNetwork or ParabolicNetwork
+    network : Network
     rows : Rows
     alpha : float
         Ridge penalty: the cost is loss * (1 + alpha * sum_i penalty_i theta_i**2).
@@ -51,72 +66,76 @@ class FreeProblem:
         Weight of the square of each parameter, see `released_penalty`.
     """
 
-    def __init__(
-        self, network: ReLUNetwork | ParabolicNetwork, rows: Rows, alpha: float, penalty: Tensor
-    ) -> None:
+    def __init__(self, network: Network, rows: Rows, alpha: float, penalty: Tensor) -> None:
         self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
         self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
         self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
         n_residuals = rows.n_trained * len(rows.y) + len(self.penalized)
         self.dual = n_residuals < network.n_parameters
 
+    def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
+        """Return the weight of the square of each parameter."""
+        return self.penalty[starts]
+
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Return losses; the state is the residual of the trained rows."""
-        loss = validation = torch.zeros_like(theta[:, 0])
-        residuals = []
-        for chunk in self.rows.chunks(self.chunk):
-            residual = self.network.forward(theta, self.rows.X[:, chunk]) - self.rows.y[:, chunk]
-            parts = self.rows.losses(residual.square().mean(-2), chunk, starts)
-            loss, validation = loss + parts[0], validation + parts[1]
-            residuals.append(residual)
-        residual = torch.cat(residuals, -1)[..., : self.rows.n_trained]
-        norm = (self.penalty[starts] * theta**2).sum(-1)
+        """Return losses; the state is the values and the size of residuals of the trained rows."""
+        chunks = self.rows.chunks(self.chunk)
+        raw = torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
+        loss, validation = self.rows.evaluated(raw, starts)
+        norm = (self._penalty(theta, starts) * theta**2).sum(-1)
         cost = loss * (1 + self.alpha * norm)
-        return Evaluation(cost, loss, validation, theta[:, :0], (residual, norm))
+        state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts), norm)
+        return Evaluation(cost, loss, validation, theta[:, :0], state)
 
     def linearize(
         self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
     ) -> NormalEquations | DualEquations:
         """Return the equations with the smaller matrix."""
-        residual, norm = evaluation.state  # (n_active, n_outputs, n_trained), (n_active,)
+        raw, scale_of_rows, norm = evaluation.state
+        residual, root = self._working(raw, scale_of_rows, starts)
         ridge = self.alpha * evaluation.loss / (1 + self.alpha * norm)
         # Sums over outputs below, means in the loss.
-        penalty = len(self.rows.y) * ridge[:, None] * self.penalty[starts]
+        penalty = len(self.rows.y) * ridge[:, None] * self._penalty(theta, starts)
         if self.dual:
-            return self._dual(theta, residual, penalty, starts, scale)
+            return self._dual(theta, residual, root, penalty, scale)
         matrix = torch.diag_embed(penalty)
         gradient = penalty * theta
         for chunk in self.rows.chunks(self.chunk, trained=True):
-            X, root = self.rows.X[:, chunk], self.rows.training[starts, None, chunk].sqrt()
             for output in range(len(self.rows.y)):
-                jacobian = self.network.jacobian(theta, X, output).mul_(root)
+                jacobian = self.network.jacobian(theta, self.rows.X[:, chunk], output)
+                jacobian.mul_(root[:, output, None, chunk])
                 matrix += gram(jacobian)
-                gradient += (jacobian @ (root[:, 0] * residual[:, output, chunk])[..., None])[
-                    ..., 0
-                ]
+                gradient += (jacobian @ residual[:, output, chunk, None])[..., 0]
         diagonal = matrix.diagonal(dim1=-1, dim2=-2)
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+
+    def _working(self, raw: Tensor, scale: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weighted working residuals and roots of weights, (n_active, n_outputs, n)."""
+        rows, trained = self.rows, slice(self.rows.n_trained)
+        residual, curvature = rows.loss.working(raw, rows.y[:, trained], scale)
+        weights = rows.training[starts, None, trained] * (curvature / rows.loss.unit(raw))
+        root = weights.sqrt()
+        return root * residual, root
 
     def _dual(
         self,
         theta: Tensor,
         residual: Tensor,
+        root: Tensor,
         penalty: Tensor,
-        starts: Tensor,
         scale: Tensor | None,
     ) -> DualEquations:
-        n_outputs, n_trained = len(self.rows.y), self.rows.n_trained
-        root = self.rows.training[starts, None, :n_trained].sqrt()
-        X = self.rows.X[:, :n_trained]
-        parts = [self.network.jacobian(theta, X, o).mul_(root) for o in range(n_outputs)]
+        X = self.rows.X[:, : self.rows.n_trained]
+        parts = [
+            self.network.jacobian(theta, X, o).mul_(root[:, o, None])
+            for o in range(len(self.rows.y))
+        ]
         # The penalty as further residuals sqrt(penalty) * theta.
         root_penalty = penalty[:, self.penalized].sqrt()
         ridge = theta.new_zeros(*theta.shape, len(self.penalized))
         ridge[:, self.penalized] = torch.diag_embed(root_penalty)
         jacobian = torch.cat([*parts, ridge], -1)
-        residual = torch.cat(
-            [(residual * root).flatten(-2), root_penalty * theta[:, self.penalized]], -1
-        )
+        residual = torch.cat([residual.flatten(-2), root_penalty * theta[:, self.penalized]], -1)
         scale = running_scale(jacobian.square().sum(-1), scale)
         transposed = (jacobian / scale.sqrt()[..., None]).mT.contiguous()
         return DualEquations(transposed.mT, gram(transposed), residual, scale)

@@ -17,34 +17,33 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
+from skrelu._guarantees import make_loss, make_shape, several
+from skrelu._losses import LOSSES
 from skrelu._plan import Settings
 from skrelu._progress import FitTasks
-from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights, average, dense_layers
+from skrelu._relu_network import ReLUNetwork, ReLUWeights, average
 from skrelu._scaling import Scaling
 from skrelu._sklearn_private import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
+    _check_monotonic_cst,
     _check_sample_weight,
     with_callbacks,
 )
 from skrelu._solvers import Status
-from skrelu._torch_interop import (
-    make_generator,
-    resolve_device,
-    threads,
-    to_numpy,
-    to_tensor,
-)
+from skrelu._stored_network import StoredNetwork, inverse
+from skrelu._torch_interop import make_generator, resolve_device
 from skrelu.regions import as_piecewise_linear
 
 # Half the bits of a float64 mantissa would do for most tables; beyond all of them the
 # regions of a sub-network are narrower than the numbers that index them.
 MAX_DEPTH = 52
-# Bytes of a layer's values in `predict`: about what a processor's cache holds.
-PREDICT_CHUNK = 250_000
 # Most rows that the importances of features are averaged over.
 SLOPES_ROWS = 2000
+# Predictions are bounded by default where so much of the loss of the best constant is left on
+# other rows.
+NOISE = 0.01
 
 
 class ExponentialReLURegressor(
@@ -312,6 +311,11 @@ class ExponentialReLURegressor(
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "loss": [StrOptions(set(LOSSES))],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like", None],
+        "convexity": [StrOptions({"convex", "concave"}), dict, None],
+        "monotonic_cst": ["array-like", dict, None],
+        "extrapolation": [StrOptions({"auto", "linear", "constant"})],
         "device": [str, torch.device],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -337,6 +341,11 @@ class ExponentialReLURegressor(
         n_iter_no_change=20,
         learning_rate=1e-3,
         batch_size="auto",
+        loss="squared_error",
+        quantile=None,
+        convexity=None,
+        monotonic_cst=None,
+        extrapolation="auto",
         device="cpu",
         warm_start=False,
         verbose=0,
@@ -358,6 +367,11 @@ class ExponentialReLURegressor(
         self.n_iter_no_change = n_iter_no_change
         self.learning_rate = learning_rate
         self.batch_size = batch_size
+        self.loss = loss
+        self.quantile = quantile
+        self.convexity = convexity
+        self.monotonic_cst = monotonic_cst
+        self.extrapolation = extrapolation
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose
@@ -413,7 +427,9 @@ class ExponentialReLURegressor(
             multi_output=True,
             y_numeric=True,
         )
-        training = _table(X, y, sample_weight)
+        settings = self._settings()
+        self._check_targets(y, "y")
+        training = _table(X, self._targets(y), sample_weight)
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         warm = getattr(self, "_fitted", None) if self.warm_start else None
         generator = make_generator(check_random_state(self.random_state))
@@ -421,23 +437,25 @@ class ExponentialReLURegressor(
         tasks = FitTasks(
             self,
             {"X": X, "y": y, "metadata": metadata},
-            lambda fitted: self._attributes(fitted, y.ndim),
+            lambda fitted: self._attributes(fitted, training, y.ndim),
             bool(self.verbose),
         )
         fitted = fit_network(
             training,
             validation,
-            self._settings(),
+            settings,
             warm=warm,
             device=device,
             generator=generator,
             report=tasks,
         )
-        for name, value in self._attributes(fitted, y.ndim).items():
+        for name, value in self._attributes(fitted, training, y.ndim).items():
             setattr(self, name, value)
-        slopes = np.abs(self._slopes(training.X[:: -(-len(training.X) // SLOPES_ROWS)]))
-        known = (self.y_scale_ > 0)[:, None] * (self.X_scale_ > 0)
-        sizes = (slopes * known).mean((0, 1))
+        slopes = self._stored().gradient(
+            training.X[:: -(-len(training.X) // SLOPES_ROWS)], torch.device("cpu")
+        )
+        known = self.X_scale_ > 0
+        sizes = np.abs(slopes * known * inverse(self.y_scale_)[:, None]).mean((0, 1))
         self.feature_importances_ = sizes / (sizes.sum() or 1.0)
         tasks.end(fitted)
         self._warn(fitted)
@@ -458,10 +476,7 @@ class ExponentialReLURegressor(
             linearly along every direction.
         """
         X = self._checked(X)
-        y = np.empty((len(X), self.n_outputs_))
-        for rows, network, theta, inputs in self._chunks(X):
-            y[rows] = to_numpy(network.forward(theta, inputs)).T
-        y = Scaling(self.y_mean_, self.y_scale_).undo(y)
+        y = self._stored().predict(X, resolve_device(self.device))
         return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
 
     def predict_gradient(self, X):
@@ -488,36 +503,14 @@ class ExponentialReLURegressor(
         array([[0.75, 0.25]])
         """
         X = self._checked(X)
-        slopes = self._slopes(X) * self.y_scale_[:, None] * _inverse(self.X_scale_)
+        slopes = self._stored().gradient(X, resolve_device(self.device))
+        slopes = slopes * inverse(self.X_scale_)
         return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
 
     def _checked(self, X):
         """Return inputs of a fitted model as an array."""
         check_is_fitted(self, "intercept_")
         return validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
-
-    def _slopes(self, X):
-        """Return derivatives of standardized outputs by standardized features."""
-        slopes = np.empty((len(X), self.n_outputs_, X.shape[1]))
-        for rows, network, theta, inputs in self._chunks(X):
-            inputs.requires_grad_()
-            outputs = network.forward(theta, inputs).sum(-1)  # (n_outputs,)
-            for i, output in enumerate(outputs):
-                (slope,) = torch.autograd.grad(output, inputs, retain_graph=True)
-                slopes[rows, i] = to_numpy(slope).T
-        return slopes
-
-    def _chunks(self, X):
-        """Yield rows, the network, its parameters and the standardized rows as columns."""
-        device = resolve_device(self.device)
-        network = self._network()
-        theta = network.pack(self._weights(device))
-        size = max(256, PREDICT_CHUNK // (network.level_size * WIDTH * theta.itemsize))
-        scaling = Scaling(self.X_mean_, self.X_scale_)
-        with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
-            for begin in range(0, len(X), size):
-                rows = slice(begin, begin + size)
-                yield rows, network, theta, to_tensor(scaling.apply(X[rows]).T, device)
 
     def to_torch(self):
         """Return the model as a plain torch network in the units of the data.
@@ -530,19 +523,7 @@ class ExponentialReLURegressor(
             float64, (n_samples, n_features) -> (n_samples, n_outputs).
         """
         check_is_fitted(self, "intercept_")
-        layers = dense_layers(self._network(), self._weights(torch.device("cpu")))
-        scale = torch.tensor(_inverse(self.X_scale_))
-        mean, (matrix, bias) = torch.tensor(self.X_mean_), layers[0]
-        layers[0] = matrix * scale, bias - matrix @ (scale * mean)
-        matrix, bias = layers[-1]
-        gain = torch.tensor(self.y_scale_)
-        layers[-1] = gain[:, None] * matrix, gain * bias + torch.tensor(self.y_mean_)
-        modules: list[torch.nn.Module] = []
-        for matrix, bias in layers:
-            linear = torch.nn.Linear(matrix.shape[1], matrix.shape[0], dtype=matrix.dtype)
-            linear.weight.data, linear.bias.data = matrix.contiguous(), bias
-            modules += [linear, torch.nn.ReLU()]
-        return torch.nn.Sequential(*modules[:-1])
+        return self._stored().to_torch()
 
     def linear_regions(self):
         """Return the exact piecewise-linear form of a model of one feature.
@@ -593,8 +574,37 @@ class ExponentialReLURegressor(
         return tags
 
     def _settings(self) -> Settings:
-        names = Settings.__dataclass_fields__
-        return Settings(**{name: getattr(self, name) for name in names})
+        names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
+        chosen = {name: getattr(self, name) for name in names}
+        loss = make_loss(self.loss, self.quantile)
+        monotonic = _check_monotonic_cst(self, self.monotonic_cst)
+        feature_names = getattr(self, "feature_names_in_", None)
+        shape = make_shape(
+            self.convexity, monotonic, feature_names, loss, self.quantile, self.smooth
+        )
+        if self.extrapolation == "constant" and shape is not None and any(shape.convexity):
+            raise ValueError(
+                "extrapolation='constant' does not go with convexity, which holds everywhere: "
+                "set extrapolation to 'linear' or 'auto'."
+            )
+        return Settings(**chosen, loss=loss, shape=shape)
+
+    def _check_targets(self, y, name: str) -> None:
+        """Raise an error for targets that the loss cannot take."""
+        if self.loss == "poisson" and (np.any(y < 0) or not np.any(y > 0)):
+            raise ValueError(f"loss='poisson' needs {name} >= 0 and not all 0.")
+        if self.loss == "gamma" and np.any(y <= 0):
+            raise ValueError(f"loss='gamma' needs {name} > 0.")
+        if self.loss == "quantile" and several(self.quantile) and y.ndim > 1:
+            raise ValueError(
+                f"{name} has {y.shape[1]} columns, but several quantiles are of one target: pass "
+                "a vector."
+            )
+
+    def _targets(self, y):
+        """Return targets as columns: one target once for each quantile."""
+        y = y.reshape(len(y), -1)
+        return np.tile(y, (1, len(self.quantile))) if several(self.quantile) else y
 
     def _validation_table(self, X, y, weights, y_shape) -> Table | None:
         if X is None and y is None:
@@ -611,9 +621,10 @@ class ExponentialReLURegressor(
                 f"y_val has shape {y.shape}, but y has shape (n_samples, "
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
-        return _table(X, y, weights)
+        self._check_targets(y, "y_val")
+        return _table(X, self._targets(y), weights)
 
-    def _attributes(self, fitted: Fitted, y_ndim: int) -> dict:
+    def _attributes(self, fitted: Fitted, training: Table, y_ndim: int) -> dict:
         """Return the fitted attributes."""
         plan, triangles = fitted.plan, fitted.plan.triangles
         X_mean, X_scale = fitted.X_scaling
@@ -626,15 +637,19 @@ class ExponentialReLURegressor(
         else:
             windows = plan.composed.windows(pretrained)
             directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
-        directions = directions * _inverse(X_scale)
+        directions = directions * inverse(X_scale)
         network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
         weights = network.unpack(theta)
+        limits = self._limits(fitted, training)
         stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
         scores = [1 - loss for stage in stages for loss in stage.validation_curve]
         return {
             # To go on from with warm_start; arrays only, so that any machine can unpickle it.
             "_fitted": replace(fitted, pretraining=None, refinement=None),
-            "_y_ndim": y_ndim,
+            "_y_ndim": 2 if several(self.quantile) else y_ndim,
+            "_log_link": plan.loss.log_link,
+            "X_limits_": limits[0],
+            "y_limits_": limits[1],
             "X_mean_": X_mean,
             "X_scale_": X_scale,
             "y_mean_": y_mean,
@@ -683,19 +698,39 @@ class ExponentialReLURegressor(
                     stacklevel=3,
                 )
 
-    def _network(self) -> ReLUNetwork:
-        depth = len(self.hidden_weights_) // self.n_levels_
-        return ReLUNetwork(
-            self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
-        )
+    def _limits(self, fitted: Fitted, training: Table):
+        """Return the ranges that features and raw outputs are clipped to, None for no clipping."""
+        shape = fitted.plan.model.shape
+        convex = shape is not None and any(shape.convexity)
+        noisy = self.extrapolation == "auto" and fitted.error > NOISE and not convex
+        if self.extrapolation != "constant" and not noisy:
+            return None, None
+        X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
+        if fitted.plan.loss.log_link:
+            with np.errstate(divide="ignore"):
+                y_limits = np.log(y_limits)
+        return X_limits, y_limits
 
-    def _weights(self, device: torch.device) -> ReLUWeights:
-        return ReLUWeights(
-            hidden=[to_tensor(matrix, device) for matrix in self.hidden_weights_],
-            biases=[to_tensor(bias, device) for bias in self.hidden_biases_],
-            output=to_tensor(self.output_weights_, device),
-            linear=to_tensor(self.linear_weights_, device),
-            intercept=to_tensor(self.intercept_, device),
+    def _stored(self) -> StoredNetwork:
+        """Return the network with what comes before and after it."""
+        depth = len(self.hidden_weights_) // self.n_levels_
+        return StoredNetwork(
+            ReLUNetwork(
+                self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
+            ),
+            ReLUWeights(
+                self.hidden_weights_,
+                self.hidden_biases_,
+                self.output_weights_,
+                self.linear_weights_,
+                self.intercept_,
+            ),
+            Scaling(self.X_mean_, self.X_scale_),
+            Scaling(self.y_mean_, self.y_scale_),
+            self.X_limits_,
+            self.y_limits_,
+            ordered=self.loss == "quantile" and self.n_outputs_ > 1 and several(self.quantile),
+            log_link=self._log_link,
         )
 
 
@@ -713,8 +748,3 @@ def _table(X, y, sample_weight) -> Table:
 def _array(values):
     """Return lists as arrays: complex numbers in lists slip through scikit-learn's check."""
     return np.asarray(values) if isinstance(values, list | tuple) else values
-
-
-def _inverse(scale):
-    """Return 1 / scale, and 0 for constant columns."""
-    return np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skrelu._losses import SQUARED_ERROR, Loss
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -22,6 +24,7 @@ class Rows:
     training: Tensor  # (n_starts, n_samples)
     validation: Tensor | None  # (n_starts, n_samples)
     n_trained: int  # rows after these train no start
+    loss: Loss = SQUARED_ERROR
 
     @property
     def n_samples(self) -> int:
@@ -43,7 +46,14 @@ class Rows:
 
         validation = None if self.validation is None else weights(self.validation)
         X, y = self.X[:, index], self.y[:, index]
-        return Rows(X, y, weights(self.training), validation, len(kept))
+        return replace(
+            self,
+            X=X,
+            y=y,
+            training=weights(self.training),
+            validation=validation,
+            n_trained=len(kept),
+        )
 
     def repeated(self, n: int) -> Rows:
         """Return the rows for a batch in which each start stands ``n`` times in a row."""
@@ -56,19 +66,39 @@ class Rows:
         for begin in range(0, stop, size):
             yield slice(begin, min(begin + size, stop))
 
-    def losses(self, squares: Tensor, rows: slice, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum weighted squared errors of some rows.
+    def scale(self, raw: Tensor, starts: Tensor) -> Tensor:
+        """Return the size of residuals of the rows that train, see `Loss.scale`."""
+        trained = slice(self.n_trained)
+        y, weights = self.y[:, trained], self.training[starts, trained]
+        return self.loss.scale(raw[..., trained], y, weights)
+
+    def evaluated(self, raw: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return training and validation losses, given a network's values at all rows.
 
         Parameters
         ----------
-        squares : Tensor of shape (n_active, n_rows)
-            Squared error, averaged over the outputs.
+        raw : Tensor of shape (n_active, n_outputs, n_samples)
 
         Returns
         -------
         training, validation : Tensor of shape (n_active,)
         """
-        training = (self.training[starts, rows] * squares).sum(-1)
+        values = self.loss.values(raw, self.y, self.scale(raw, starts)) / self.loss.unit(raw)
+        return self.losses(values.mean(-2), slice(None), starts)
+
+    def losses(self, values: Tensor, rows: slice, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum weighted losses of some rows.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_active, n_rows)
+            Averaged over the outputs.
+
+        Returns
+        -------
+        training, validation : Tensor of shape (n_active,)
+        """
+        training = (self.training[starts, rows] * values).sum(-1)
         if self.validation is None:
             return training, torch.full_like(training, torch.nan)
-        return training, (self.validation[starts, rows] * squares).sum(-1)
+        return training, (self.validation[starts, rows] * values).sum(-1)

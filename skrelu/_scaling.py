@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Mean absolute deviation of a gaussian of standard deviation 1.
+GAUSSIAN_DEVIATION = 0.7979
 # Standardized inputs are cut here, far beyond any data: keeps extrapolation finite.
 LARGEST = 1e100
 
@@ -37,6 +40,29 @@ class Scaling(NamedTuple):
         constant = (low == high) | (scale * unit < np.finfo(np.float64).tiny)
         return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale * unit))
 
+    @classmethod
+    def of_quantiles(
+        cls, values: NDArray[np.float64], weights: NDArray[np.float64], levels: Sequence[float]
+    ) -> Scaling:
+        """Return quantiles, and what is a standard deviation for gaussian columns.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, n_columns)
+        weights : ndarray of shape (n_samples,)
+            Sum to 1.
+        levels : sequence of float
+            One for all columns, or one a column.
+        """
+        median = weighted_quantiles(values, weights, [0.5])
+        deviation = weights @ np.abs(values - median)
+        return cls(weighted_quantiles(values, weights, levels), deviation / GAUSSIAN_DEVIATION)
+
+    @classmethod
+    def of_logarithms(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
+        """Return logarithms of the means, and ones."""
+        return cls(np.log(weights @ values), np.ones(values.shape[1]))
+
     def apply(self, values: NDArray) -> NDArray[np.float64]:
         """Standardize; constant columns become 0 whatever is in them later."""
         varies = self.scale > 0
@@ -48,3 +74,22 @@ class Scaling(NamedTuple):
     def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return to the units of the data."""
         return scaled * self.scale + self.mean
+
+
+def weighted_quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.float64], levels: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the lower weighted quantile of each column, (n_columns,).
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_columns)
+    weights : ndarray of shape (n_samples,)
+    levels : sequence of float
+        One for all columns, or one a column, in (0, 1).
+    """
+    order = values.argsort(0)
+    reached = weights[order].cumsum(0)
+    needed = np.broadcast_to(levels, values.shape[1:]) * reached[-1]
+    first = (reached < needed * (1 - 1e-12)).sum(0)  # 1e-12: sums of equal weights round
+    return np.take_along_axis(values, order[first, np.arange(len(first))][None], 0)[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_monotonic_cst, _check_sample_weight
 
 __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "_check_monotonic_cst",
     "_check_sample_weight",
     "with_callbacks",
 ]

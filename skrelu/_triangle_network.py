@@ -97,7 +97,13 @@ class TriangleNetwork:
             scales = torch.cat([torch.ones_like(peaks[..., :1]), free], -1)
         return directions, offsets, peaks, scales
 
-    def random(self, n_starts: int, X: Tensor, generator: torch.Generator) -> Tensor:
+    def random(
+        self,
+        n_starts: int,
+        X: Tensor,
+        generator: torch.Generator,
+        readable: Tensor | None = None,
+    ) -> Tensor:
         """Draw starting points whose windows [0, 1] are the range of the projected data.
 
         Each direction is gaussian on a random subset of the features. Peaks are drawn
@@ -108,25 +114,35 @@ class TriangleNetwork:
         Parameters
         ----------
         X : Tensor of shape (n_features, n_samples)
+        readable : Tensor of bool of shape (n_subnetworks, n_features), optional
+            Features that the subsets of a sub-network are drawn from.
 
         Returns
         -------
         Tensor of shape (n_starts, n_parameters)
         """
         p, shape = self.n_features, (n_starts, self.n_subnetworks)
+        if readable is None:
+            readable = torch.ones(self.n_subnetworks, p, dtype=torch.bool)
 
         def uniform(*size: int) -> Tensor:
             return torch.rand(*shape, *size, generator=generator, dtype=torch.float64)
 
         directions = torch.randn(*shape, p, generator=generator, dtype=torch.float64)
-        n_used = (uniform(1) * p).floor() + 1
-        directions = directions * (uniform(p).argsort(-1).argsort(-1) < n_used)
+        n_used = (uniform(1) * readable.sum(-1, keepdim=True)).floor() + 1
+        order = torch.where(readable, uniform(p), 1).argsort(-1).argsort(-1)
+        directions = directions * (order < n_used)
         spread = uniform(1) * 0.8  # peaks within 1/2 +- 0.4 at most
         peaks = (0.5 + spread * (uniform(self.n_peaks) - 0.5)).to(X)
-        directions = directions.to(X)
+        return self.windowed(directions.to(X), peaks, X)
+
+    def windowed(
+        self, directions: Tensor, peaks: Tensor, X: Tensor, reach: Tensor | float = 1.0
+    ) -> Tensor:
+        """Pack directions and peaks, with z from 0 to ``reach`` over the data."""
         z = directions @ X  # (n_starts, n_subnetworks, n_samples)
         low, width = z.amin(-1), z.amax(-1) - z.amin(-1)
-        width = torch.where(width > 0, width, 1)
+        width = torch.where(width > 0, width, 1) / reach
         padding = (0, self.depth + 1 - self.n_peaks)
         scales = smooth_scales(torch.nn.functional.pad(peaks, padding, value=0.5))
         return self.pack(directions / width[..., None], -low / width, peaks, scales)

@@ -9,11 +9,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skrelu import ExponentialReLURegressor
 from skrelu._canonical import canonical_rows
 from skrelu._levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
+from skrelu._losses import SQUARED_ERROR
 from skrelu._plan import Settings, make_plan
 from skrelu._pretraining import pretrain
 from skrelu._refinement import FreeProblem, released_penalty
 from skrelu._rows import Rows
 from skrelu._solvers import Evaluation, Options, Progress, Status
+from skrelu._triangle_model import TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 from skrelu._variable_projection import SeparableProblem
 
@@ -122,7 +124,9 @@ def test_variable_projection_solves_the_ridge_regression_and_its_gradient():
 @pytest.mark.parametrize("solver", ["lm", "adam"])
 def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth, solver):
     rows, network = random_rows(), TriangleNetwork(2, 3, 4, smooth)
-    pretrained = pretrain(network, rows, None, alpha, options(solver=solver, max_iter=25))
+    pretrained = pretrain(
+        TriangleModel(network, 2), rows, None, alpha, options(solver=solver, max_iter=25)
+    )
     result, coef, variance = pretrained
     # Some start must be past its best iteration, or the test could not see a mix-up.
     relu, lowered = network.to_relu(result.theta, coef)
@@ -209,8 +213,9 @@ def test_canonical_rows_merge_sort_and_drop():
 
 def plan(n_samples, n_features, **changes):
     parameters = {**ExponentialReLURegressor().get_params(), **changes}
-    names = Settings.__dataclass_fields__
-    return make_plan(Settings(**{k: parameters[k] for k in names}), n_samples, n_features, 1)
+    names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
+    settings = Settings(**{k: parameters[k] for k in names}, loss=SQUARED_ERROR, shape=None)
+    return make_plan(settings, n_samples, n_features, 1)
 
 
 def test_the_plan_follows_the_size_of_the_data():

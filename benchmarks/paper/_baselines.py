@@ -31,6 +31,7 @@ from skrelu._rows import Rows
 from skrelu._scaling import Scaling
 from skrelu._solvers import Options
 from skrelu._torch_interop import threads
+from skrelu._triangle_model import TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
 Array = NDArray[np.float64]
@@ -139,7 +140,7 @@ def staged(
             _adam(n, rows, generator, learning_rate) for n in (n_first, n_steps - n_first)
         )
         start = None if screened else triangles.random(len(seeds), rows.X, generator)
-        pretrained = pretrain(triangles, rows, start, 0.0, first)
+        pretrained = pretrain(TriangleModel(triangles, 1), rows, start, 0.0, first)
         network, theta = triangles.to_relu(pretrained.result.theta, pretrained.coef)
         free = refine(network, theta, rows, 0.0, torch.zeros_like(theta), second)
         return network, free.theta

@@ -1,0 +1,219 @@
+r"""Losses: how errors count, with what steps of second order need.
+
+Values of a network are called *raw*: they are predictions, or with a log link their logarithms.
+Near a point each loss is taken for :math:`h e^2` up to a constant, with a curvature h and the
+*working residual* :math:`e = g / h`, g being half the derivative. Gauss-Newton with these residuals
+and row weights h is then Newton's method on the loss (iteratively reweighted least squares). Where
+a loss has kinks or steep sides, h is the curvature of a parabola that is nowhere below it, or of
+one that asks for steps of bounded length (Hunter and Lange 2000).
+
+y and raw are (..., n_outputs, n_samples).
+
+References
+----------
+Hunter, Lange, "Quantile regression via an MM algorithm", 2000,
+https://doi.org/10.1080/10618600.2000.10474866
+
+Huber, "Robust Statistics", 1981, chapter 7, https://doi.org/10.1002/0471725250
+
+McCullagh, Nelder, "Generalized Linear Models", 1989, https://doi.org/10.1201/9780203753736
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+# A quantile's loss is taken for a parabola where residuals are below this part of their mean.
+KINK = 0.1
+# From so many standard deviations on Huber's loss is linear: 95 % efficient for gaussian noise.
+HUBER_THRESHOLD = 1.35
+HUBER_ITER = 30
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised, relative to its value for the best constants.
+
+    Parameters
+    ----------
+    null : tuple of float
+        Value for the best constant of each output.
+    """
+
+    null: tuple[float, ...] = (1.0,)
+    log_link: ClassVar[bool] = False
+
+    @property
+    def centers(self) -> tuple[float, ...] | None:
+        """Quantiles that raw 0 stands for, one an output or one for all; None for the mean."""
+        return None
+
+    def fitted_to(self, y: Tensor, weights: Tensor) -> Loss:
+        """Return the loss for targets of which 0 is the best raw constant.
+
+        Parameters
+        ----------
+        y : Tensor of shape (n_outputs, n_samples)
+        weights : Tensor of shape (n_samples,)
+            Sum to 1.
+        """
+        raw = torch.zeros_like(y)
+        null = self.values(raw, y, self.scale(raw, y, weights)) @ weights
+        return replace(self, null=tuple(torch.where(null > 0, null, 1).tolist()))
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"loss={type(self).__name__}"
+
+    def unit(self, raw: Tensor) -> Tensor:
+        """Return `null` as a column."""
+        return torch.tensor(self.null).to(raw)[:, None]
+
+    def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return the size of residuals where the loss depends on it, (..., n_outputs, 1).
+
+        Parameters
+        ----------
+        weights : Tensor of shape (..., n_samples)
+            Sum to 1.
+        """
+        return raw.new_ones(*raw.shape[:-1], 1)
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return the loss of each output and row."""
+        raise NotImplementedError
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return working residuals and curvatures."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """Squared residuals, for means."""
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return (raw - y)^2."""
+        return (raw - y).square()
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return residuals, and ones."""
+        return raw - y, torch.ones_like(scale)
+
+
+@dataclass(frozen=True)
+class Pinball(Loss):
+    """Absolute residuals, weighted by their sign: for quantiles, one an output or one for all."""
+
+    quantiles: tuple[float, ...] = (0.5,)
+
+    @property
+    def centers(self) -> tuple[float, ...]:
+        """The quantiles."""
+        return self.quantiles
+
+    def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return mean absolute residuals."""
+        return ((raw - y).abs() @ weights[..., None]).clamp_min(torch.finfo(raw.dtype).tiny)
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return q (y - raw) where y is above, (1 - q) (raw - y) where it is below."""
+        residual = raw - y
+        return residual.abs() / 2 + (0.5 - self._level(raw)) * residual
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those of the parabola that touches the loss at the residual and its mirror."""
+        residual = raw - y
+        size = torch.maximum(residual.abs(), KINK * scale)
+        return residual + (1 - 2 * self._level(raw)) * size, 1 / (4 * size)
+
+    def _level(self, raw: Tensor) -> Tensor:
+        return torch.tensor(self.quantiles).to(raw)[:, None]
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    r"""Squares of small residuals and absolute values of large ones.
+
+    With the scale s of the residuals estimated along (Huber's proposal 2):
+
+    .. math::   \min_s \; s + \sum_i w_i\, s\, H(r_i / s), \qquad
+                H(u) = u^2 \text{ for } |u| \le 1.35, \text{ else } 2.7 |u| - 1.35^2.
+    """
+
+    @property
+    def centers(self) -> tuple[float, ...]:
+        """The median."""
+        return (0.5,)
+
+    def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return s, where the mean of min(|r| / s, 1.35)^2 is 1."""
+        size, column = (raw - y).abs(), weights[..., None]
+        tiny = torch.finfo(raw.dtype).tiny ** 0.5
+        scale = (size @ column).clamp_min(tiny)
+        for _ in range(HUBER_ITER):
+            inside = (size / scale).clamp_max(HUBER_THRESHOLD).square()
+            scale = (scale * (inside @ column).sqrt()).clamp_min(tiny)
+        return scale
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return s + s H(r / s)."""
+        size = (raw - y).abs() / scale
+        inside = size.clamp_max(HUBER_THRESHOLD)
+        return scale * (1 + inside * (2 * size - inside))
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return residuals, and the curvature of the parabola that touches H there."""
+        residual = raw - y
+        share = HUBER_THRESHOLD * scale / residual.abs().clamp_min(torch.finfo(raw.dtype).tiny)
+        return residual, share.clamp_max(1) / scale
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """Poisson deviance with a log link, for means of counts and of other targets >= 0."""
+
+    log_link: ClassVar[bool] = True
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return 2 (y log(y / mu) - y + mu)."""
+        return 2 * (torch.xlogy(y, y) - y * raw - y + raw.exp())
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those with half the derivative mu - y, and steps of 2 at most."""
+        mean = raw.exp()
+        curvature = torch.maximum(mean, (mean + y) / 2)
+        return (mean - y) / curvature, curvature
+
+
+@dataclass(frozen=True)
+class Gamma(Loss):
+    """Gamma deviance with a log link, for means of positive targets with relative noise."""
+
+    log_link: ClassVar[bool] = True
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return 2 (log(mu / y) + y / mu - 1)."""
+        return 2 * (raw - y.log() + y * (-raw).exp() - 1)
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those with half the derivative 1 - y / mu, and steps of 2 at most."""
+        ratio = y * (-raw).exp()
+        curvature = torch.maximum(torch.ones_like(ratio), (1 + ratio) / 2)
+        return (1 - ratio) / curvature, curvature
+
+
+SQUARED_ERROR = SquaredError()
+LOSSES: dict[str, type[Loss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": Pinball,
+    "huber": Huber,
+    "quantile": Pinball,
+    "poisson": Poisson,
+    "gamma": Gamma,
+}
