@@ -32,6 +32,8 @@ KINK = 0.1
 # From so many standard deviations on Huber's loss is linear: 95 % efficient for gaussian noise.
 HUBER_THRESHOLD = 1.35
 HUBER_ITER = 30
+# Residuals of standardized targets are not told from 0 below.
+SMALLEST = 1e-10
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Loss:
         """
         raw = torch.zeros_like(y)
         null = self.values(raw, y, self.scale(raw, y, weights)) @ weights
-        return replace(self, null=tuple(torch.where(null > 0, null, 1).tolist()))
+        return replace(self, null=tuple(torch.where(null > 2 * SMALLEST, null, 1).tolist()))
 
     @property
     def name(self) -> str:
@@ -72,7 +74,7 @@ class Loss:
 
     def unit(self, raw: Tensor) -> Tensor:
         """Return `null` as a column."""
-        return torch.tensor(self.null).to(raw)[:, None]
+        return raw.new_tensor(self.null)[:, None]
 
     def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
         """Return the size of residuals where the loss depends on it, (..., n_outputs, 1).
@@ -119,7 +121,7 @@ class Pinball(Loss):
 
     def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
         """Return mean absolute residuals."""
-        return ((raw - y).abs() @ weights[..., None]).clamp_min(torch.finfo(raw.dtype).tiny)
+        return ((raw - y).abs() @ weights[..., None]).clamp_min(SMALLEST)
 
     def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         """Return q (y - raw) where y is above, (1 - q) (raw - y) where it is below."""
@@ -133,7 +135,7 @@ class Pinball(Loss):
         return residual + (1 - 2 * self._level(raw)) * size, 1 / (4 * size)
 
     def _level(self, raw: Tensor) -> Tensor:
-        return torch.tensor(self.quantiles).to(raw)[:, None]
+        return raw.new_tensor(self.quantiles)[:, None]
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,10 @@ class Huber(Loss):
     def scale(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
         """Return s, where the mean of min(|r| / s, 1.35)^2 is 1."""
         size, column = (raw - y).abs(), weights[..., None]
-        tiny = torch.finfo(raw.dtype).tiny ** 0.5
-        scale = (size @ column).clamp_min(tiny)
+        scale = (size @ column).clamp_min(SMALLEST)
         for _ in range(HUBER_ITER):
             inside = (size / scale).clamp_max(HUBER_THRESHOLD).square()
-            scale = (scale * (inside @ column).sqrt()).clamp_min(tiny)
+            scale = (scale * (inside @ column).sqrt()).clamp_min(SMALLEST)
         return scale
 
     def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class Huber(Loss):
     def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return residuals, and the curvature of the parabola that touches H there."""
         residual = raw - y
-        share = HUBER_THRESHOLD * scale / residual.abs().clamp_min(torch.finfo(raw.dtype).tiny)
+        share = HUBER_THRESHOLD * scale / residual.abs().clamp_min(SMALLEST)
         return residual, share.clamp_max(1) / scale
 
 

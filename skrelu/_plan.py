@@ -115,6 +115,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
     n_triangle, n_relu, n = model.lowered.n_parameters, relu.n_parameters, n_samples
     work = n_triangle**2 * (n + n_triangle / 3)
+    if _special(settings):
+        work = model.n_parameters**2 * (n * n_outputs + model.n_parameters / 3)
     if settings.n_init == "auto":
         n_starts = max(1, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
     else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # Mean absolute deviation of a gaussian of standard deviation 1.
 GAUSSIAN_DEVIATION = 0.7979
@@ -42,7 +41,7 @@ class Scaling(NamedTuple):
 
     @classmethod
     def of_quantiles(
-        cls, values: NDArray[np.float64], weights: NDArray[np.float64], levels: Sequence[float]
+        cls, values: NDArray[np.float64], weights: NDArray[np.float64], levels: ArrayLike
     ) -> Scaling:
         """Return quantiles, and what is a standard deviation for gaussian columns.
 
@@ -77,7 +76,7 @@ class Scaling(NamedTuple):
 
 
 def weighted_quantiles(
-    values: NDArray[np.float64], weights: NDArray[np.float64], levels: Sequence[float]
+    values: NDArray[np.float64], weights: NDArray[np.float64], levels: ArrayLike
 ) -> NDArray[np.float64]:
     """Return the lower weighted quantile of each column, (n_columns,).
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from skrelu._gram import gram
 from skrelu._relu_network import ReLUNetwork, average, dense_layers
+from skrelu._triangle import triangle_sum_derivatives
 from skrelu._triangle_network import TriangleNetwork
 
 DOUBLE = torch.float64
@@ -32,8 +33,12 @@ def test_lowering_agrees_with_the_closed_form_everywhere(depth, smooth, seed):
     columns = torch.cat([known, network.basis(theta, X)], -2)
     closed = coef.mT @ columns
     relu, lowered = network.to_relu(theta, coef)
-    # The natural size of rounding errors: the sum of absolute contributions.
-    size = coef.abs().mT @ columns.abs() + 1
+    # The natural size of rounding errors: the sum of absolute contributions, wave by wave.
+    directions, offsets, peaks, scales = network.unpack(theta)
+    z = directions @ X + offsets[..., None]
+    waves = triangle_sum_derivatives(z, peaks[..., :depth], scales)[2]
+    sums = (scales[..., None] * waves).abs().sum(-2)
+    size = coef.abs().mT @ torch.cat([known, sums], -2).abs() + 1
     assert ((relu.forward(lowered, X) - closed).abs() / size).max() < 1e-12
 
 
