@@ -507,6 +507,39 @@ class ExponentialReLURegressor(
         slopes = slopes * inverse(self.X_scale_)
         return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
 
+    def predict_contributions(self, X):
+        """Return what the linear part and each sub-network add to the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 1 + `n_subnetworks_`) or \
+                (n_samples, n_outputs, 1 + `n_subnetworks_`)
+            First the linear part with the intercept, then the sub-networks in their order, in
+            units of the targets. The sum is the prediction, before it is clipped or quantiles are
+            sorted; with ``loss="poisson"`` and "gamma" it is the logarithm of the
+            prediction. See `skrelu.inspection.SubnetworkDisplay` for a picture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
+        >>> parts = model.predict_contributions(X)
+        >>> parts.shape == (200, 1 + model.n_subnetworks_)
+        True
+        >>> bool(np.allclose(parts.sum(1), model.predict(X)))
+        True
+        """
+        X = self._checked(X)
+        parts = self._stored().contributions(X, resolve_device(self.device))
+        return (parts[:, 0] if self._y_ndim == 1 else parts).astype(X.dtype, copy=False)
+
     def _checked(self, X):
         """Return inputs of a fitted model as an array."""
         check_is_fitted(self, "intercept_")

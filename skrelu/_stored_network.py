@@ -68,6 +68,19 @@ class StoredNetwork:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
         return slopes
 
+    def contributions(self, X: NDArray, device: torch.device) -> Array:
+        """Return the parts of raw outputs, (n_samples, n_outputs, 1 + n_subnetworks)."""
+        network, weights = self.network, _on(self.weights, device)
+        parts = np.empty((len(X), network.n_outputs, 1 + network.n_subnetworks))
+        gain, mean = self.y_scaling.scale[:, None], self.y_scaling.mean
+        for rows, _, inputs in self._chunks(X, device):
+            last = network.last(network.hidden_layers(weights, inputs))
+            waves = torch.einsum("kwo,kwn->nok", weights.output, last)
+            linear = weights.linear.T @ inputs + weights.intercept[:, None]
+            parts[rows] = to_numpy(torch.cat([linear.T[..., None], waves], -1)) * gain
+        parts[..., 0] += mean
+        return parts
+
     def _chunks(self, X, device):
         """Yield rows, what predicts from standardized columns, and these."""
         theta = self.network.pack(_on(self.weights, device))

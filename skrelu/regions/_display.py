@@ -8,6 +8,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skrelu._plotting import import_pyplot
 from skrelu.regions._evolution import RegionRecorder, Regions
 from skrelu.regions._layers import layers_of
 from skrelu.regions._line import LineRegions, regions_along
@@ -100,7 +101,7 @@ class LinearRegionsDisplay:
         ImportError
             If matplotlib is missing.
         """
-        _pyplot()
+        import_pyplot()
         names = [str(name) for name in getattr(X, "columns", [])]
         data = np.asarray(X, float)
         n = layers_of(estimator).n_features
@@ -161,7 +162,7 @@ class LinearRegionsDisplay:
         -------
         LinearRegionsDisplay
         """
-        pyplot = _pyplot()
+        pyplot = import_pyplot()
         _check(self.regions, kind, output)
         self.ax_ = pyplot.subplots()[1] if ax is None else ax
         self.figure_ = self.ax_.figure
@@ -239,7 +240,7 @@ class RegionCountDisplay:
         ax : matplotlib Axes, default=None
             None makes a new figure.
         """
-        pyplot = _pyplot()
+        pyplot = import_pyplot()
         self.ax_ = pyplot.subplots()[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         for label, count in self.counts.items():
@@ -287,7 +288,7 @@ def animate(
     ValueError
         If nothing was recorded, or it has no such decisions or outputs.
     """
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     from matplotlib.animation import FuncAnimation
 
     _check_recorded(recorder)
@@ -371,13 +372,3 @@ def _outputs(regions: Regions) -> np.ndarray:
     if isinstance(regions, PlaneRegions):
         return regions.values
     return np.concatenate([regions.starts, regions.starts[-1:] + regions.increments[-1:]])
-
-
-def _pyplot():
-    try:
-        from matplotlib import pyplot
-    except ImportError as cause:
-        raise ImportError(
-            "Pictures of regions need matplotlib: pip install matplotlib, or skrelu[plot]."
-        ) from cause
-    return pyplot
