@@ -166,6 +166,40 @@ class ExponentialReLURegressor(
         Rows of a step of "adam"; "auto" is a 500th of them, at least 200 or
         all there are.
 
+    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, \
+            default="squared_error"
+        What is minimised. "absolute_error" is for medians; "huber" squares small residuals and
+        takes absolute values of large ones, from 1.35 standard deviations on, which are
+        estimated along. "poisson" and "gamma" are deviances with a log link: predictions are
+        exponentials of the network's outputs, and targets must be >= 0 and > 0. Other losses than
+        squared errors take sub-networks on one level.
+
+    quantile : float or list of float, default=None
+        Quantiles in (0, 1) for ``loss="quantile"``. A list, which must increase, makes predictions
+        of shape (n_samples, n_quantiles), which are sorted so that they do not cross: [0.05,
+        0.5, 0.95] gives intervals that hold 90 % of the targets, and medians. Each quantile is
+        shifted so that the right part of the rows that starts hold out is below it, if
+        enough are: five or more beyond it.
+
+    convexity : {"convex", "concave"} or dict, default=None
+        Shape that the predictions are to have everywhere: in all features jointly, or, as a
+        dict of feature names or indices to "convex" or "concave", in some. Features of the dict
+        with the same word are so jointly. It holds by construction; nothing is
+        refined, and predictions are not bounded.
+
+    monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
+        Features that predictions are to rise (1) or fall (-1) with, everywhere, by feature
+        or as a dict of feature names; 0 leaves it open. It holds by construction, to
+        rounding; nothing is refined. A monotone sub-network is two that differ by a shift;
+        ``n_subnetworks`` counts it once.
+
+    extrapolation : {"auto", "linear", "constant"}, default="auto"
+        What follows outside of the training data. "linear": sub-networks go on
+        linearly. "constant": features are clipped to their ranges in training first, and
+        predictions to the range of y. "auto" is "constant" where more than 1 % of the
+        loss of the best constant seems to be left on other rows, which is to say noise, unless
+        ``convexity`` is given; else "linear".
+
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
         there is one. In float64, or float32 where the device has nothing wider.
@@ -175,8 +209,8 @@ class ExponentialReLURegressor(
         or from the pretrained parameters if ``refine=False``.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the mean squared error on training and on
-        held-out rows relative to the variance of y, and the time that is left.
+        If positive, print one line an iteration: the loss on training and on held-out rows
+        relative to that of the best constant, and the time that is left.
 
     random_state : int, RandomState instance or None, default=None
         Draws starting points and held-out rows, shuffles batches. Pass an int for
@@ -210,15 +244,15 @@ class ExponentialReLURegressor(
         follows.
 
     loss_curve_ : list of float
-        Mean squared error on the training rows relative to the variance of y, mean over
-        the starts: before the first and after each iteration of each stage. Fits in the
-        limit of infinite depth count as stages here.
+        Loss on the training rows relative to that of the best constant (for squared errors the
+        variance of y), mean over the starts: before the first and after each iteration of each
+        stage. Fits in the limit of infinite depth count as stages here.
 
     validation_score_ : list of float or None
-        R^2 on the held-out rows, mean over the starts, likewise. None without any.
+        1 less the loss on the held-out rows, likewise: R^2 for squared errors. None without any.
 
     best_validation_score_ : float or None
-        R^2 on the held-out rows of the kept iterations, mean over the starts.
+        The same of the kept iterations, mean over the starts.
 
     directions_ : ndarray of shape (`n_subnetworks_`, `n_features_in_`)
         Directions w_k after pretraining, in the units of X: F_k bends where
@@ -257,14 +291,21 @@ class ExponentialReLURegressor(
         which the model ignores.
 
     y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Means and standard deviations of the targets.
+        Means and standard deviations of the targets. With other losses than squared errors the
+        best constants (logarithms of means for log links) and units of the network's outputs.
+
+    X_limits_ : ndarray of shape (2, `n_features_in_`) or None
+        What features are clipped to first: least and largest values. See ``extrapolation``.
+
+    y_limits_ : ndarray of shape (2, `n_outputs_`) or None
+        What outputs are clipped to; with a log link they are logarithms of predictions.
 
     feature_importances_ : ndarray of shape (`n_features_in_`,)
         Mean sizes of the slopes over training rows (at most 2000 of them) times the
         standard deviations of the features, relative to their sum. See `predict_gradient`.
 
     n_outputs_ : int
-        Number of targets.
+        Number of targets, or of quantiles.
 
     n_features_in_ : int
         Number of features seen during `fit`.
@@ -472,8 +513,8 @@ class ExponentialReLURegressor(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the precision of X. Outside the training range the network goes on
-            linearly along every direction.
+            Of the precision of X; of shape (n_samples, n_quantiles) for a list of quantiles. See
+            ``extrapolation`` for what follows outside the training range.
         """
         X = self._checked(X)
         y = self._stored().predict(X, resolve_device(self.device))
@@ -491,7 +532,9 @@ class ExponentialReLURegressor(
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
             In units of the targets per unit of the feature, of the precision of X. They are
-            constant on each linear region; where two meet they are those of one of them.
+            constant on each linear region (with a log link the predictions times a constant);
+            where two meet they are those of one of them. Where a feature or the prediction is
+            clipped they are 0.
 
         Examples
         --------
@@ -552,8 +595,10 @@ class ExponentialReLURegressor(
         -------
         torch.nn.Sequential
             Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
-            what later layers need, which two more neurons a value carry. On the CPU, in
-            float64, (n_samples, n_features) -> (n_samples, n_outputs).
+            what later layers need, which two more neurons a value carry; a further layer each
+            clips features and predictions, some sort quantiles. With a log link a last
+            module takes exponentials. On the CPU, in float64, (n_samples, n_features) ->
+            (n_samples, n_outputs).
         """
         check_is_fitted(self, "intercept_")
         return self._stored().to_torch()
@@ -564,8 +609,9 @@ class ExponentialReLURegressor(
         Returns
         -------
         skrelu.regions.PiecewiseLinear
-            The same function as `predict`, evaluated by interpolation; its ``breakpoints``
-            are where linear regions meet, its ``slopes`` those of the regions.
+            The same function as `predict` (with a log link its logarithm), evaluated by
+            interpolation; its ``breakpoints`` are where linear regions meet, its ``slopes``
+            those of the regions.
 
         Raises
         ------

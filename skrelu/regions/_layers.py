@@ -55,7 +55,7 @@ class Layers:
 
 @torch.no_grad()
 def layers_of(model) -> Layers:
-    """Read a model, see `READABLE`; of a classifier what comes before its softmax.
+    """Read a model, see `READABLE`: what comes before a last softmax, sigmoid or exponential.
 
     A torch module is left as it is and read as in eval mode, whatever its mode: without
     dropout, and with the running statistics of batch normalization.
@@ -179,6 +179,7 @@ FUNCTIONS: dict[str, Callable[..., Step]] = {
     "softmax": _last(nn.functional.softmax),
     "log_softmax": _last(nn.functional.log_softmax),
     "sigmoid": _last(torch.sigmoid),
+    "exp": _last(torch.exp),
 }
 
 
@@ -248,7 +249,7 @@ def _of_steps(steps: list[Step]) -> Layers:
         raise ValueError("There is no Linear layer in the module.")
     ends = [callable(step) for step in steps]
     if ends != sorted(ends):
-        raise ValueError("Softmax, LogSoftmax, Sigmoid and squeeze are read only at the end.")
+        raise ValueError("Softmax, LogSoftmax, Sigmoid, exp and squeeze are read only at the end.")
     eye = partial(torch.eye, dtype=torch.float64)
     layers = [_affine(eye(affine[0][0].shape[1]))] if isinstance(steps[0], float) else []
     leaks: list[float] = []
@@ -289,6 +290,7 @@ def _check_same(module: nn.Module, steps: list[Step], n_features: int) -> None:
             x = nn.functional.leaky_relu(x, step)
         elif step is not None:
             x = step(x)
+            size = size * (1 + x.abs().reshape(8, -1).amax(1, keepdim=True))  # slopes, at most
     bound = ROUNDING * len(steps) * (size.amax(1) + x.abs().reshape(8, -1).amax(1))
     if outputs.shape == x.shape:
         same = (outputs - x).abs().reshape(8, -1).amax(1) <= bound
