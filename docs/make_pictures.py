@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.datasets import make_friedman1
+from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
@@ -29,6 +29,7 @@ from skrelu._rows import Rows
 from skrelu._solvers import Options
 from skrelu._triangle_model import TriangleModel
 from skrelu._triangle_network import TriangleNetwork
+from skrelu.inspection import SubnetworkDisplay
 
 DOCS = Path(__file__).parent
 INK, BLUE, RED, GREEN, GREY = "#22303c", "#1f6fb4", "#d1542c", "#3a8f5c", "#b9c3cc"
@@ -343,7 +344,26 @@ def quickstart():
     (DOCS / "tables" / "quickstart.txt").write_text(text)
 
 
-PICTURES = [triangles, regions, stages, limit, lowering, solvers, averaging, ridge, quickstart]
+def contributions():
+    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    model = ExponentialReLURegressor(
+        n_subnetworks=6, n_init=1, refine=False, early_stopping=True, random_state=0
+    )
+    return SubnetworkDisplay.from_estimator(model.fit(X, y), X).figure_
+
+
+PICTURES = [
+    triangles,
+    regions,
+    stages,
+    limit,
+    lowering,
+    solvers,
+    averaging,
+    ridge,
+    contributions,
+    quickstart,
+]
 
 
 def main():

@@ -13,6 +13,7 @@ from skrelu._composed_network import ComposedWeights
 from skrelu._plan import Plan
 from skrelu._scaling import Scaling
 from skrelu._solvers import Result
+from skrelu._tails import Tails
 from skrelu._torch_interop import to_tensor
 
 Array = NDArray[np.float64]
@@ -34,6 +35,7 @@ class Fitted:
     Parameters of both stages are kept, on standardized data, to go on from.
     """
 
+    tails: Tails | None  # of the features, before standardization
     X_scaling: Scaling
     y_scaling: Scaling
     pretrained: Array  # (n_starts, n_parameters) of plan.composed or plan.triangles

@@ -14,6 +14,7 @@ from skrelu._fitted import Fitted, Table
 from skrelu._job import Job, Report
 from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import Settings, make_plan
+from skrelu._tails import Tails
 
 
 def fit_network(
@@ -61,10 +62,14 @@ def fit_network(
         n_free_peaks = warm.plan.triangles.n_free_peaks
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
-    job = Job(training, validation, settings, warm, device, generator, report)
+    tails = None if warm is None else warm.tails
+    job = Job(training, validation, settings, warm, device, generator, report, tails)
+    noisy = warm is None and plan.noise_expected
     if plan.composed is not None:
         fitted = fit_composed(job, plan, plan.composed)
         if fitted is not None:
             return fitted
-        plan = replace(plan, composed=None)
+        plan, noisy = replace(plan, composed=None), True
+    if noisy:
+        job = replace(job, tails=Tails.of(training.X, training.weights))
     return fit_on_one_level(job, plan)

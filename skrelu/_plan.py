@@ -72,6 +72,7 @@ class Plan:
     max_refinement: int
     in_limit: bool  # whether refinement begins in the limit of infinite depth
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
+    noise_expected: bool  # as the loss tells
 
     @property
     def triangles(self) -> TriangleNetwork:
@@ -130,6 +131,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
         fits = pretraining_work <= LM_WORK and numbers <= LM_NUMBERS
         solver = "lm" if fits else "adam"
+    convex = settings.shape is not None and any(settings.shape.convexity)
     max_refinement = 0
     if settings.shape is not None:
         if settings.refine_max_iter != "auto" and settings.refine:
@@ -174,6 +176,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         max_refinement,
         in_limit,
         _composed(settings, n_samples, n_features, n_outputs),
+        settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
     )
 
 

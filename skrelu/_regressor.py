@@ -33,6 +33,7 @@ from skrelu._sklearn_private import (
 )
 from skrelu._solvers import Status
 from skrelu._stored_network import StoredNetwork, inverse
+from skrelu._tails import Tails
 from skrelu._torch_interop import make_generator, resolve_device
 from skrelu.regions import as_piecewise_linear
 
@@ -296,6 +297,10 @@ class ExponentialReLURegressor(
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         What features are clipped to first: least and largest values. See ``extrapolation``.
+
+    X_tails_ : ndarray of shape (4, `n_features_in_`) or None
+        Where tails of features begin below and above, and the slopes with which they are
+        shortened: on noisy tables, before standardization.
 
     y_limits_ : ndarray of shape (2, `n_outputs_`) or None
         What outputs are clipped to; with a log link they are logarithms of predictions.
@@ -728,6 +733,7 @@ class ExponentialReLURegressor(
             "_y_ndim": 2 if several(self.quantile) else y_ndim,
             "_log_link": plan.loss.log_link,
             "X_limits_": limits[0],
+            "X_tails_": None if fitted.tails is None else np.array(fitted.tails),
             "y_limits_": limits[1],
             "X_mean_": X_mean,
             "X_scale_": X_scale,
@@ -807,6 +813,7 @@ class ExponentialReLURegressor(
             Scaling(self.X_mean_, self.X_scale_),
             Scaling(self.y_mean_, self.y_scale_),
             self.X_limits_,
+            None if self.X_tails_ is None else Tails(*self.X_tails_),
             self.y_limits_,
             ordered=self.loss == "quantile" and self.n_outputs_ > 1 and several(self.quantile),
             log_link=self._log_link,
