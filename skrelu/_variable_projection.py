@@ -66,11 +66,13 @@ class SeparableProblem:
         self.network, self.rows, self.alpha = network, rows, alpha
         n_values = rows.training.shape[0] * (2 * network.n_parameters + network.n_features)
         self.chunk = chunk_size(n_values, rows.X.dtype)
+        self.n_columns = 1 + network.n_features + network.n_subnetworks  # of Phi
         self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Solve for the coefficients; state is (variance, factor, column scale)."""
-        inner, moment = self._sums(theta, starts)
+        phi = self._all_columns(theta)
+        inner, moment = self._sums(theta, starts, phi)
         diagonal = inner.diagonal(dim1=-1, dim2=-2)
         variance = (diagonal - inner[..., 0] ** 2).clamp_min(0)  # weights sum to 1
         left, right = self.network.outer_slopes(theta)
@@ -85,7 +87,7 @@ class SeparableProblem:
         factor, info = torch.linalg.cholesky_ex(matrix)
         coef = size[..., None] * torch.cholesky_solve(size[..., None] * moment, factor)
         coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
-        loss, validation = self._losses(theta, coef, starts)
+        loss, validation = self._losses(theta, coef, starts, phi)
         cost = loss * (1 + self.alpha * _norm(coef, variance))
         return Evaluation(cost, loss, validation, coef, (variance, factor, size))
 
@@ -108,7 +110,7 @@ class SeparableProblem:
             X, root = self.rows.X[:, chunk], self.rows.training[starts, None, chunk].sqrt()
             phi = self._columns(theta, X)
             residual = self.rows.y[:, chunk] - coef.mT @ phi
-            derivatives = root * self.network.basis_derivatives(theta, X)
+            derivatives = self.network.basis_derivatives(theta, X).mul_(root)
             inner += gram(derivatives)
             cross += derivatives @ (root * phi).mT
             moment += derivatives @ (root * residual).mT
@@ -130,21 +132,33 @@ class SeparableProblem:
         known = torch.cat([torch.ones_like(X[:1]), X])
         return torch.cat([known.expand(len(theta), *known.shape), self.network.basis(theta, X)], -2)
 
-    def _sums(self, theta: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        n_columns = 1 + self.network.n_features + self.network.n_subnetworks
+    def _all_columns(self, theta: Tensor) -> Tensor | None:
+        """Return Phi' for all rows, None where that takes more than a chunk's memory."""
+        n_values = len(theta) * self.n_columns
+        fits = self.rows.n_samples <= chunk_size(n_values, self.rows.X.dtype)
+        return self._columns(theta, self.rows.X) if fits else None
+
+    def _columns_in(self, chunk: slice, theta: Tensor, known: Tensor | None) -> Tensor:
+        """Return Phi' for some rows, from that for all if it is known."""
+        return self._columns(theta, self.rows.X[:, chunk]) if known is None else known[..., chunk]
+
+    def _sums(self, theta: Tensor, starts: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+        n_columns = self.n_columns
         inner = theta.new_zeros(len(theta), n_columns, n_columns)
         moment = theta.new_zeros(len(theta), n_columns, len(self.rows.y))
         for chunk in self.rows.chunks(self.chunk, trained=True):
             root = self.rows.training[starts, None, chunk].sqrt()
-            phi = root * self._columns(theta, self.rows.X[:, chunk])
+            phi = root * self._columns_in(chunk, theta, known)
             inner += phi @ phi.mT
             moment += phi @ (root * self.rows.y[:, chunk]).mT
         return inner, moment
 
-    def _losses(self, theta: Tensor, coef: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(
+        self, theta: Tensor, coef: Tensor, starts: Tensor, known: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         loss = validation = torch.zeros_like(theta[:, 0])
         for chunk in self.rows.chunks(self.chunk):
-            residual = self.rows.y[:, chunk] - coef.mT @ self._columns(theta, self.rows.X[:, chunk])
+            residual = self.rows.y[:, chunk] - coef.mT @ self._columns_in(chunk, theta, known)
             parts = self.rows.losses(residual.square().mean(-2), chunk, starts)
             loss, validation = loss + parts[0], validation + parts[1]
         return loss, validation
