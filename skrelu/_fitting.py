@@ -71,5 +71,6 @@ def fit_network(
             return fitted
         plan, noisy = replace(plan, composed=None), True
     if noisy:
+        plan = plan.for_noise()
         job = replace(job, tails=Tails.of(training.X, training.weights))
-    return fit_on_one_level(job, plan)
+    return fit_on_one_level(job, plan, noisy)

@@ -19,10 +19,14 @@ from skrelu._rows import Rows
 from skrelu._scaling import weighted_quantiles
 from skrelu._solvers import Options, Result
 from skrelu._torch_interop import threads, to_numpy, to_tensor
+from skrelu._triangle_model import TriangleModel
 
 # Pretraining without held-out rows that refinement follows ends when the loss falls by less
 # than this fraction over so many iterations: going on gained nothing.
 EARLY_END = (0.1, 10)
+# Where composed networks have found much noise, pretraining is in single precision, which loses
+# nothing, and ends when the held-out loss falls by less than this fraction over so many iterations.
+NOISY_END = (1e-3, 8)
 # Where so much of the variance of held-out rows is left after pretraining, refinement did
 # not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
 NOISE = 0.01
@@ -34,8 +38,14 @@ FEWEST_BEYOND = 5
 N_BRANCHES = 4
 
 
-def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
-    """Pretrain triangle waves, refine the lowered network."""
+def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
+    """Pretrain triangle waves, refine the lowered network.
+
+    Parameters
+    ----------
+    noisy : bool, default=False
+        Whether much noise is expected.
+    """
     settings, warm, scalings = job.settings, job.warm, job.scalings
     n_rows = len(job.training.X)
     rows = job.rows(plan.n_starts, plan.early_stopping, n_rows)
@@ -68,21 +78,22 @@ def fit_on_one_level(job: Job, plan: Plan) -> Fitted:
         first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
         first = _pretraining_options(first, plan, rows)
         with threads(plan.pretraining_work):
-            pretrained = pretrain(plan.model, rows, start, settings.alpha, first)
+            pretraining_of = _pretrained_briefly if noisy else pretrain
+            pretrained = pretraining_of(plan.model, rows, start, settings.alpha, first)
         pretraining, triangles = pretrained.result, pretrained.result.theta
         _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
         penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
         automatic = settings.refine_max_iter == "auto"
-        noisy = automatic and _noisy(pretraining)
-        ended = ended or pretraining.interrupted or (noisy and not plan.in_limit)
+        limited = automatic and _noisy(pretraining)
+        ended = ended or pretraining.interrupted or (limited and not plan.in_limit)
         if plan.in_limit and not ended:
             with threads(plan.refinement_work):
                 options = replace(job.options(plan.solver, "limit", left), trials=trials)
                 refinement, *unfolded = _refined_in_limit(
                     plan, pretrained, rows, settings.alpha, options
                 )
-            noisy = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
-            ended = noisy or refinement.interrupted
+            limited = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
+            ended = limited or refinement.interrupted
             if not ended:
                 theta, penalty = unfolded
                 left -= refinement.n_iter
@@ -122,6 +133,22 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
         return options
     tol, patience = EARLY_END
     return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
+
+
+def _pretrained_briefly(
+    model: TriangleModel, rows: Rows, theta: Tensor | None, alpha: float, options: Options
+) -> Pretrained:
+    """Pretrain where much noise is expected; at length only if there is less."""
+    if options.solver != "lm" or rows.validation is None:
+        return pretrain(model, rows, theta, alpha, options)
+    tol, patience = NOISY_END
+    brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
+    first = pretrain(model, rows.to(torch.float32), theta, alpha, brief)
+    result = first.result.to(rows.X.dtype)
+    if _noisy(result) or result.interrupted:
+        return Pretrained(result, result.eliminated, first.variance.to(result.theta))
+    pretrained = pretrain(model, rows, result.theta, alpha, options)
+    return pretrained._replace(result=pretrained.result.after(result))
 
 
 def _refined_in_limit(

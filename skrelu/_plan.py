@@ -32,6 +32,10 @@ MOST_COMPOSED = 3
 # iteration grows with their third power.
 MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
 
+# Peaks of a sub-network that are free where much noise is expected: predictions are as good as
+# with all, in less time.
+NOISY_PEAKS = 2
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -95,6 +99,15 @@ class Plan:
         if self.composed is not None:
             return self.composed.n_parameters
         return self.model.n_parameters
+
+    def for_noise(self) -> Plan:
+        """Return the plan where much noise is expected."""
+        triangles = self.model.triangles
+        if triangles.n_free_peaks is not None:
+            return self
+        n_free_peaks = min(NOISY_PEAKS, triangles.n_peaks)
+        triangles = replace(triangles, n_free_peaks=n_free_peaks)
+        return replace(self, model=replace(self.model, triangles=triangles))
 
     def described(self) -> str:
         """Say what shape the network has."""

@@ -31,6 +31,12 @@ class Rows:
         """Number of rows, held-out ones included."""
         return self.X.shape[-1]
 
+    def to(self, dtype: torch.dtype) -> Rows:
+        """Return the rows in another precision."""
+        validation = None if self.validation is None else self.validation.to(dtype)
+        X, y, training = (part.to(dtype) for part in (self.X, self.y, self.training))
+        return replace(self, X=X, y=y, training=training, validation=validation)
+
     def of(self, starts: Tensor) -> Rows:
         """Return the rows for some of the starts."""
         validation = None if self.validation is None else self.validation[starts]

@@ -72,6 +72,16 @@ class Result:
         """Whether the user ended it."""
         return self.status is Status.INTERRUPTED
 
+    def to(self, dtype: torch.dtype) -> Result:
+        """Return the result in another precision."""
+        return replace(
+            self,
+            theta=self.theta.to(dtype),
+            loss=self.loss.to(dtype),
+            validation_loss=self.validation_loss.to(dtype),
+            eliminated=self.eliminated.to(dtype),
+        )
+
     def take(self, starts: Tensor) -> Result:
         """Return the result of some starts; curves stay means over all."""
         return replace(
