@@ -16,7 +16,7 @@ from skrelu._plan import Plan
 from skrelu._refinement import refine
 from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
-from skrelu._solvers import Result
+from skrelu._solvers import Result, Status
 from skrelu._torch_interop import threads, to_tensor
 
 # Composed sub-networks: starts by default, and iterations after which the best goes on alone.
@@ -35,6 +35,9 @@ COMPOSED_AVERAGE = 1e-3
 # the variance of other rows; not on larger tables, where that would take minutes, nor where
 # there is time for few starts only: the average is no better then (epa2021, ames, bikeshare).
 COMPOSED_NOISE, MANY_STARTS = 0.03, 4
+# A rough fit shows most noise at once: of so many starts, for so many iterations at most, on rows
+# for so many multiplications of one.
+LOOK_STARTS, LOOK_ITER, LOOK_WORK = 3, 24, 6e7
 
 
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
@@ -86,6 +89,11 @@ def _pretrained_composed(
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
     fit = partial(fit_by_evidence, network, floor=EXACT_ENOUGH)
+    if start is None and _may_give_up(job, plan):
+        looked, error = _looked_for_noise(job, network, theta, rows)
+        slow = looked.status in (Status.CONVERGED, Status.NO_IMPROVEMENT)
+        if looked.interrupted or (slow and bool((error > COMPOSED_NOISE).all())):
+            return looked, error, rows.of(torch.arange(len(error)))
 
     def so_far(result: Result) -> Fitted:
         relu, lowered = network.to_relu(result.theta, settings.depth)
@@ -128,11 +136,37 @@ def _pretrained_composed(
     return result, error, rows.of(kept)
 
 
+def _looked_for_noise(
+    job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows
+) -> tuple[Result, Tensor]:
+    """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
+
+    A fit that goes on does not know of it: the generator is left as it was, nothing is reported.
+    """
+    work = network.n_parameters**2
+    n_rows = max(2 * network.n_parameters, int(LOOK_WORK / work))
+    rows = rows.of(torch.arange(LOOK_STARTS)).to(torch.float32)
+    if n_rows < rows.n_trained:
+        generator = torch.Generator().set_state(job.generator.get_state())
+        kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
+        rows = rows.part(kept.to(rows.X.device))
+    options = replace(job.options("lm", "looking for noise", LOOK_ITER), report=None)
+    with threads(LOOK_STARTS * work * rows.n_trained):
+        result, error = fit_by_evidence(
+            network, theta[:LOOK_STARTS].float(), rows, options, noise=COMPOSED_NOISE
+        )
+    return result.to(theta.dtype), error.to(theta.dtype)
+
+
+def _may_give_up(job: Job, plan: Plan) -> bool:
+    """Tell whether there is time for many starts on one level instead."""
+    small = job.settings.n_levels == "auto" and len(job.training.X) <= COMPOSED_ROWS
+    return small and plan.n_starts >= MANY_STARTS
+
+
 def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
     """Tell whether many starts on one level should predict better."""
-    small = job.settings.n_levels == "auto" and len(job.training.X) <= COMPOSED_ROWS
-    many = plan.n_starts >= MANY_STARTS
-    return small and many and bool(error.median() > COMPOSED_NOISE)
+    return _may_give_up(job, plan) and bool(error.median() > COMPOSED_NOISE)
 
 
 def _lowered(

@@ -49,6 +49,9 @@ FREE_ROWS = 0.05
 # A start has ended when the estimated error fell by less than this fraction over so many
 # steps taken.
 END = (0.5, 20)
+# A start that looks for noise has slowed down when its error fell by less than this fraction over
+# so many steps taken, and is below the second number: above, it may not have begun to learn.
+SLOW, BEGUN = (0.15, 4), 0.8
 
 
 @dataclass
@@ -75,7 +78,10 @@ class Precisions:
         groups : Tensor of shape (n_groups, n_parameters)
             1 where a parameter belongs to a group.
         """
-        hessian = self.beta[:, None, None] * gram + torch.diag_embed(self.alpha @ groups)
+        # In single precision gram is not positive definite where alpha is small.
+        rounding = torch.finfo(gram.dtype).eps * gram.diagonal(dim1=-1, dim2=-2).sum(-1)
+        ridge = self.alpha @ groups + (self.beta * rounding)[:, None]
+        hessian = self.beta[:, None, None] * gram + torch.diag_embed(ridge)
         factor, info = torch.linalg.cholesky_ex(hessian)
         good = info == 0
         factor = torch.where(good[:, None, None], factor, torch.eye(factor.shape[-1]).to(factor))
@@ -93,7 +99,12 @@ class Precisions:
 
 
 def fit_by_evidence(
-    network: ComposedNetwork, theta: Tensor, rows: Rows, options: Options, floor: float = 0.0
+    network: ComposedNetwork,
+    theta: Tensor,
+    rows: Rows,
+    options: Options,
+    floor: float = 0.0,
+    noise: float | None = None,
 ) -> tuple[Result, Tensor]:
     """Fit a batch of composed networks.
 
@@ -107,6 +118,8 @@ def fit_by_evidence(
         An iteration is a trial step of every start.
     floor : float, default=0
         Errors below are alike.
+    noise : float, optional
+        Only look whether a start gets below this error, or all slow down above it.
 
     Returns
     -------
@@ -124,9 +137,9 @@ def fit_by_evidence(
     now = problem.evaluate(theta)
     progress = Progress(theta, now.evaluation(), options)
     best, lowest = now, precisions.error  # by what is watched
-    reference, waited = lowest, torch.zeros_like(beta)
-    least, patience = END
+    whole, short = _Patience(*END, lowest), _Patience(*SLOW, lowest)
     status, taken = Status.MAX_ITER, torch.ones_like(beta, dtype=torch.bool)
+    slow = ~taken
     try:
         options.stops(progress)
         while True:
@@ -137,11 +150,13 @@ def fit_by_evidence(
                     watched = now.validation_loss if progress.validated else precisions.error
                     best = _where(watched < lowest, now, best)
                     lowest = torch.minimum(watched, lowest)
-                    notable = watched < (1 - least) * reference
-                    reference = torch.where(notable, watched, reference)
-                    waited = torch.where(notable, 0, waited + taken)
-            stuck = damping >= DAMPING_MAX
-            if bool(((waited >= patience) | (lowest <= floor) | stuck).all()):
+                    whole.update(watched, taken)
+                    short.update(watched, taken)
+            ended = whole.over | (lowest <= floor) | (damping >= DAMPING_MAX)
+            slow |= short.over & (lowest < BEGUN)
+            if noise is not None:
+                ended |= slow | (lowest <= noise).any()
+            if ended.all():
                 status = progress.ended()
                 break
             if progress.n_iter >= options.max_iter:
@@ -172,6 +187,25 @@ def fit_by_evidence(
         validation_loss=best.validation_loss,
     )
     return result, lowest
+
+
+class _Patience:
+    """Whether the error of a start fell by less than a fraction over so many steps taken."""
+
+    def __init__(self, least: float, steps: int, error: Tensor) -> None:
+        self.least, self.steps = least, steps
+        self.reference, self.waited = error, torch.zeros_like(error)
+
+    def update(self, error: Tensor, taken: Tensor) -> None:
+        """Take in the errors after an iteration."""
+        notable = error < (1 - self.least) * self.reference
+        self.reference = torch.where(notable, error, self.reference)
+        self.waited = torch.where(notable, 0, self.waited + taken)
+
+    @property
+    def over(self) -> Tensor:
+        """Tell which starts have waited long enough."""
+        return self.waited >= self.steps
 
 
 class _Point(NamedTuple):
