@@ -73,4 +73,5 @@ def fit_network(
     if noisy:
         plan = plan.for_noise()
         job = replace(job, tails=Tails.of(training.X, training.weights))
-    return fit_on_one_level(job, plan, noisy)
+    shaped = settings.n_levels == "auto" and plan.model.shape is not None
+    return fit_on_one_level(job, plan, noisy or shaped)

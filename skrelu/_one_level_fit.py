@@ -44,7 +44,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     Parameters
     ----------
     noisy : bool, default=False
-        Whether much noise is expected.
+        Whether much noise is expected: pretraining is brief then, unless there is less.
     """
     settings, warm, scalings = job.settings, job.warm, job.scalings
     n_rows = len(job.training.X)
@@ -146,8 +146,9 @@ def _pretrained_briefly(
     first = pretrain(model, rows.to(torch.float32), theta, alpha, brief)
     result = first.result.to(rows.X.dtype)
     if _noisy(result) or result.interrupted:
-        return Pretrained(result, result.eliminated, first.variance.to(result.theta))
-    pretrained = pretrain(model, rows, result.theta, alpha, options)
+        return Pretrained(result, first.coef.to(result.theta), first.variance.to(result.theta))
+    coef = first.coef.to(result.theta)
+    pretrained = pretrain(model, rows, result.theta, alpha, options, coef)
     return pretrained._replace(result=pretrained.result.after(result))
 
 

@@ -48,7 +48,12 @@ def screened_starts(problem: SeparableProblem, n_starts: int, generator: torch.G
 
 
 def pretrain(
-    model: TriangleModel, rows: Rows, theta: Tensor | None, alpha: float, options: Options
+    model: TriangleModel,
+    rows: Rows,
+    theta: Tensor | None,
+    alpha: float,
+    options: Options,
+    coef: Tensor | None = None,
 ) -> Pretrained:
     """Fit a batch of sums of triangle-wave sub-networks.
 
@@ -58,6 +63,9 @@ def pretrain(
     ----------
     theta : Tensor of shape (n_starts, model.lowered.n_parameters) or None
         Where to start; None draws at random.
+    coef : Tensor of shape (n_starts, 1 + n_features + model.lowered.n_subnetworks, n_outputs)
+        Coefficients to start with, if they are not eliminated. By default they are those of least
+        squares, or 0 where there is a shape.
     """
     starts = torch.arange(len(rows.training), device=rows.X.device)
     if options.solver == "lm" and model.shape is None and isinstance(rows.loss, SquaredError):
@@ -68,7 +76,10 @@ def pretrain(
         result = levenberg_marquardt(problem, theta, options)
         variance = problem.evaluate(result.theta, starts).state[0]
         return Pretrained(result, result.eliminated, variance)
-    both = _first(model, rows, theta, alpha, options.generator)
+    if theta is None or coef is None:
+        both = _first(model, rows, theta, alpha, options.generator)
+    else:
+        both = model.restored(theta, coef)
     bounds = None if model.shape is None else model.bounds(both)
     if options.solver == "lm":
         result = levenberg_marquardt(JointProblem(model, rows, alpha), both, options, bounds)
@@ -93,7 +104,8 @@ def _first(
     if model.shape is not None:
         if theta is None:
             return model.random(n_starts, rows.X, generator)
-        return model.restored(theta)
+        n_coef = 1 + model.lowered.n_features + model.lowered.n_subnetworks
+        return model.restored(theta, theta.new_zeros(n_starts, n_coef, model.n_outputs))
     problem = SeparableProblem(model.triangles, working_rows(rows), alpha)
     if theta is None:
         theta = screened_starts(problem, n_starts, generator)

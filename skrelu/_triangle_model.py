@@ -221,14 +221,21 @@ class TriangleModel:
         sign = theta.new_tensor([self.kinds[k].sign for k in ramps])
         return torch.where(sign < 0, left[..., ramps], right[..., ramps])
 
-    def restored(self, waves: Tensor) -> Tensor:
-        """Return points with no coefficients, from parameters of `lowered`."""
-        blocks = waves.unflatten(-1, (-1, self._n_each))
-        own, later = blocks.tensor_split([self.triangles.n_subnetworks], -2)
-        n_features = self.triangles.n_features
-        shifts = own[..., self._of("step"), n_features] - later[..., n_features]
-        coef = waves.new_zeros(*waves.shape[:-1], self.sizes[1] // self.n_outputs, self.n_outputs)
-        return self.pack(own.flatten(-2), coef, shifts)
+    def restored(self, waves: Tensor, coef: Tensor) -> Tensor:
+        """Return points of which these are the `waves`."""
+        n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
+        steps, ramps = self._of("step"), self._of("ramp")
+        own, later = waves.unflatten(-1, (-1, self._n_each)).tensor_split([n], -2)
+        shifts = own[..., steps, n_features] - later[..., n_features]
+        intercept, linear, weights = self._split(coef)
+        weights = weights[..., :n, :].clone()
+        weights[..., steps, :] *= -1
+        theta = own.flatten(-2)
+        sloped = weights[..., ramps, :] * self._ramp_slopes(theta)[..., None]
+        directions, offsets = own[..., ramps, :n_features], own[..., ramps, n_features]
+        intercept = intercept + offsets[..., None, :] @ sloped
+        linear = linear + directions.mT @ sloped
+        return self.pack(theta, torch.cat([intercept, linear, weights], -2), shifts)
 
     def forward(self, both: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
