@@ -27,6 +27,8 @@ EARLY_END = (0.1, 10)
 # Where composed networks have found much noise, pretraining is in single precision, which loses
 # nothing, and ends when the held-out loss falls by less than this fraction over so many iterations.
 NOISY_END = (1e-3, 8)
+# Steps that bounds hold up are many and small: those of functions with a shape end earlier.
+SHAPED_TOL = 0.03
 # Where so much of the variance of held-out rows is left after pretraining, refinement did
 # not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
 NOISE = 0.01
@@ -148,6 +150,8 @@ def _pretrained_briefly(
     if _noisy(result) or result.interrupted:
         return Pretrained(result, first.coef.to(result.theta), first.variance.to(result.theta))
     coef = first.coef.to(result.theta)
+    if model.shape is not None:
+        options = replace(options, tol=max(SHAPED_TOL, options.tol))
     pretrained = pretrain(model, rows, result.theta, alpha, options, coef)
     return pretrained._replace(result=pretrained.result.after(result))
 

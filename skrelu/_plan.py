@@ -21,6 +21,8 @@ REFINEMENT_WORK = 6e10
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
 # Refinement of so many iterations begins in the limit of infinite depth.
 MIN_ITER_IN_LIMIT = 50
+# With a shape, sub-networks can do less each: so many times as many are taken by default.
+SHAPED = 2
 # Rows that are held out only make sense where some are left to learn from.
 MIN_ROWS_TO_HOLD_OUT = 20
 # Sub-networks are composed by default from so many rows on, on so many levels.
@@ -124,6 +126,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     if n_subnetworks == "auto":
         most = 8 if n_features == 1 else 32
         n_subnetworks = min(most, max(1, n_samples // 32))
+        n_subnetworks *= 1 if settings.shape is None else SHAPED
     size = (n_features, int(n_subnetworks), settings.depth)
     model = TriangleModel(TriangleNetwork(*size, smooth=settings.smooth), n_outputs, settings.shape)
     relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)

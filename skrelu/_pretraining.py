@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from skrelu._adam import adam
-from skrelu._joint import JointProblem, coefficient_penalty, column_variances, working_rows
+from skrelu._joint import (
+    JointProblem,
+    coefficient_penalty,
+    column_variances,
+    working_rows,
+)
 from skrelu._levenberg_marquardt import levenberg_marquardt
 from skrelu._losses import SquaredError
 from skrelu._rows import Rows
@@ -101,6 +106,7 @@ def _first(
 ) -> Tensor:
     """Return points to start from, with coefficients."""
     n_starts = len(rows.training)
+    starts = torch.arange(n_starts, device=rows.X.device)
     if model.shape is not None:
         if theta is None:
             return model.random(n_starts, rows.X, generator)
@@ -109,7 +115,6 @@ def _first(
     problem = SeparableProblem(model.triangles, working_rows(rows), alpha)
     if theta is None:
         theta = screened_starts(problem, n_starts, generator)
-    starts = torch.arange(n_starts, device=theta.device)
     problem.settle(theta, starts)
     return model.pack(theta, problem.evaluate(theta, starts).eliminated, theta[:, :0])
 
