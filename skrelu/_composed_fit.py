@@ -68,7 +68,9 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
 
     def refined_so_far(result: Result) -> Fitted:
         shares, error = shares_of(result), result.validation_loss
-        return job.fitted(plan, theta, result.theta, penalty, shares, error, pretraining, result)
+        return job.fitted(
+            plan, theta, None, result.theta, penalty, shares, error, pretraining, result
+        )
 
     if refining:
         options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
@@ -76,7 +78,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
         error = refinement.validation_loss
-    return job.fitted(plan, theta, released, penalty, shares, error, pretraining, refinement)
+    return job.fitted(plan, theta, None, released, penalty, shares, error, pretraining, refinement)
 
 
 def _pretrained_composed(
@@ -99,7 +101,7 @@ def _pretrained_composed(
         relu, lowered = network.to_relu(result.theta, settings.depth)
         now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
         shares, error = shares_of(result), result.validation_loss
-        return job.fitted(now, result.theta, lowered, penalty, shares, error, result, None)
+        return job.fitted(now, result.theta, None, lowered, penalty, shares, error, result, None)
 
     part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
     if ends_on_all:

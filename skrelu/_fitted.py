@@ -39,6 +39,7 @@ class Fitted:
     X_scaling: Scaling
     y_scaling: Scaling
     pretrained: Array  # (n_starts, n_parameters) of plan.composed or plan.triangles
+    coef: Array | None  # (n_starts, 1 + n_features + n_subnetworks, n_outputs), of plan.triangles
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
     shares: Array  # (n_starts,), in the average
@@ -78,6 +79,18 @@ def _triangles_moved(fitted: Fitted, X_scaling: Scaling) -> Array:
     blocks[..., p] += blocks[..., :p] @ shift
     blocks[..., :p] *= factor
     return blocks.reshape(fitted.pretrained.shape)
+
+
+def coefficients_moved(fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling) -> Array:
+    """Return the coefficients of pretraining in terms of another standardization."""
+    assert fitted.coef is not None
+    factor, shift = _moved(fitted.X_scaling, X_scaling)
+    gain, lift = _moved(y_scaling, fitted.y_scaling)
+    intercept, linear, weights = np.split(fitted.coef, [1, 1 + len(factor)], 1)
+    intercept = intercept + shift @ linear
+    moved = np.concatenate([intercept, linear * factor[:, None], weights], 1) * gain
+    moved[:, 0] += lift
+    return moved
 
 
 def relu_moved(

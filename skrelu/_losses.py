@@ -70,7 +70,7 @@ class Loss:
     @property
     def name(self) -> str:
         """What it is called in messages."""
-        return f"loss={type(self).__name__}"
+        return type(self).__name__
 
     def unit(self, raw: Tensor) -> Tensor:
         """Return `null` as a column."""

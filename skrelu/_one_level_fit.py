@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelu._fitted import Array, Fitted, pretrained_moved, relu_moved
+from skrelu._fitted import Array, Fitted, coefficients_moved, pretrained_moved, relu_moved
 from skrelu._job import Job, shares_of
 from skrelu._losses import Pinball
 from skrelu._plan import Plan
@@ -61,30 +61,35 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         _, lowered = plan.triangles.to_relu(waves, coef)
         penalty, shares = torch.zeros_like(lowered), shares_of(result)
         error = result.validation_loss
-        return job.fitted(plan, waves, lowered, penalty, shares, error, result, None)
+        return job.fitted(plan, waves, coef, lowered, penalty, shares, error, result, None)
 
     def refined_so_far(result: Result) -> Fitted:
         shares, error = shares_of(result), result.validation_loss
         relu = result.theta
-        return job.fitted(plan, triangles, relu, penalty, shares, error, pretraining, result)
+        return job.fitted(plan, triangles, coef, relu, penalty, shares, error, pretraining, result)
 
     left = plan.max_refinement
     if warm is not None and not ended:
         triangles = to_tensor(pretrained_moved(warm, *scalings), job.device)
+        coef = to_tensor(coefficients_moved(warm, *scalings), job.device)
         theta = relu_moved(warm, *scalings, job.device)
         penalty = to_tensor(warm.penalty, job.device)
     else:
-        start = None
+        start = coef = None
         if warm is not None:
             start = to_tensor(pretrained_moved(warm, *scalings), job.device)
+            coef = to_tensor(coefficients_moved(warm, *scalings), job.device)
         first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
         first = _pretraining_options(first, plan, rows)
         with threads(plan.pretraining_work):
-            pretraining_of = _pretrained_briefly if noisy else pretrain
-            pretrained = pretraining_of(plan.model, rows, start, settings.alpha, first)
-        pretraining, triangles = pretrained.result, pretrained.result.theta
-        _, theta = plan.triangles.to_relu(triangles, pretrained.coef)
-        penalty = released_penalty(plan.relu, theta, pretrained.coef, pretrained.variance)
+            if noisy and warm is None:
+                pretrained = _pretrained_briefly(plan.model, rows, settings.alpha, first)
+            else:
+                pretrained = pretrain(plan.model, rows, start, settings.alpha, first, coef)
+        pretraining, coef = pretrained.result, pretrained.coef
+        triangles = pretraining.theta
+        _, theta = plan.triangles.to_relu(triangles, coef)
+        penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
         automatic = settings.refine_max_iter == "auto"
         limited = automatic and _noisy(pretraining)
         ended = ended or pretraining.interrupted or (limited and not plan.in_limit)
@@ -110,7 +115,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     shares, error = shares_of(last), last.validation_loss
     if isinstance(rows.loss, Pinball) and rows.validation is not None:
         theta = _calibrated(plan.relu, theta, rows, shares)
-    return job.fitted(plan, triangles, theta, penalty, shares, error, pretraining, refinement)
+    return job.fitted(plan, triangles, coef, theta, penalty, shares, error, pretraining, refinement)
 
 
 def _calibrated(network: ReLUNetwork, theta: Tensor, rows: Rows, shares: Array) -> Tensor:
@@ -138,14 +143,14 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
 
 
 def _pretrained_briefly(
-    model: TriangleModel, rows: Rows, theta: Tensor | None, alpha: float, options: Options
+    model: TriangleModel, rows: Rows, alpha: float, options: Options
 ) -> Pretrained:
     """Pretrain where much noise is expected; at length only if there is less."""
     if options.solver != "lm" or rows.validation is None:
-        return pretrain(model, rows, theta, alpha, options)
+        return pretrain(model, rows, None, alpha, options)
     tol, patience = NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
-    first = pretrain(model, rows.to(torch.float32), theta, alpha, brief)
+    first = pretrain(model, rows.to(torch.float32), None, alpha, brief)
     result = first.result.to(rows.X.dtype)
     if _noisy(result) or result.interrupted:
         return Pretrained(result, first.coef.to(result.theta), first.variance.to(result.theta))

@@ -115,7 +115,8 @@ class Plan:
         """Say what shape the network has."""
         return (
             f"depth={self.triangles.depth}, n_subnetworks={self.n_subnetworks}, "
-            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, {self.loss.name}, "
+            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, loss={self.loss.name}, "
+            f"{'no shape' if self.model.shape is None else self.model.shape}, "
             f"{self.triangles.n_features} features and {self.relu.n_outputs} outputs"
         )
 
