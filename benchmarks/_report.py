@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -19,7 +20,7 @@ import skrelu
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
 
-Measurement = Callable[[bool], str]
+Measurement = Callable[..., str]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -86,7 +87,12 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def main(description: str, measurements: Mapping[str, Measurement], output: Path) -> None:
+def main(
+    description: str,
+    measurements: Mapping[str, Measurement],
+    output: Path,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Run measurements from the command line, print and save their tables.
 
     Parameters
@@ -97,20 +103,26 @@ def main(description: str, measurements: Mapping[str, Measurement], output: Path
     output : Path
         Where a full run is saved. A part of it, or a quick run, is saved only to a file
         that is named, so that it does not replace the full tables.
+    options : mapping of names to settings, default=None
+        Further options of the command line, with what `ArgumentParser.add_argument` takes.
+        Measurements are given their values by name. A run with one of them is not a full one.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(measurements))
     parser.add_argument("--output", type=Path, help=f"default, if complete: {output.name}")
+    for name, settings in (options or {}).items():
+        parser.add_argument(f"--{name}", **settings)
     arguments = parser.parse_args()
+    further = {name: getattr(arguments, name) for name in options or {}}
     names = arguments.only or list(measurements)
-    complete = arguments.only is None and not arguments.quick
+    complete = arguments.only is None and not arguments.quick and not any(further.values())
     path = arguments.output or (output if complete else None)
     sections = [machine()]
     print(sections[0], flush=True)
     for name in names:
         begin = time.perf_counter()
-        text = measurements[name](arguments.quick)
+        text = measurements[name](arguments.quick, **further)
         seconds = time.perf_counter() - begin
         sections.append(f"{name}  ({seconds:.0f} s)\n{'=' * len(name)}\n{text}")
         print(f"\n{sections[-1]}", flush=True)
