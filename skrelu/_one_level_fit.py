@@ -92,7 +92,8 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
         automatic = settings.refine_max_iter == "auto"
         limited = automatic and _noisy(pretraining)
-        ended = ended or pretraining.interrupted or (limited and not plan.in_limit)
+        # Where noise was expected and found, the limit never halved what is left.
+        ended = ended or pretraining.interrupted or (limited and (noisy or not plan.in_limit))
         if plan.in_limit and not ended:
             with threads(plan.refinement_work):
                 options = replace(job.options(plan.solver, "limit", left), trials=trials)
