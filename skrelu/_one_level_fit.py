@@ -34,10 +34,10 @@ SHAPED_TOL = 0.03
 NOISE = 0.01
 # Dampings tried at once while the equations are that small.
 REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
-# Quantiles are not calibrated by fewer held-out rows beyond them.
-FEWEST_BEYOND = 5
 # Branches of a single start, see `refine_in_limit`, likewise; several starts share them.
 N_BRANCHES = 4
+# Quantiles are not calibrated by fewer held-out rows beyond them.
+FEWEST_BEYOND = 5
 
 
 def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
