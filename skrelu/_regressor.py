@@ -167,9 +167,9 @@ class ExponentialReLURegressor(
         Rows of a step of "adam"; "auto" is a 500th of them, at least 200 or
         all there are.
 
-    loss : {"squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma"}, \
-            default="squared_error"
-        What is minimised. "absolute_error" is for medians; "huber" squares small residuals and
+    loss : str, default="squared_error"
+        What is minimised: "squared_error", "absolute_error", "huber", "quantile", "poisson" or
+        "gamma". "absolute_error" is for medians; "huber" squares small residuals and
         takes absolute values of large ones, from 1.35 standard deviations on, which are
         estimated along. "poisson" and "gamma" are deviances with a log link: predictions are
         exponentials of the network's outputs, and targets must be >= 0 and > 0. Other losses than
