@@ -476,6 +476,8 @@ class ExponentialReLURegressor(
         settings = self._settings()
         self._check_targets(y, "y")
         training = _table(X, self._targets(y), sample_weight)
+        if self.loss == "poisson" and not np.all(np.any(training.y > 0, axis=0)):
+            raise ValueError("loss='poisson' needs some y > 0, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         warm = getattr(self, "_fitted", None) if self.warm_start else None
         generator = make_generator(check_random_state(self.random_state))
@@ -675,8 +677,8 @@ class ExponentialReLURegressor(
 
     def _check_targets(self, y, name: str) -> None:
         """Raise an error for targets that the loss cannot take."""
-        if self.loss == "poisson" and (np.any(y < 0) or not np.any(y > 0)):
-            raise ValueError(f"loss='poisson' needs {name} >= 0 and not all 0.")
+        if self.loss == "poisson" and np.any(y < 0):
+            raise ValueError(f"loss='poisson' needs {name} >= 0.")
         if self.loss == "gamma" and np.any(y <= 0):
             raise ValueError(f"loss='gamma' needs {name} > 0.")
         if self.loss == "quantile" and several(self.quantile) and y.ndim > 1:
@@ -732,6 +734,7 @@ class ExponentialReLURegressor(
             "_fitted": replace(fitted, pretraining=None, refinement=None),
             "_y_ndim": 2 if several(self.quantile) else y_ndim,
             "_log_link": plan.loss.log_link,
+            "_ordered": several(self.quantile),
             "X_limits_": limits[0],
             "X_tails_": None if fitted.tails is None else np.array(fitted.tails),
             "y_limits_": limits[1],
@@ -815,7 +818,7 @@ class ExponentialReLURegressor(
             self.X_limits_,
             None if self.X_tails_ is None else Tails(*self.X_tails_),
             self.y_limits_,
-            ordered=self.loss == "quantile" and self.n_outputs_ > 1 and several(self.quantile),
+            ordered=self._ordered and self.n_outputs_ > 1,
             log_link=self._log_link,
         )
 
