@@ -13,7 +13,6 @@ from skrelu._composed_network import ComposedWeights
 from skrelu._plan import Plan
 from skrelu._scaling import Scaling
 from skrelu._solvers import Result
-from skrelu._tails import Tails
 from skrelu._torch_interop import to_tensor
 
 Array = NDArray[np.float64]
@@ -35,7 +34,6 @@ class Fitted:
     Parameters of both stages are kept, on standardized data, to go on from.
     """
 
-    tails: Tails | None  # of the features, before standardization
     X_scaling: Scaling
     y_scaling: Scaling
     pretrained: Array  # (n_starts, n_parameters) of plan.composed or plan.triangles
@@ -87,7 +85,7 @@ def coefficients_moved(fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling) -
     factor, shift = _moved(fitted.X_scaling, X_scaling)
     gain, lift = _moved(y_scaling, fitted.y_scaling)
     intercept, linear, weights = np.split(fitted.coef, [1, 1 + len(factor)], 1)
-    intercept = intercept + shift @ linear
+    intercept = intercept + (shift @ linear)[:, None]
     moved = np.concatenate([intercept, linear * factor[:, None], weights], 1) * gain
     moved[:, 0] += lift
     return moved

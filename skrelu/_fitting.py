@@ -14,7 +14,6 @@ from skrelu._fitted import Fitted, Table
 from skrelu._job import Job, Report
 from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import Settings, make_plan
-from skrelu._tails import Tails
 
 
 def fit_network(
@@ -62,8 +61,7 @@ def fit_network(
         n_free_peaks = warm.plan.triangles.n_free_peaks
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
-    tails = None if warm is None else warm.tails
-    job = Job(training, validation, settings, warm, device, generator, report, tails)
+    job = Job(training, validation, settings, warm, device, generator, report)
     noisy = warm is None and plan.noise_expected
     if plan.composed is not None:
         fitted = fit_composed(job, plan, plan.composed)
@@ -72,6 +70,5 @@ def fit_network(
         plan, noisy = replace(plan, composed=None), True
     if noisy:
         plan = plan.for_noise()
-        job = replace(job, tails=Tails.of(training.X, training.weights))
     shaped = settings.n_levels == "auto" and plan.model.shape is not None
     return fit_on_one_level(job, plan, noisy or shaped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def make_loss(loss: str, quantile) -> Loss:
 
 def several(quantile) -> bool:
     """Tell whether a list of quantiles is asked for; a list of one counts."""
-    return quantile is not None and not isinstance(quantile, Real)
+    return quantile is not None and np.ndim(quantile) > 0
 
 
 def make_shape(convexity, monotonic, names, loss: Loss, quantile, smooth: bool) -> Shape | None:
@@ -98,9 +98,12 @@ def _bends(convexity, n_features: int, names) -> tuple[int, ...]:
         return (CONVEXITIES.get(convexity, 0),) * n_features
     bends = [0] * n_features
     for key, value in convexity.items():
-        if value not in CONVEXITIES:
+        if not isinstance(value, str) or value not in CONVEXITIES:
             raise ValueError(f"convexity[{key!r}]={value!r}, but it must be 'convex' or 'concave'.")
-        bends[_index(key, n_features, names)] = CONVEXITIES[value]
+        column = _index(key, n_features, names)
+        if bends[column] == -CONVEXITIES[value]:
+            raise ValueError(f"convexity names feature {column} twice, as convex and as concave.")
+        bends[column] = CONVEXITIES[value]
     return tuple(bends)
 
 

@@ -16,7 +16,6 @@ from skrelu._plan import Plan, Settings
 from skrelu._rows import Rows
 from skrelu._scaling import Scaling
 from skrelu._solvers import Options, Progress, Result, Status
-from skrelu._tails import Tails
 from skrelu._torch_interop import to_numpy, to_tensor
 
 # Takes a stage's name, how far it is and, where there is one, a function that returns the
@@ -39,11 +38,6 @@ class Job:
     device: torch.device
     generator: torch.Generator
     report: Report | None
-    tails: Tails | None = None  # how features are changed before all else
-
-    def features(self, X: Array) -> Array:
-        """Return features as the network is to see them, before standardization."""
-        return X if self.tails is None else self.tails.apply(X)
 
     def options(
         self,
@@ -78,7 +72,7 @@ class Job:
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardization of X and of y."""
-        X, y, weights = self.features(self.training.X), self.training.y, self.training.weights
+        X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
         if loss.log_link:
             target = Scaling.of_logarithms(y, weights)
@@ -103,12 +97,12 @@ class Job:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
             training = Table(training.X[kept], training.y[kept], weights / weights.sum())
-        X, y = scalings[0].apply(self.features(training.X)), self.targets(training.y)
+        X, y = scalings[0].apply(training.X), self.targets(training.y)
         loss = self.settings.loss.fitted_to(torch.tensor(y.T), torch.tensor(training.weights))
         n, held_out = len(X), None
         weights = np.tile(training.weights, (n_starts, 1))
         if validation is not None:
-            X = np.concatenate([X, scalings[0].apply(self.features(validation.X))])
+            X = np.concatenate([X, scalings[0].apply(validation.X)])
             y = np.concatenate([y, self.targets(validation.y)])
             held_out = np.concatenate([np.zeros(n), validation.weights])
             held_out = np.tile(held_out, (n_starts, 1))
@@ -146,7 +140,6 @@ class Job:
         """
         kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
         return Fitted(
-            self.tails,
             *self.scalings,
             to_numpy(pretrained[kept]),
             None if coef is None else to_numpy(coef[kept]),

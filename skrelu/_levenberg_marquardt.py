@@ -138,7 +138,7 @@ def levenberg_marquardt(
     -------
     Result
     """
-    theta = theta.clone()
+    theta = theta.clone() if bounds is None else theta.clamp(*bounds)
     everything = torch.arange(theta.shape[0], device=theta.device)
     evaluation = problem.evaluate(theta, everything)
     progress = Progress(theta, evaluation, options)

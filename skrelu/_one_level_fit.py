@@ -151,14 +151,14 @@ def _pretrained_briefly(
         return pretrain(model, rows, None, alpha, options)
     tol, patience = NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
-    first = pretrain(model, rows.to(torch.float32), None, alpha, brief)
-    result = first.result.to(rows.X.dtype)
+    single = rows.to(torch.float32)
+    first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
+    result = first.result
     if _noisy(result) or result.interrupted:
-        return Pretrained(result, first.coef.to(result.theta), first.variance.to(result.theta))
-    coef = first.coef.to(result.theta)
+        return first
     if model.shape is not None:
         options = replace(options, tol=max(SHAPED_TOL, options.tol))
-    pretrained = pretrain(model, rows, result.theta, alpha, options, coef)
+    pretrained = pretrain(model, rows, result.theta, alpha, options, first.coef)
     return pretrained._replace(result=pretrained.result.after(result))
 
 

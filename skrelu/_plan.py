@@ -105,7 +105,7 @@ class Plan:
     def for_noise(self) -> Plan:
         """Return the plan where much noise is expected."""
         triangles = self.model.triangles
-        if triangles.n_free_peaks is not None:
+        if triangles.n_free_peaks is not None or not triangles.smooth:
             return self
         n_free_peaks = min(NOISY_PEAKS, triangles.n_peaks)
         triangles = replace(triangles, n_free_peaks=n_free_peaks)

@@ -59,6 +59,7 @@ def pretrain(
     alpha: float,
     options: Options,
     coef: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Pretrained:
     """Fit a batch of sums of triangle-wave sub-networks.
 
@@ -71,6 +72,9 @@ def pretrain(
     coef : Tensor of shape (n_starts, 1 + n_features + model.lowered.n_subnetworks, n_outputs)
         Coefficients to start with, if they are not eliminated. By default they are those of least
         squares, or 0 where there is a shape.
+    dtype : torch.dtype, optional
+        Precision of the outcome, by default that of the rows. Slopes of steep waves that
+        cancel in a model with a shape want the highest.
     """
     starts = torch.arange(len(rows.training), device=rows.X.device)
     if options.solver == "lm" and model.shape is None and isinstance(rows.loss, SquaredError):
@@ -80,7 +84,8 @@ def pretrain(
         problem.settle(theta, starts)
         result = levenberg_marquardt(problem, theta, options)
         variance = problem.evaluate(result.theta, starts).state[0]
-        return Pretrained(result, result.eliminated, variance)
+        result = result.to(dtype or theta.dtype)
+        return Pretrained(result, result.eliminated, variance.to(result.theta))
     if theta is None or coef is None:
         both = _first(model, rows, theta, alpha, options.generator)
     else:
@@ -91,9 +96,10 @@ def pretrain(
     else:
         penalty = coefficient_penalty(model, both, rows, starts)
         result = adam(model, both, rows, alpha, penalty, options, bounds)
-    result.theta, coef = model.waves(result.theta)
     plain = TriangleModel(model.lowered, model.n_outputs)
-    both = plain.pack(result.theta, coef, both[:, :0])
+    rows, result = rows.to(dtype or rows.X.dtype), result.to(dtype or rows.X.dtype)
+    result.theta, coef = model.waves(result.theta)
+    both = plain.pack(result.theta, coef, result.theta[:, :0])
     return Pretrained(result, coef, column_variances(plain, both, rows, starts))
 
 

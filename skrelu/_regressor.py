@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import d2_pinball_score
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -33,7 +34,6 @@ from skrelu._sklearn_private import (
 )
 from skrelu._solvers import Status
 from skrelu._stored_network import StoredNetwork, inverse
-from skrelu._tails import Tails
 from skrelu._torch_interop import make_generator, resolve_device
 from skrelu.regions import as_piecewise_linear
 
@@ -179,14 +179,15 @@ class ExponentialReLURegressor(
         Quantiles in (0, 1) for ``loss="quantile"``. A list, which must increase, makes predictions
         of shape (n_samples, n_quantiles), which are sorted so that they do not cross: [0.05,
         0.5, 0.95] gives intervals that hold 90 % of the targets, and medians. Each quantile is
-        shifted so that the right part of the rows that starts hold out is below it, if
-        enough are: five or more beyond it.
+        shifted so that the right part of the rows that starts hold out is below it, if there
+        are five beyond it: 100 rows for a quantile of 0.05. With fewer, intervals are too narrow.
 
     convexity : {"convex", "concave"} or dict, default=None
         Shape that the predictions are to have everywhere: in all features jointly, or, as a
         dict of feature names or indices to "convex" or "concave", in some. Features of the dict
         with the same word are so jointly. It holds by construction; nothing is
-        refined, and predictions are not bounded.
+        refined, and predictions are not bounded (with a log link they may overflow to inf). Not
+        "concave" with a log link, and not with several quantiles.
 
     monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
         Features that predictions are to rise (1) or fall (-1) with, everywhere, by feature
@@ -198,8 +199,8 @@ class ExponentialReLURegressor(
         What follows outside of the training data. "linear": sub-networks go on
         linearly. "constant": features are clipped to their ranges in training first, and
         predictions to the range of y. "auto" is "constant" where more than 1 % of the
-        loss of the best constant seems to be left on other rows, which is to say noise, unless
-        ``convexity`` is given; else "linear".
+        loss of the best constant seems to be left on other rows, which is to say noise, or
+        with a log link where that is not known, unless ``convexity`` is given; else "linear".
 
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
@@ -297,10 +298,6 @@ class ExponentialReLURegressor(
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         What features are clipped to first: least and largest values. See ``extrapolation``.
-
-    X_tails_ : ndarray of shape (4, `n_features_in_`) or None
-        Where tails of features begin below and above, and the slopes with which they are
-        shortened: on noisy tables, before standardization.
 
     y_limits_ : ndarray of shape (2, `n_outputs_`) or None
         What outputs are clipped to; with a log link they are logarithms of predictions.
@@ -474,10 +471,9 @@ class ExponentialReLURegressor(
             y_numeric=True,
         )
         settings = self._settings()
-        self._check_targets(y, "y")
-        training = _table(X, self._targets(y), sample_weight)
+        training = self._table(X, y, sample_weight, "y")
         if self.loss == "poisson" and not np.all(np.any(training.y > 0, axis=0)):
-            raise ValueError("loss='poisson' needs some y > 0, but all are 0.")
+            raise ValueError("loss='poisson' needs some y > 0 in each output, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         warm = getattr(self, "_fitted", None) if self.warm_start else None
         generator = make_generator(check_random_state(self.random_state))
@@ -526,6 +522,36 @@ class ExponentialReLURegressor(
         X = self._checked(X)
         y = self._stored().predict(X, resolve_device(self.device))
         return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the coefficient of determination R^2 of the predictions.
+
+        Of several quantiles it is the mean of :math:`D^2`, 1 less the loss relative to that of the
+        best constant, as `sklearn.metrics.d2_pinball_score` has it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        if not several(self.quantile):
+            return super().score(X, y, sample_weight)
+        pairs = zip(self.predict(X).T, self.quantile, strict=True)
+        scores = [
+            d2_pinball_score(np.ravel(y), predicted, alpha=level, sample_weight=sample_weight)
+            for predicted, level in pairs
+        ]
+        return float(np.mean(scores))
 
     def predict_gradient(self, X):
         """Return the slopes of the predictions: exact derivatives by the features.
@@ -657,6 +683,7 @@ class ExponentialReLURegressor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
+        tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
         return tags
 
     def _settings(self) -> Settings:
@@ -675,22 +702,22 @@ class ExponentialReLURegressor(
             )
         return Settings(**chosen, loss=loss, shape=shape)
 
-    def _check_targets(self, y, name: str) -> None:
-        """Raise an error for targets that the loss cannot take."""
-        if self.loss == "poisson" and np.any(y < 0):
-            raise ValueError(f"loss='poisson' needs {name} >= 0.")
-        if self.loss == "gamma" and np.any(y <= 0):
-            raise ValueError(f"loss='gamma' needs {name} > 0.")
-        if self.loss == "quantile" and several(self.quantile) and y.ndim > 1:
-            raise ValueError(
-                f"{name} has {y.shape[1]} columns, but several quantiles are of one target: pass "
-                "a vector."
-            )
-
-    def _targets(self, y):
-        """Return targets as columns: one target once for each quantile."""
+    def _table(self, X, y, sample_weight, name: str) -> Table:
+        """Return canonical rows, with one target once for each quantile."""
         y = y.reshape(len(y), -1)
-        return np.tile(y, (1, len(self.quantile))) if several(self.quantile) else y
+        if several(self.quantile):
+            if y.shape[1] > 1:
+                raise ValueError(
+                    f"{name} has {y.shape[1]} columns, but several quantiles are of one target: "
+                    "pass a vector."
+                )
+            y = np.tile(y, (1, len(self.quantile)))
+        table = _table(X, y, sample_weight)
+        if self.loss == "poisson" and np.any(table.y < 0):
+            raise ValueError(f"loss='poisson' needs {name} >= 0.")
+        if self.loss == "gamma" and np.any(table.y <= 0):
+            raise ValueError(f"loss='gamma' needs {name} > 0.")
+        return table
 
     def _validation_table(self, X, y, weights, y_shape) -> Table | None:
         if X is None and y is None:
@@ -707,8 +734,7 @@ class ExponentialReLURegressor(
                 f"y_val has shape {y.shape}, but y has shape (n_samples, "
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
-        self._check_targets(y, "y_val")
-        return _table(X, self._targets(y), weights)
+        return self._table(X, y, weights, "y_val")
 
     def _attributes(self, fitted: Fitted, training: Table, y_ndim: int) -> dict:
         """Return the fitted attributes."""
@@ -736,7 +762,6 @@ class ExponentialReLURegressor(
             "_log_link": plan.loss.log_link,
             "_ordered": several(self.quantile),
             "X_limits_": limits[0],
-            "X_tails_": None if fitted.tails is None else np.array(fitted.tails),
             "y_limits_": limits[1],
             "X_mean_": X_mean,
             "X_scale_": X_scale,
@@ -790,11 +815,14 @@ class ExponentialReLURegressor(
         """Return the ranges that features and raw outputs are clipped to, None for no clipping."""
         shape = fitted.plan.model.shape
         convex = shape is not None and any(shape.convexity)
-        noisy = self.extrapolation == "auto" and fitted.error > NOISE and not convex
+        log_link = fitted.plan.loss.log_link
+        # Exponentials are not let loose where it is not known how large the error is.
+        large = fitted.error > NOISE or (log_link and np.isnan(fitted.error))
+        noisy = self.extrapolation == "auto" and large and not convex
         if self.extrapolation != "constant" and not noisy:
             return None, None
         X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
-        if fitted.plan.loss.log_link:
+        if log_link:
             with np.errstate(divide="ignore"):
                 y_limits = np.log(y_limits)
         return X_limits, y_limits
@@ -816,7 +844,6 @@ class ExponentialReLURegressor(
             Scaling(self.X_mean_, self.X_scale_),
             Scaling(self.y_mean_, self.y_scale_),
             self.X_limits_,
-            None if self.X_tails_ is None else Tails(*self.X_tails_),
             self.y_limits_,
             ordered=self._ordered and self.n_outputs_ > 1,
             log_link=self._log_link,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights, dense_layers
 from skrelu._scaling import Scaling
-from skrelu._tails import Tails
 from skrelu._torch_interop import threads, to_numpy, to_tensor
 
 Array = NDArray[np.float64]
@@ -23,7 +22,7 @@ CHUNK = 250_000
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """Clip, shorten tails, standardize, network, units of y, sort, clip, exponential.
+    """Clip, standardize, network, units of y, sort, clip, exponential.
 
     Parameters
     ----------
@@ -33,8 +32,6 @@ class StoredNetwork:
     X_scaling, y_scaling : Scaling
     X_limits : ndarray of shape (2, n_features) or None
         Features are clipped to these first.
-    tails : Tails or None
-        Shortens the tails of features then.
     y_limits : ndarray of shape (2, n_outputs) or None
         Raw outputs, in the units of y, are clipped to these.
     ordered : bool
@@ -48,7 +45,6 @@ class StoredNetwork:
     X_scaling: Scaling
     y_scaling: Scaling
     X_limits: Array | None
-    tails: Tails | None
     y_limits: Array | None
     ordered: bool
     log_link: bool
@@ -68,8 +64,6 @@ class StoredNetwork:
             for i, output in enumerate(function(inputs).sum(-1)):
                 (slope,) = torch.autograd.grad(output, inputs, retain_graph=True)
                 slopes[rows, i] = to_numpy(slope).T
-        if self.tails is not None:
-            slopes *= self.tails.slopes(X)[:, None]
         if self.X_limits is not None:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
         return slopes
@@ -99,7 +93,6 @@ class StoredNetwork:
             for begin in range(0, len(X), size):
                 rows = slice(begin, begin + size)
                 part = X[rows] if self.X_limits is None else np.clip(X[rows], *self.X_limits)
-                part = part if self.tails is None else self.tails.apply(part)
                 yield rows, function, to_tensor(self.X_scaling.apply(part).T, device)
 
     def _finished(self, raw: Tensor) -> Tensor:
@@ -125,9 +118,7 @@ class StoredNetwork:
         matrix, bias = layers[-1]
         gain = torch.tensor(self.y_scaling.scale)
         layers[-1] = gain[:, None] * matrix, gain * bias + torch.tensor(self.y_scaling.mean)
-        if self.tails is not None:
-            layers = _joined(_shortening(self.tails, self.X_limits), layers)
-        elif self.X_limits is not None:
+        if self.X_limits is not None:
             layers = _joined(_clipping(*self.X_limits), layers)
         if self.ordered:
             layers = _joined(layers, _sorting(self.network.n_outputs))
@@ -171,39 +162,13 @@ def _joined(first: list[Affine], second: list[Affine]) -> list[Affine]:
 
 
 def _clipping(low: Array, high: Array) -> list[Affine]:
-    """Return layers that clip values to limits, of which the lower may be -inf."""
-    bounded = np.isfinite(low)
+    """Return layers that clip: low + (v - low)+ - (v - high)+; (v)+ - (-v)+ where low is -inf."""
+    eye, bounded = np.eye(len(low)), np.isfinite(low)
     floor = np.where(bounded, low, 0.0)
-    one = np.ones_like(high)
-    kinks = [(floor, bounded * one), (np.where(high < np.inf, high, 0), -one * (high < np.inf))]
-    return _bending(floor, 1.0 - bounded, kinks)
-
-
-def _shortening(tails: Tails, limits: Array | None) -> list[Affine]:
-    """Return layers that shorten tails, of features that are clipped first if there are limits."""
-    low, high, below, above = tails
-    inner = [(low, 1 - below), (high, above - 1)]
-    if limits is None:
-        return _bending(low - below * low, below, inner)
-    kinks = [(limits[0], below), *inner, (limits[1], -above)]
-    return _bending(tails.apply(limits[:1])[0], np.zeros_like(low), kinks)
-
-
-def _bending(base: Array, slope: Array, kinks: list[tuple[Array, Array]]) -> list[Affine]:
-    """Return layers of base + slope * v + the sum of change * (v - at)+ over kinks (at, change)."""
-    eye = np.eye(len(base))
-    sloped = slope != 0
-    # v is carried as (v)+ - (-v)+.
-    into, out = [eye[sloped], -eye[sloped]], [eye[sloped].T * slope[:, None]]
-    out.append(-out[0])
-    shift = [np.zeros(2 * sloped.sum())]
-    for at, change in kinks:
-        bends = change != 0
-        into.append(eye[bends])
-        shift.append(-at[bends])
-        out.append(eye[bends].T * change[:, None])
-    first = torch.tensor(np.concatenate(into)), torch.tensor(np.concatenate(shift))
-    return [first, (torch.tensor(np.concatenate(out, 1)), torch.tensor(base))]
+    into = np.concatenate([eye, -eye[~bounded], eye])
+    shift = np.concatenate([-floor, np.zeros((~bounded).sum()), -high])
+    out = np.concatenate([eye, -eye[~bounded].T, -eye], 1)
+    return [(torch.tensor(into), torch.tensor(shift)), (torch.tensor(out), torch.tensor(floor))]
 
 
 def _sorting(n: int) -> list[Affine]:

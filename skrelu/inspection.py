@@ -86,10 +86,14 @@ class SubnetworkDisplay:
 
         Raises
         ------
+        ValueError
+            If ``n_subnetworks`` is less than 1.
         ImportError
             If matplotlib is missing.
         """
         import_pyplot()
+        if n_subnetworks < 1:
+            raise ValueError(f"n_subnetworks={n_subnetworks}, but it must be at least 1.")
         parts = np.asarray(estimator.predict_contributions(X), float)
         parts = parts[:, output, 1:] if parts.ndim == 3 else parts[:, 1:]
         names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
