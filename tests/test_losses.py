@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import GammaRegressor, HuberRegressor, PoissonRegressor, QuantileRegressor
 from sklearn.metrics import (
+    d2_pinball_score,
     mean_gamma_deviance,
     mean_pinball_loss,
     mean_poisson_deviance,
 )
+from sklearn.model_selection import GridSearchCV
 
 from skrelu import ExponentialReLURegressor
 from skrelu._joint import JointProblem, working_rows
@@ -366,6 +368,52 @@ def test_messages(parameters, match):
     X = np.arange(40.0).reshape(20, 2)
     with pytest.raises(ValueError, match=match):
         ExponentialReLURegressor(**parameters).fit(X, X[:, 0] - 5)
+
+
+def test_predictions_follow_from_the_fit_not_from_later_parameters():
+    X, y = heteroscedastic(60, 0)
+    model = ExponentialReLURegressor(loss="quantile", quantile=[0.1, 0.5, 0.9], **SMALL).fit(X, y)
+    predicted = model.predict(5 * X)
+    model.set_params(loss="gamma", quantile=None)
+    np.testing.assert_array_equal(model.predict(5 * X), predicted)
+
+
+def test_the_score_of_several_quantiles_is_the_mean_of_theirs():
+    X, y = heteroscedastic(80, 0)
+    levels = [0.2, 0.7]
+    model = ExponentialReLURegressor(loss="quantile", quantile=levels, **SMALL).fit(X, y)
+    weights = np.random.default_rng(0).random(80)
+    scores = [
+        d2_pinball_score(y, predicted, alpha=level, sample_weight=weights)
+        for predicted, level in zip(model.predict(X).T, levels, strict=True)
+    ]
+    assert model.score(X, y[:, None], weights) == pytest.approx(np.mean(scores))
+    search = GridSearchCV(model, {"alpha": [1e-3, 1e-1]}, cv=2).fit(X, y)
+    assert np.isfinite(search.best_score_)
+
+
+@pytest.mark.parametrize("loss", ["huber", "poisson", "quantile"])
+def test_scales_may_be_free(loss):
+    X = np.random.default_rng(0).uniform(-1, 1, size=(80, 2))
+    y = np.exp(X[:, 0] - X[:, 1] ** 2)
+    quantile = [0.4, 0.6] if loss == "quantile" else None
+    model = ExponentialReLURegressor(
+        loss=loss, quantile=quantile, smooth=False, n_init=2, random_state=0
+    )
+    assert model.fit(X, y).score(X, y) > 0.8
+
+
+def test_rows_without_weight_do_not_matter_to_checks_of_targets():
+    X, y = heteroscedastic(40, 0)
+    y = np.exp(y)
+    y[:5], weights = 0, np.r_[np.zeros(5), np.ones(35)]
+    model = ExponentialReLURegressor(loss="gamma", **SMALL)
+    weighted = model.fit(X, y, sample_weight=weights).predict(X)
+    np.testing.assert_array_equal(weighted, model.fit(X[5:], y[5:]).predict(X))
+    some = np.r_[np.ones(5), np.zeros(35)]
+    with pytest.raises(ValueError, match="needs some y > 0 in each output"):
+        ExponentialReLURegressor(loss="poisson").fit(X, some, sample_weight=weights)
+    assert model.__sklearn_tags__().target_tags.positive_only
 
 
 def test_several_quantiles_are_of_one_target():

@@ -40,7 +40,13 @@ def table():
     return X, y
 
 
-@parametrize_with_checks([ExponentialReLURegressor()])
+@parametrize_with_checks(
+    [
+        ExponentialReLURegressor(),
+        ExponentialReLURegressor(loss="huber", convexity="convex", **QUICK),
+        ExponentialReLURegressor(loss="quantile", quantile=0.3, **QUICK),
+    ]
+)
 def test_all_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
 

@@ -207,6 +207,7 @@ def test_warm_starts_keep_the_shape():
             "convexity names the feature 'a', but features are 0 to 1",
         ),
         ({"convexity": {2: "convex"}}, "features are 0 to 1"),
+        ({"convexity": {0: ["convex"]}}, "must be 'convex' or 'concave'"),
         ({"convexity": {0: "bent"}}, "must be 'convex' or 'concave'"),
         ({"monotonic_cst": [1]}, "monotonic_cst has shape"),
         ({"monotonic_cst": [1, 2]}, "-1, 0 or 1"),
@@ -222,3 +223,22 @@ def test_messages(parameters, match):
     X = np.arange(40.0).reshape(20, 2)
     with pytest.raises(ValueError, match=match):
         ExponentialReLURegressor(**parameters).fit(X, X[:, 0] + 1)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_many_starts_go_on_where_they_ended_and_keep_the_shape_on_other_data(loss):
+    X, y = table(noise=0.3)
+    y = np.exp(y / 3) if loss == "poisson" else y
+    model = ExponentialReLURegressor(
+        loss=loss, monotonic_cst=[0, 1], warm_start=True, max_iter=15, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = model.fit(X, y).loss_curve_
+        after = model.fit(X, y).loss_curve_
+        # Other rows are held out, and the best iterations are not the last.
+        assert after[0] < 0.5 * (before[0] + before[-1])
+        model.fit(X * [3, 0.5] + 1, 2 * y)
+    points = 10 * np.random.default_rng(0).normal(size=(3000, 2))
+    slopes = model.predict_gradient(points)
+    assert (slopes[:, 1] >= -ROUNDING * np.abs(slopes).max()).all()
