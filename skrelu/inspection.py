@@ -98,7 +98,10 @@ class SubnetworkDisplay:
         parts = parts[:, output, 1:] if parts.ndim == 3 else parts[:, 1:]
         names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
         names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
-        positions = np.asarray(X, float) @ estimator.directions_.T + estimator.offsets_
+        inputs = np.asarray(X, float)
+        if estimator.X_limits_ is not None:
+            inputs = np.clip(inputs, *estimator.X_limits_)
+        positions = inputs @ estimator.directions_.T + estimator.offsets_
         parts = parts - parts.mean(0)
         chosen = np.argsort(-parts.std(0), kind="stable")[:n_subnetworks]
         sizes = estimator.directions_[chosen] * estimator.X_scale_
