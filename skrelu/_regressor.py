@@ -15,6 +15,7 @@ from sklearn.metrics import d2_pinball_score
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skrelu._attributes import attributes_of, limits_of
 from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
@@ -22,7 +23,7 @@ from skrelu._guarantees import make_loss, make_shape, several
 from skrelu._losses import LOSSES
 from skrelu._plan import Settings
 from skrelu._progress import FitTasks
-from skrelu._relu_network import ReLUNetwork, ReLUWeights, average
+from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._scaling import Scaling
 from skrelu._sklearn_private import (
     CallbackSupportMixin,
@@ -42,9 +43,6 @@ from skrelu.regions import as_piecewise_linear
 MAX_DEPTH = 52
 # Most rows that the importances of features are averaged over.
 SLOPES_ROWS = 2000
-# Predictions are bounded by default where so much of the loss of the best constant is left on
-# other rows.
-NOISE = 0.01
 
 
 class ExponentialReLURegressor(
@@ -738,58 +736,11 @@ class ExponentialReLURegressor(
 
     def _attributes(self, fitted: Fitted, training: Table, y_ndim: int) -> dict:
         """Return the fitted attributes."""
-        plan, triangles = fitted.plan, fitted.plan.triangles
-        X_mean, X_scale = fitted.X_scaling
-        y_mean, y_scale = fitted.y_scaling
-        pretrained = torch.tensor(fitted.pretrained)
-        peaks = scales = None
-        if plan.composed is None:
-            parameters = triangles.unpack(pretrained)
-            directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
-        else:
-            windows = plan.composed.windows(pretrained)
-            directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
-        directions = directions * inverse(X_scale)
-        network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
-        weights = network.unpack(theta)
-        limits = self._limits(fitted, training)
-        stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
-        scores = [1 - loss for stage in stages for loss in stage.validation_curve]
         return {
-            # To go on from with warm_start; arrays only, so that any machine can unpickle it.
-            "_fitted": replace(fitted, pretraining=None, refinement=None),
+            **attributes_of(fitted),
+            **limits_of(fitted, training, self.extrapolation),
             "_y_ndim": 2 if several(self.quantile) else y_ndim,
-            "_log_link": plan.loss.log_link,
             "_ordered": several(self.quantile),
-            "X_limits_": limits[0],
-            "y_limits_": limits[1],
-            "X_mean_": X_mean,
-            "X_scale_": X_scale,
-            "y_mean_": y_mean,
-            "y_scale_": y_scale,
-            "peaks_": peaks,
-            "scales_": scales,
-            "directions_": directions,
-            "offsets_": offsets - directions @ X_mean,
-            "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
-            "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
-            "output_weights_": weights.output.numpy().copy(),
-            "linear_weights_": weights.linear.numpy().copy(),
-            "intercept_": weights.intercept.numpy().copy(),
-            "n_outputs_": network.n_outputs,
-            "n_subnetworks_": network.n_subnetworks,
-            "n_levels_": network.n_levels,
-            "n_starts_": len(fitted.relu),
-            "n_parameters_": network.n_parameters,
-            "n_parameters_pretrain_": len(fitted.relu) * plan.n_parameters,
-            "solver_": plan.solver,
-            "n_iter_": sum(stage.n_iter for stage in stages),
-            "n_iter_pretrain_": 0 if fitted.pretraining is None else fitted.pretraining.n_iter,
-            "loss_curve_": [loss for stage in stages for loss in stage.loss_curve],
-            "validation_score_": scores or None,
-            "best_validation_score_": (
-                1 - float(stages[-1].validation_loss.mean()) if scores else None
-            ),
         }
 
     def _warn(self, fitted: Fitted) -> None:
@@ -810,22 +761,6 @@ class ExponentialReLURegressor(
                     ConvergenceWarning,
                     stacklevel=3,
                 )
-
-    def _limits(self, fitted: Fitted, training: Table):
-        """Return the ranges that features and raw outputs are clipped to, None for no clipping."""
-        shape = fitted.plan.model.shape
-        convex = shape is not None and any(shape.convexity)
-        log_link = fitted.plan.loss.log_link
-        # Exponentials are not let loose where it is not known how large the error is.
-        large = fitted.error > NOISE or (log_link and np.isnan(fitted.error))
-        noisy = self.extrapolation == "auto" and large and not convex
-        if self.extrapolation != "constant" and not noisy:
-            return None, None
-        X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
-        if log_link:
-            with np.errstate(divide="ignore"):
-                y_limits = np.log(y_limits)
-        return X_limits, y_limits
 
     def _stored(self) -> StoredNetwork:
         """Return the network with what comes before and after it."""

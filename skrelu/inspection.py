@@ -87,7 +87,7 @@ class SubnetworkDisplay:
         Raises
         ------
         ValueError
-            If ``n_subnetworks`` is less than 1.
+            If ``n_subnetworks`` is less than 1, or there is no such output.
         ImportError
             If matplotlib is missing.
         """
@@ -95,7 +95,11 @@ class SubnetworkDisplay:
         if n_subnetworks < 1:
             raise ValueError(f"n_subnetworks={n_subnetworks}, but it must be at least 1.")
         parts = np.asarray(estimator.predict_contributions(X), float)
-        parts = parts[:, output, 1:] if parts.ndim == 3 else parts[:, 1:]
+        parts = parts if parts.ndim == 3 else parts[:, None]
+        n_outputs = parts.shape[1]
+        if output not in range(n_outputs):
+            raise ValueError(f"output={output}, but the model's outputs are 0 to {n_outputs - 1}.")
+        parts = parts[:, output, 1:]
         names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
         names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
         inputs = np.asarray(X, float)

@@ -66,5 +66,9 @@ def test_the_display_shows_the_largest_contributions():
     assert again.figure_ is axes[0].figure
     plt.close("all")
     plain = ExponentialReLURegressor(n_levels=1, **SMALL).fit(X, Y["one"])
+    with pytest.raises(ValueError, match="outputs are 0 to 0"):
+        SubnetworkDisplay.from_estimator(plain, X, output=1)
+    with pytest.raises(ValueError, match="at least 1"):
+        SubnetworkDisplay.from_estimator(plain, X, n_subnetworks=0)
     assert "x" in SubnetworkDisplay.from_estimator(plain, X).axes_[0].get_xlabel()
     plt.close("all")
