@@ -1,6 +1,7 @@
 """ReLU networks with exponentially many linear regions, as scikit-learn estimators."""
 
+from skrelu._classifier import ExponentialReLUClassifier
 from skrelu._regressor import ExponentialReLURegressor
 
 __version__ = "0.1.0"
-__all__ = ["ExponentialReLURegressor", "__version__"]
+__all__ = ["ExponentialReLUClassifier", "ExponentialReLURegressor", "__version__"]

@@ -29,7 +29,7 @@ def adam(
     options: Options,
     bounds: tuple[Tensor, Tensor] | None = None,
 ) -> Result:
-    """Minimise loss * (1 + alpha * sum_i penalty_i theta_i**2) of every start by Adam.
+    """Minimise the loss, penalized by alpha * sum_i penalty_i theta_i**2, of every start by Adam.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def adam(
             for batch in order.split(options.batch_size):
                 optimizer.zero_grad()
                 loss = rows.n_trained / len(batch) * _batch_loss(model, theta, rows, batch)
-                cost = loss * (1 + alpha * (penalty * theta**2).sum(-1))
+                cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
                 cost.sum().backward()
                 optimizer.step()
                 if bounds is not None:

@@ -78,6 +78,8 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     if extrapolation != "constant" and not noisy:
         return {"X_limits_": None, "y_limits_": None}
     X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
+    if fitted.plan.loss.classes:  # logits have no range
+        return {"X_limits_": X_limits, "y_limits_": None}
     if log_link:
         with np.errstate(divide="ignore"):
             y_limits = np.log(y_limits)

@@ -122,11 +122,23 @@ class ComposedNetwork:
         signals, _ = self._signals(weights, X)
         return weights.output.mT @ signals + weights.intercept[..., None]
 
-    def jacobian(self, theta: Tensor, X: Tensor, output: int = 0) -> Tensor:
-        """Return the derivatives of one output, shape (..., n_parameters, n_samples)."""
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives of a combination of the outputs.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            Weight of each output in the combination, row by row.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
         weights = self.unpack(theta)
         signals, slopes = self._signals(weights, X)
-        by_signals = weights.output[..., output, None].expand_as(signals).clone()
+        by_signals = weights.output @ cotangent
         parts: list[Tensor] = []
         for level in reversed(range(self.n_levels)):
             n_read, n_all = self.n_signals[level : level + 2]
@@ -134,11 +146,8 @@ class ComposedNetwork:
             by_directions = by_z[..., :, None, :] * signals[..., None, :n_read, :]
             parts = [by_directions.flatten(-3, -2), by_z, *parts]
             by_signals[..., :n_read, :] += weights.directions[level].mT @ by_z
-        by_output = signals.new_zeros(*signals.shape[:-1], self.n_outputs, X.shape[-1])
-        by_output[..., output, :] = signals
-        by_intercept = signals.new_zeros(*signals.shape[:-2], self.n_outputs, X.shape[-1])
-        by_intercept[..., output, :] = 1
-        return torch.cat([*parts, by_output.flatten(-3, -2), by_intercept], -2)
+        by_output = signals[..., None, :] * cotangent[..., None, :, :]
+        return torch.cat([*parts, by_output.flatten(-3, -2), cotangent], -2)
 
     def pullback(self, theta: Tensor, X: Tensor, by_outputs: Tensor) -> Tensor:
         """Return the derivatives of sum(by_outputs * f(X)), shape (..., n_parameters).

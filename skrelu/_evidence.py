@@ -255,7 +255,9 @@ class _Problem:
         for chunk in self.rows.chunks(self.chunk, trained=True):
             root = self.weights[:, None, chunk].sqrt()
             for output in range(len(self.rows.y)):
-                jacobian = self.network.jacobian(theta, self.rows.X[:, chunk], output).mul_(root)
+                cotangent = root.new_zeros(len(theta), *self.rows.y[:, chunk].shape)
+                cotangent[:, output] = root[:, 0]
+                jacobian = self.network.jacobian(theta, self.rows.X[:, chunk], cotangent)
                 matrix += gram(jacobian)
                 right = (root[:, 0] * residual[:, output, chunk])[..., None]
                 gradient += (jacobian @ right)[..., 0]

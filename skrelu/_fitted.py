@@ -20,11 +20,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a fit in their own units: X (n, p), y (n, q), weights (n,) summing to 1."""
+    """Rows of a fit in their own units: X (n, p), y (n, q), weights (n,) summing to 1.
+
+    ``total`` is the sum of the weights as they were given: the number of rows.
+    """
 
     X: Array
     y: Array
     weights: Array
+    total: float
 
 
 @dataclass(frozen=True)

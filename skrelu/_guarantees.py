@@ -52,7 +52,9 @@ def several(quantile) -> bool:
     return quantile is not None and np.ndim(quantile) > 0
 
 
-def make_shape(convexity, monotonic, names, loss: Loss, quantile, smooth: bool) -> Shape | None:
+def make_shape(
+    convexity, monotonic, names, loss: Loss, sorted_outputs: bool, smooth: bool
+) -> Shape | None:
     """Return the shape that is asked for, None for any.
 
     Parameters
@@ -63,7 +65,8 @@ def make_shape(convexity, monotonic, names, loss: Loss, quantile, smooth: bool) 
     names : ndarray of shape (n_features,) or None
         Names of the features.
     loss : Loss
-    quantile : None, float, or sequence of float
+    sorted_outputs : bool
+        Whether outputs are quantiles that are sorted.
     smooth : bool
 
     Raises
@@ -84,7 +87,7 @@ def make_shape(convexity, monotonic, names, loss: Loss, quantile, smooth: bool) 
             f"convexity={convexity!r}, but with loss='poisson' or 'gamma' predictions are "
             "exponentials, which cannot be kept concave."
         )
-    if several(quantile) and any(bends):
+    if sorted_outputs and any(bends):
         raise ValueError(
             "convexity cannot be had for several quantiles at once, which are sorted so that they "
             "do not cross: fit a model for each."

@@ -74,7 +74,9 @@ class Job:
         """Return the standardization of X and of y."""
         X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
-        if loss.log_link:
+        if loss.classes:
+            target = Scaling.of_shares(y, weights)
+        elif loss.log_link:
             target = Scaling.of_logarithms(y, weights)
         elif loss.centers is not None:
             target = Scaling.of_quantiles(y, weights, loss.centers)
@@ -85,6 +87,8 @@ class Job:
     def targets(self, y: Array) -> Array:
         """Return targets in units in which 0 is the best constant of the raw values."""
         scaling = self.scalings[1]
+        if self.settings.loss.classes:
+            return y
         return y / np.exp(scaling.mean) if self.settings.loss.log_link else scaling.apply(y)
 
     def rows(self, n_starts: int, hold_out: bool, most: int) -> Rows:
@@ -96,9 +100,14 @@ class Job:
         if len(training.X) > most:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
-            training = Table(training.X[kept], training.y[kept], weights / weights.sum())
+            part = weights.sum()
+            training = Table(
+                training.X[kept], training.y[kept], weights / part, training.total * part
+            )
         X, y = scalings[0].apply(training.X), self.targets(training.y)
-        loss = self.settings.loss.fitted_to(torch.tensor(y.T), torch.tensor(training.weights))
+        loss = self.settings.loss.fitted_to(
+            torch.tensor(y.T), torch.tensor(training.weights), training.total
+        )
         n, held_out = len(X), None
         weights = np.tile(training.weights, (n_starts, 1))
         if validation is not None:
@@ -169,7 +178,7 @@ def shares_by(error: Tensor) -> Array:
 
     The best average of estimates with independent errors has them so, but failures get none.
     """
-    loss = to_numpy(error)
+    loss = np.maximum(to_numpy(error), 0)  # deviances of exact fits round to -1e-17
     shares = np.where(loss <= FAILURE * np.nanmedian(loss), 1 / (loss + EXACT), 0.0)
     if not shares.any():  # no start has taken a step
         shares = np.ones_like(shares)

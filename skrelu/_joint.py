@@ -72,5 +72,8 @@ def column_variances(model: TriangleModel, theta: Tensor, rows: Rows, starts: Te
 def working_rows(rows: Rows) -> Rows:
     """Return rows of the squared errors that the loss amounts to where raw is 0."""
     raw, weights = torch.zeros_like(rows.y), rows.training.mean(0)
-    residual, _ = rows.loss.working(raw, rows.y, rows.loss.scale(raw, rows.y, weights))
-    return replace(rows, y=-residual, loss=SquaredError())
+    residual, curvature = rows.loss.working(raw, rows.y, rows.loss.scale(raw, rows.y, weights))
+    noise = rows.loss.noise
+    if noise is not None:
+        noise *= rows.loss.null[0] / float(curvature.mean())
+    return replace(rows, y=-residual, loss=SquaredError(noise=noise))

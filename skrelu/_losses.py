@@ -32,6 +32,8 @@ KINK = 0.1
 # From so many standard deviations on Huber's loss is linear: 95 % efficient for gaussian noise.
 HUBER_THRESHOLD = 1.35
 HUBER_ITER = 30
+# Newton's steps on cross-entropies are so long at most.
+LARGEST_STEP = 4.0
 # Residuals of standardized targets are not told from 0 below.
 SMALLEST = 1e-10
 
@@ -44,17 +46,22 @@ class Loss:
     ----------
     null : tuple of float
         Value for the best constant of each output.
+    noise : float, optional
+        What penalties are relative to, in units of the loss; None for the loss itself, which
+        tells how large errors are.
     """
 
     null: tuple[float, ...] = (1.0,)
+    noise: float | None = None
     log_link: ClassVar[bool] = False
+    classes: ClassVar[bool] = False
 
     @property
     def centers(self) -> tuple[float, ...] | None:
         """Quantiles that raw 0 stands for, one an output or one for all; None for the mean."""
         return None
 
-    def fitted_to(self, y: Tensor, weights: Tensor) -> Loss:
+    def fitted_to(self, y: Tensor, weights: Tensor, n: float) -> Loss:
         """Return the loss for targets of which 0 is the best raw constant.
 
         Parameters
@@ -62,10 +69,21 @@ class Loss:
         y : Tensor of shape (n_outputs, n_samples)
         weights : Tensor of shape (n_samples,)
             Sum to 1.
+        n : float
+            Number of rows that they stand for.
         """
         raw = torch.zeros_like(y)
         null = self.values(raw, y, self.scale(raw, y, weights)) @ weights
         return replace(self, null=tuple(torch.where(null > 2 * SMALLEST, null, 1).tolist()))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the loss is one of all outputs together, not a mean of theirs."""
+        return False
+
+    def shares(self, raw: Tensor) -> Tensor:
+        """Return the weights of outputs in the mean that is taken off where they are coupled."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -207,6 +225,54 @@ class Gamma(Loss):
         ratio = y * (-raw).exp()
         curvature = torch.maximum(torch.ones_like(ratio), (1 + ratio) / 2)
         return (1 - ratio) / curvature, curvature
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Cross-entropy: y is 0 or 1, or one-hot; raw are logits less those of the best constants."""
+
+    logits: tuple[float, ...] = (0.0,)
+    classes: ClassVar[bool] = True
+
+    def fitted_to(self, y: Tensor, weights: Tensor, n: float) -> Loss:
+        """Return the loss for targets, with logits of the classes' shares."""
+        several = len(y) > 1
+        share = (y @ weights).clamp(SMALLEST, 1 - SMALLEST)
+        logits = share.log() if several else share.logit()
+        loss = replace(self, logits=tuple(logits.tolist()))
+        null = float((loss.values(torch.zeros_like(y), y, y[:, :1]) @ weights).mean())
+        null = null if null > 2 * SMALLEST else 1.0
+        # Errors of logits have a known size: no estimate of it is needed.
+        return replace(loss, null=(null,) * len(y), noise=len(y) / (n * null))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether outputs are softmaxed together."""
+        return len(self.logits) > 1
+
+    def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Return -log of the probability of y; of several outputs it is the mean."""
+        if not self.coupled:
+            return torch.nn.functional.softplus((1 - 2 * y) * self._moved(raw))
+        return -len(self.logits) * y * self._moved(raw).log_softmax(-2)
+
+    def working(self, raw: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those with half the derivative p - y, and steps of `LARGEST_STEP` at most.
+
+        Those of several outputs are for derivatives less their mean by `shares`.
+        """
+        p = self.shares(raw)
+        own = p if self.coupled else p * (1 - p)
+        curvature = torch.maximum(own, (p - y).abs() / LARGEST_STEP).clamp_min(SMALLEST)
+        return (p - y) / curvature, len(self.logits) / 2 * curvature
+
+    def shares(self, raw: Tensor) -> Tensor:
+        """Return probabilities."""
+        moved = self._moved(raw)
+        return moved.softmax(-2) if self.coupled else moved.sigmoid()
+
+    def _moved(self, raw: Tensor) -> Tensor:
+        return raw + raw.new_tensor(self.logits)[:, None]
 
 
 SQUARED_ERROR = SquaredError()

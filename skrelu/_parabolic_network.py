@@ -85,15 +85,21 @@ class ParabolicNetwork:
         parabolas = (curvatures[..., None] * v.square()).sum(-2, keepdim=True)
         return self.relu.read_out(weights, last, X) + parabolas
 
-    def jacobian(self, theta: Tensor, X: Tensor, output: int = 0) -> Tensor:
-        """Return the derivatives by all weights, shape (..., n_parameters, n_samples)."""
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives by all weights times the cotangent (..., 1, n_samples).
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
         weights, directions, offsets, curvatures = self.unpack(theta)
         layers = self.relu.hidden_layers(weights, X)
         v = (_along(directions, layers[-1]) + offsets[..., None])[..., None, :]
         by_v = 2 * curvatures[..., None, None] * v  # (..., n_subnetworks, 1, n_samples)
-        seed = weights.output[..., output, None] + directions[..., None] * by_v
-        by_relu = self.relu.backpropagate(weights, layers, X, output, seed)
-        by_parabolas = torch.cat([layers[-1] * by_v, by_v, v.square()], -2)
+        cotangents = cotangent[..., None, :, :]
+        seed = (weights.output + directions[..., None] * by_v) * cotangents
+        by_relu = self.relu.backpropagate(weights, layers, X, cotangent, seed)
+        by_parabolas = torch.cat([layers[-1] * by_v, by_v, v.square()], -2) * cotangents
         return torch.cat([by_relu, by_parabolas.flatten(-3, -2)], -2)
 
     def revive(self, theta: Tensor, X: Tensor, generator: torch.Generator) -> Tensor:

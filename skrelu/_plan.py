@@ -16,6 +16,8 @@ LM_WORK, LM_NUMBERS = 3e11, 2e8
 # Starts by default while one start takes so many multiplications an iteration; then their
 # number falls with the square root: fewer starts cost accuracy, more of them time.
 MOST_STARTS, STARTS_WORK = 12, 1.5e8
+# Single networks are too sure of the classes.
+FEWEST_STARTS_OF_CLASSES = 3
 # Multiplications that refinement may spend by default: about a second.
 REFINEMENT_WORK = 6e10
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
@@ -134,9 +136,11 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     n_triangle, n_relu, n = model.lowered.n_parameters, relu.n_parameters, n_samples
     work = n_triangle**2 * (n + n_triangle / 3)
     if _special(settings):
-        work = model.n_parameters**2 * (n * n_outputs + model.n_parameters / 3)
+        n_residuals = n if settings.loss.classes else n * n_outputs
+        work = model.n_parameters**2 * (n_residuals + model.n_parameters / 3)
     if settings.n_init == "auto":
-        n_starts = max(1, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
+        fewest = FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
+        n_starts = max(fewest, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
     else:
         n_starts = int(settings.n_init)
     pretraining_work = n_starts * work
@@ -180,7 +184,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
         n_weights = n_relu if max_refinement else n_triangle
-        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and (n_starts > 1 or 5 * n_weights > residuals)
+        likely = n_starts > 1 or 5 * n_weights > residuals or settings.loss.classes
+        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and likely
     return Plan(
         model,
         relu,

@@ -49,8 +49,8 @@ class Network(Protocol):
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return values (n_starts, n_outputs, n_samples)."""
 
-    def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
-        """Return the derivatives of one output, (n_starts, n_parameters, n_samples)."""
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return derivatives (n_starts, n_parameters, n_samples) of a combination of outputs."""
 
 
 class FreeProblem:
@@ -61,7 +61,7 @@ class FreeProblem:
     network : Network
     rows : Rows
     alpha : float
-        Ridge penalty: the cost is loss * (1 + alpha * sum_i penalty_i theta_i**2).
+        Ridge penalty: `Rows.penalized` by alpha * sum_i penalty_i theta_i**2.
     penalty : Tensor of shape (n_starts, network.n_parameters)
         Weight of the square of each parameter, see `released_penalty`.
     """
@@ -72,6 +72,8 @@ class FreeProblem:
         self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
         n_residuals = rows.n_trained * len(rows.y) + len(self.penalized)
         self.dual = n_residuals < network.n_parameters
+        self.sampled = rows.loss.coupled and not self.dual
+        self.generator = torch.Generator().manual_seed(0)
 
     def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
         """Return the weight of the square of each parameter."""
@@ -83,7 +85,7 @@ class FreeProblem:
         raw = torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
         loss, validation = self.rows.evaluated(raw, starts)
         norm = (self._penalty(theta, starts) * theta**2).sum(-1)
-        cost = loss * (1 + self.alpha * norm)
+        cost = self.rows.penalized(loss, self.alpha * norm)
         state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts), norm)
         return Evaluation(cost, loss, validation, theta[:, :0], state)
 
@@ -93,21 +95,45 @@ class FreeProblem:
         """Return the equations with the smaller matrix."""
         raw, scale_of_rows, norm = evaluation.state
         residual, root = self._working(raw, scale_of_rows, starts)
-        ridge = self.alpha * evaluation.loss / (1 + self.alpha * norm)
+        ridge = self.alpha * self.rows.ridge(evaluation.loss, self.alpha * norm)
         # Sums over outputs below, means in the loss.
         penalty = len(self.rows.y) * ridge[:, None] * self._penalty(theta, starts)
         if self.dual:
-            return self._dual(theta, residual, root, penalty, scale)
+            return self._dual(theta, raw, residual, root, penalty, scale)
         matrix = torch.diag_embed(penalty)
         gradient = penalty * theta
         for chunk in self.rows.chunks(self.chunk, trained=True):
-            for output in range(len(self.rows.y)):
-                jacobian = self.network.jacobian(theta, self.rows.X[:, chunk], output)
-                jacobian.mul_(root[:, output, None, chunk])
+            X, size = self.rows.X[:, chunk], root[..., chunk]
+            cotangents = self._cotangents(raw[..., chunk], size)
+            if self.sampled:
+                gradient += self.network.jacobian(theta, X, size * residual[..., chunk]).sum(-1)
+                signs = self._signs(cotangents)
+                matrix += gram(self.network.jacobian(theta, X, (signs * cotangents).sum(1)))
+                continue
+            for output, cotangent in enumerate(cotangents.unbind(1)):
+                jacobian = self.network.jacobian(theta, X, cotangent)
                 matrix += gram(jacobian)
                 gradient += (jacobian @ residual[:, output, chunk, None])[..., 0]
         diagonal = matrix.diagonal(dim1=-1, dim2=-2)
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+
+    def _cotangents(self, raw: Tensor, root: Tensor) -> Tensor:
+        """Return the combinations of outputs that go with the residuals.
+
+        Returns
+        -------
+        Tensor of shape (n_active, n_residuals, n_outputs, n_samples)
+            With as many residuals as outputs.
+        """
+        eye = torch.eye(len(self.rows.y)).to(raw)[..., None]
+        if self.rows.loss.coupled:
+            eye = eye - self.rows.loss.shares(raw)[:, None]
+        return eye * root[:, :, None]
+
+    def _signs(self, cotangents: Tensor) -> Tensor:
+        """Draw signs of residuals: the squares of their sums are sums of squares in the mean."""
+        shape = cotangents.shape[1], 1, cotangents.shape[3]
+        return (2 * torch.randint(2, shape, generator=self.generator) - 1).to(cotangents)
 
     def _working(self, raw: Tensor, scale: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Return weighted working residuals and roots of weights, (n_active, n_outputs, n)."""
@@ -120,16 +146,15 @@ class FreeProblem:
     def _dual(
         self,
         theta: Tensor,
+        raw: Tensor,
         residual: Tensor,
         root: Tensor,
         penalty: Tensor,
         scale: Tensor | None,
     ) -> DualEquations:
         X = self.rows.X[:, : self.rows.n_trained]
-        parts = [
-            self.network.jacobian(theta, X, o).mul_(root[:, o, None])
-            for o in range(len(self.rows.y))
-        ]
+        cotangents = self._cotangents(raw, root).unbind(1)
+        parts = [self.network.jacobian(theta, X, cotangent) for cotangent in cotangents]
         # The penalty as further residuals sqrt(penalty) * theta.
         root_penalty = penalty[:, self.penalized].sqrt()
         ridge = theta.new_zeros(*theta.shape, len(self.penalized))

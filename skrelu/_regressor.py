@@ -1,53 +1,23 @@
-"""The scikit-learn estimator: validate, convert, fit, store."""
+"""The regressor: what targets are, and what predictions."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score
-from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from skrelu._attributes import attributes_of, limits_of
-from skrelu._canonical import canonical_rows
-from skrelu._fitted import Fitted, Table
-from skrelu._fitting import fit_network
-from skrelu._guarantees import make_loss, make_shape, several
+from skrelu._estimator import FLOATS, ExponentialReLUEstimator, as_array, canonical_table
+from skrelu._fitted import Table
+from skrelu._guarantees import make_loss, several
 from skrelu._losses import LOSSES
-from skrelu._plan import Settings
-from skrelu._progress import FitTasks
-from skrelu._relu_network import ReLUNetwork, ReLUWeights
-from skrelu._scaling import Scaling
-from skrelu._sklearn_private import (
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-    _check_monotonic_cst,
-    _check_sample_weight,
-    with_callbacks,
-)
-from skrelu._solvers import Status
-from skrelu._stored_network import StoredNetwork, inverse
-from skrelu._torch_interop import make_generator, resolve_device
-from skrelu.regions import as_piecewise_linear
-
-# Half the bits of a float64 mantissa would do for most tables; beyond all of them the
-# regions of a sub-network are narrower than the numbers that index them.
-MAX_DEPTH = 52
-# Most rows that the importances of features are averaged over.
-SLOPES_ROWS = 2000
+from skrelu._sklearn_private import Interval, StrOptions, with_callbacks
 
 
-class ExponentialReLURegressor(
-    CallbackSupportMixin, MultiOutputMixin, RegressorMixin, BaseEstimator
-):
+class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLUEstimator):
     r"""ReLU network regressor with exponentially many linear regions.
 
     The model is a linear function plus sub-networks along learned directions,
@@ -336,31 +306,10 @@ class ExponentialReLURegressor(
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
-        "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        **ExponentialReLUEstimator._parameter_constraints,
         "n_levels": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "smooth": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"auto", "lm", "adam"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "refine": ["boolean"],
-        "refine_max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "tol": [Interval(Real, 0, 1, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like", None],
-        "convexity": [StrOptions({"convex", "concave"}), dict, None],
-        "monotonic_cst": ["array-like", dict, None],
-        "extrapolation": [StrOptions({"auto", "linear", "constant"})],
-        "device": [str, torch.device],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -459,49 +408,23 @@ class ExponentialReLURegressor(
             If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
         """
         self._validate_params()
-        device = resolve_device(self.device)
         X, y = validate_data(
-            self,
-            _array(X),
-            _array(y),
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=True,
+            self, as_array(X), as_array(y), dtype=FLOATS, multi_output=True, y_numeric=True
         )
-        settings = self._settings()
+        loss = make_loss(self.loss, self.quantile)
+        settings = self._settings(loss, several(self.quantile))
         training = self._table(X, y, sample_weight, "y")
         if self.loss == "poisson" and not np.all(np.any(training.y > 0, axis=0)):
             raise ValueError("loss='poisson' needs some y > 0 in each output, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
-        warm = getattr(self, "_fitted", None) if self.warm_start else None
-        generator = make_generator(check_random_state(self.random_state))
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        tasks = FitTasks(
-            self,
-            {"X": X, "y": y, "metadata": metadata},
-            lambda fitted: self._attributes(fitted, training, y.ndim),
-            bool(self.verbose),
+        own = {
+            "_y_ndim": 2 if several(self.quantile) else y.ndim,
+            "_ordered": several(self.quantile),
+        }
+        return self._fit(
+            {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
-        fitted = fit_network(
-            training,
-            validation,
-            settings,
-            warm=warm,
-            device=device,
-            generator=generator,
-            report=tasks,
-        )
-        for name, value in self._attributes(fitted, training, y.ndim).items():
-            setattr(self, name, value)
-        slopes = self._stored().gradient(
-            training.X[:: -(-len(training.X) // SLOPES_ROWS)], torch.device("cpu")
-        )
-        known = self.X_scale_ > 0
-        sizes = np.abs(slopes * known * inverse(self.y_scale_)[:, None]).mean((0, 1))
-        self.feature_importances_ = sizes / (sizes.sum() or 1.0)
-        tasks.end(fitted)
-        self._warn(fitted)
-        return self
 
     def predict(self, X):
         """Predict targets.
@@ -517,9 +440,7 @@ class ExponentialReLURegressor(
             Of the precision of X; of shape (n_samples, n_quantiles) for a list of quantiles. See
             ``extrapolation`` for what follows outside the training range.
         """
-        X = self._checked(X)
-        y = self._stored().predict(X, resolve_device(self.device))
-        return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+        return self._outputs(X)
 
     def score(self, X, y, sample_weight=None):
         """Return the coefficient of determination R^2 of the predictions.
@@ -551,154 +472,11 @@ class ExponentialReLURegressor(
         ]
         return float(np.mean(scores))
 
-    def predict_gradient(self, X):
-        """Return the slopes of the predictions: exact derivatives by the features.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-            In units of the targets per unit of the feature, of the precision of X. They are
-            constant on each linear region (with a log link the predictions times a constant);
-            where two meet they are those of one of them. Where a feature or the prediction is
-            clipped they are 0.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skrelu import ExponentialReLURegressor
-        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
-        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
-        >>> model.predict_gradient([[0.25, 0.75]]).round(2)  # x_1, x_0
-        array([[0.75, 0.25]])
-        """
-        X = self._checked(X)
-        slopes = self._stored().gradient(X, resolve_device(self.device))
-        slopes = slopes * inverse(self.X_scale_)
-        return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
-
-    def predict_contributions(self, X):
-        """Return what the linear part and each sub-network add to the predictions.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, 1 + `n_subnetworks_`) or \
-                (n_samples, n_outputs, 1 + `n_subnetworks_`)
-            First the linear part with the intercept, then the sub-networks in their order, in
-            units of the targets. The sum is the prediction, before it is clipped or quantiles are
-            sorted; with ``loss="poisson"`` and "gamma" it is the logarithm of the
-            prediction. See `skrelu.inspection.SubnetworkDisplay` for a picture.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skrelu import ExponentialReLURegressor
-        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
-        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
-        >>> parts = model.predict_contributions(X)
-        >>> parts.shape == (200, 1 + model.n_subnetworks_)
-        True
-        >>> bool(np.allclose(parts.sum(1), model.predict(X)))
-        True
-        """
-        X = self._checked(X)
-        parts = self._stored().contributions(X, resolve_device(self.device))
-        return (parts[:, 0] if self._y_ndim == 1 else parts).astype(X.dtype, copy=False)
-
-    def _checked(self, X):
-        """Return inputs of a fitted model as an array."""
-        check_is_fitted(self, "intercept_")
-        return validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
-
-    def to_torch(self):
-        """Return the model as a plain torch network in the units of the data.
-
-        Returns
-        -------
-        torch.nn.Sequential
-            Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
-            what later layers need, which two more neurons a value carry; a further layer each
-            clips features and predictions, some sort quantiles. With a log link a last
-            module takes exponentials. On the CPU, in float64, (n_samples, n_features) ->
-            (n_samples, n_outputs).
-        """
-        check_is_fitted(self, "intercept_")
-        return self._stored().to_torch()
-
-    def linear_regions(self):
-        """Return the exact piecewise-linear form of a model of one feature.
-
-        Returns
-        -------
-        skrelu.regions.PiecewiseLinear
-            The same function as `predict` (with a log link its logarithm), evaluated by
-            interpolation; its ``breakpoints`` are where linear regions meet, its ``slopes``
-            those of the regions.
-
-        Raises
-        ------
-        ValueError
-            If the model has several features; see `skrelu.regions.regions_along` for its
-            regions along lines and `skrelu.regions.regions_in_plane` for those in planes.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skrelu import ExponentialReLURegressor
-        >>> X = np.linspace(0, 1, 200)[:, None]
-        >>> model = ExponentialReLURegressor(
-        ...     depth=5, n_subnetworks=1, n_init=1, refine=False, random_state=0
-        ... )
-        >>> model.fit(X, X[:, 0] ** 3).linear_regions().n_linear_regions
-        32
-        """
-        check_is_fitted(self, "intercept_")
-        if self.n_features_in_ != 1:
-            raise ValueError(
-                f"The model has {self.n_features_in_} features, but the piecewise-linear form is "
-                "of one; see skrelu.regions.regions_along and regions_in_plane."
-            )
-        scale = self.X_scale_[0] if self.X_scale_[0] > 0 else 1.0
-        function = as_piecewise_linear(self, center=self.X_mean_[0], scale=scale)
-        if function.values.ndim < self._y_ndim:  # a single target given as a column
-            function = replace(
-                function,
-                values=function.values[:, None],
-                left=function.left[None],
-                right=function.right[None],
-            )
-        return function
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
         tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
         return tags
-
-    def _settings(self) -> Settings:
-        names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
-        chosen = {name: getattr(self, name) for name in names}
-        loss = make_loss(self.loss, self.quantile)
-        monotonic = _check_monotonic_cst(self, self.monotonic_cst)
-        feature_names = getattr(self, "feature_names_in_", None)
-        shape = make_shape(
-            self.convexity, monotonic, feature_names, loss, self.quantile, self.smooth
-        )
-        if self.extrapolation == "constant" and shape is not None and any(shape.convexity):
-            raise ValueError(
-                "extrapolation='constant' does not go with convexity, which holds everywhere: "
-                "set extrapolation to 'linear' or 'auto'."
-            )
-        return Settings(**chosen, loss=loss, shape=shape)
 
     def _table(self, X, y, sample_weight, name: str) -> Table:
         """Return canonical rows, with one target once for each quantile."""
@@ -710,7 +488,7 @@ class ExponentialReLURegressor(
                     "pass a vector."
                 )
             y = np.tile(y, (1, len(self.quantile)))
-        table = _table(X, y, sample_weight)
+        table = canonical_table(X, y, sample_weight)
         if self.loss == "poisson" and np.any(table.y < 0):
             raise ValueError(f"loss='poisson' needs {name} >= 0.")
         if self.loss == "gamma" and np.any(table.y <= 0):
@@ -718,84 +496,13 @@ class ExponentialReLURegressor(
         return table
 
     def _validation_table(self, X, y, weights, y_shape) -> Table | None:
-        if X is None and y is None:
-            if weights is not None:
-                raise ValueError("sample_weight_val needs X_val and y_val.")
+        arrays = self._validation_arrays(X, y, weights, np.float64)
+        if arrays is None:
             return None
-        if X is None or y is None:
-            raise ValueError("X_val and y_val go together: give both or neither.")
-        X = validate_data(self, _array(X), dtype=[np.float64, np.float32], reset=False)
-        y = check_array(_array(y), ensure_2d=False, dtype=np.float64, input_name="y_val")
-        check_consistent_length(X, y)
+        X, y = arrays
         if y.shape[1:] != y_shape:
             raise ValueError(
                 f"y_val has shape {y.shape}, but y has shape (n_samples, "
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
         return self._table(X, y, weights, "y_val")
-
-    def _attributes(self, fitted: Fitted, training: Table, y_ndim: int) -> dict:
-        """Return the fitted attributes."""
-        return {
-            **attributes_of(fitted),
-            **limits_of(fitted, training, self.extrapolation),
-            "_y_ndim": 2 if several(self.quantile) else y_ndim,
-            "_ordered": several(self.quantile),
-        }
-
-    def _warn(self, fitted: Fitted) -> None:
-        stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
-        for name, stage in stages.items():
-            if stage is not None and stage.status is Status.INTERRUPTED:
-                warnings.warn(
-                    "Training interrupted by user; the best so far is kept.", stacklevel=3
-                )
-            elif (
-                stage is not None
-                and stage.status is Status.MAX_ITER
-                and getattr(self, name) != "auto"
-            ):
-                warnings.warn(
-                    f"{stage.status.message} ({name}={getattr(self, name)}) and the fit has not "
-                    f"converged; raise {name} or tol.".capitalize(),
-                    ConvergenceWarning,
-                    stacklevel=3,
-                )
-
-    def _stored(self) -> StoredNetwork:
-        """Return the network with what comes before and after it."""
-        depth = len(self.hidden_weights_) // self.n_levels_
-        return StoredNetwork(
-            ReLUNetwork(
-                self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
-            ),
-            ReLUWeights(
-                self.hidden_weights_,
-                self.hidden_biases_,
-                self.output_weights_,
-                self.linear_weights_,
-                self.intercept_,
-            ),
-            Scaling(self.X_mean_, self.X_scale_),
-            Scaling(self.y_mean_, self.y_scale_),
-            self.X_limits_,
-            self.y_limits_,
-            ordered=self._ordered and self.n_outputs_ > 1,
-            log_link=self._log_link,
-        )
-
-
-def _table(X, y, sample_weight) -> Table:
-    """Return canonical rows with weights that sum to 1."""
-    if sample_weight is None:
-        weights = np.ones(len(X))
-    else:
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    X, y, weights = canonical_rows(X, y.reshape(len(y), -1), weights)
-    weights = weights / weights.max()  # the sum of weights of 1e308 would overflow
-    return Table(X, y, weights / weights.sum())
-
-
-def _array(values):
-    """Return lists as arrays: complex numbers in lists slip through scikit-learn's check."""
-    return np.asarray(values) if isinstance(values, list | tuple) else values

@@ -121,11 +121,18 @@ class ReLUNetwork:
         weights = self.unpack(theta)
         return self.read_out(weights, self.last(self.hidden_layers(weights, X)), X)
 
-    def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
-        """Return the derivative of one output by all weights.
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives of a combination of the outputs by all weights.
 
         Backpropagation by hand: each weight's derivative is the product of a layer's
-        input and of g, the derivative of the output by the neuron it feeds.
+        input and of g, the derivative of the combination by the neuron it feeds.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            Weight of each output in the combination, row by row.
 
         Returns
         -------
@@ -133,29 +140,30 @@ class ReLUNetwork:
         """
         weights = self.unpack(theta)
         layers = self.hidden_layers(weights, X)
-        return self.backpropagate(weights, layers, X, output, weights.output[..., output, None])
+        g = weights.output.flatten(-3, -2) @ cotangent
+        g = g.unflatten(-2, (self.n_subnetworks, WIDTH))
+        return self.backpropagate(weights, layers, X, cotangent, g)
 
     def backpropagate(
-        self, weights: ReLUWeights, layers: list[Tensor], X: Tensor, output: int, g: Tensor
+        self, weights: ReLUWeights, layers: list[Tensor], X: Tensor, cotangent: Tensor, g: Tensor
     ) -> Tensor:
-        """Return the derivative of one output by all weights, given that by the last layers.
+        """Return the derivatives of a combination by all weights, given those by the last layers.
 
         Parameters
         ----------
         weights, layers
             From `unpack` and `hidden_layers`.
-        g : Tensor of shape (..., n_subnetworks, 4, n_samples or 1)
-            Derivative of the output by the neurons of the last hidden layers.
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+        g : Tensor of shape (..., n_subnetworks, 4, n_samples)
+            Derivative of the combination by the neurons of the last hidden layers.
 
         Returns
         -------
         Tensor of shape (..., n_parameters, n_samples)
         """
         last = self.last(layers)
-        batch, n_samples = last.shape[:-3], X.shape[-1]
-        # (..., n_subnetworks, 4, n_outputs, n_samples): zero for the other outputs
-        by_output = X.new_zeros(*last.shape[:-1], self.n_outputs, n_samples)
-        by_output[..., output, :] = last
+        # (..., n_subnetworks, 4, n_outputs, n_samples)
+        by_output = last[..., None, :] * cotangent[..., None, None, :, :]
         blocks: list[Tensor] = []
         by_last = list(g.split(self.level_size, -3))
         for level in reversed(range(self.n_levels)):
@@ -175,11 +183,8 @@ class ReLUNetwork:
                 earlier = g.sum(-3)[..., self.n_features :, :].unflatten(-2, (-1, WIDTH))
                 read = earlier.split(self.level_size, -3)
                 by_last[:level] = [a + b for a, b in zip(by_last[:level], read, strict=True)]
-        by_linear = X.new_zeros(*batch, self.n_features, self.n_outputs, n_samples)
-        by_linear[..., output, :] = X
-        by_intercept = X.new_zeros(*batch, self.n_outputs, n_samples)
-        by_intercept[..., output, :] = 1
-        return torch.cat([*blocks, by_linear.flatten(-3, -2), by_intercept], -2)
+        by_linear = X[:, None] * cotangent[..., None, :, :]
+        return torch.cat([*blocks, by_linear.flatten(-3, -2), cotangent], -2)
 
     def hidden_layers(self, weights: ReLUWeights, X: Tensor) -> list[Tensor]:
         """Return the values of each hidden layer, (..., level_size, 4, n_samples)."""

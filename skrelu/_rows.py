@@ -92,6 +92,21 @@ class Rows:
         values = self.loss.values(raw, self.y, self.scale(raw, starts)) / self.loss.unit(raw)
         return self.losses(values.mean(-2), slice(None), starts)
 
+    def penalized(self, loss: Tensor, penalty: Tensor) -> Tensor:
+        """Return the cost: the penalty counts relative to the noise, of which the loss tells.
+
+        Parameters
+        ----------
+        loss, penalty : Tensor of shape (n_active,)
+        """
+        return loss + penalty * (loss if self.loss.noise is None else self.loss.noise)
+
+    def ridge(self, loss: Tensor, penalty: Tensor) -> Tensor:
+        """Return the derivative of the cost by the penalty over that by the loss."""
+        if self.loss.noise is None:
+            return loss / (1 + penalty)
+        return torch.full_like(loss, self.loss.noise)
+
     def losses(self, values: Tensor, rows: slice, starts: Tensor) -> tuple[Tensor, Tensor]:
         """Sum weighted losses of some rows.
 

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 # Mean absolute deviation of a gaussian of standard deviation 1.
 GAUSSIAN_DEVIATION = 0.7979
+# Shares of classes are not told from 0 below.
+SMALLEST_SHARE = 1e-10
 # Standardized inputs are cut here, far beyond any data: keeps extrapolation finite.
 LARGEST = 1e100
 
@@ -61,6 +63,13 @@ class Scaling(NamedTuple):
     def of_logarithms(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
         """Return logarithms of the means, and ones."""
         return cls(np.log(weights @ values), np.ones(values.shape[1]))
+
+    @classmethod
+    def of_shares(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
+        """Return logits of the shares of classes, given as 0 and 1 or one-hot, and ones."""
+        share = np.clip(weights @ values, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
+        mean = np.log(share) - (np.log1p(-share) if len(share) == 1 else 0)
+        return cls(mean, np.ones(len(share)))
 
     def apply(self, values: NDArray) -> NDArray[np.float64]:
         """Standardize; constant columns become 0 whatever is in them later."""

@@ -265,28 +265,39 @@ class TriangleModel:
         n_features = self.triangles.n_features
         return blocks[..., :n_features] @ X + blocks[..., n_features, None]
 
-    def jacobian(self, both: Tensor, X: Tensor, output: int = 0) -> Tensor:
-        """Return the derivatives of one output, (..., n_parameters, n_samples)."""
+    def jacobian(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives of a combination of the outputs.
+
+        Parameters
+        ----------
+        both : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            Weight of each output in the combination, row by row.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
         theta, _, _ = self.unpack(both)
         waves, coef = self.waves(both)
+        combined = coef @ cotangent  # (..., n_coef, n_samples)
         n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
         steps, ramps = self._of("step"), self._of("ramp")
         blocks = self.lowered.basis_derivatives(waves, X).unflatten(-2, (-1, self._n_each))
-        blocks = blocks * coef[..., 1 + n_features :, output, None, None]
+        blocks = blocks * combined[..., 1 + n_features :, None, :]
         own, later = blocks.tensor_split([n], -3)
         if steps:
             own[..., steps, :, :] += later
         if ramps:
-            own[..., ramps, :, :] -= self._by_ramp_slopes(theta, coef[..., output], X)
+            own[..., ramps, :, :] -= self._by_ramp_slopes(theta, combined, X)
         basis = self._combined(both, self.lowered.basis(waves, X), X)
-        by_coef = X.new_zeros(*basis.shape[:-2], 1 + n_features + n, self.n_outputs, X.shape[-1])
-        by_coef[..., 0, output, :] = 1
-        by_coef[..., 1 : 1 + n_features, output, :] = X
-        by_coef[..., 1 + n_features :, output, :] = basis
-        by_shifts = -later[..., n_features, :]
-        return torch.cat([own.flatten(-3, -2), by_coef.flatten(-3, -2), by_shifts], -2)
+        cotangents = cotangent[..., None, :, :]
+        by_linear, by_weights = X[:, None] * cotangents, basis[..., None, :] * cotangents
+        by_coef = torch.cat([cotangents, by_linear, by_weights], -3).flatten(-3, -2)
+        return torch.cat([own.flatten(-3, -2), by_coef, -later[..., n_features, :]], -2)
 
-    def _by_ramp_slopes(self, theta: Tensor, coef: Tensor, X: Tensor) -> Tensor:
+    def _by_ramp_slopes(self, theta: Tensor, combined: Tensor, X: Tensor) -> Tensor:
         """Return the derivatives of what is taken off the ramps, (..., n_ramps, n_each, n)."""
         ramps, n_features = self._of("ramp"), self.triangles.n_features
         with torch.enable_grad():
@@ -298,7 +309,7 @@ class TriangleModel:
         slopes = slopes.detach()[..., None]
         total[..., :n_features, :] += slopes[..., None] * X
         total[..., n_features, :] += slopes
-        return total * coef[..., 1 + n_features :][..., ramps, None, None]
+        return total * combined[..., 1 + n_features :, :][..., ramps, None, :]
 
     def to_relu(self, both: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere."""

@@ -88,7 +88,7 @@ class SeparableProblem:
         coef = size[..., None] * torch.cholesky_solve(size[..., None] * moment, factor)
         coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
         loss, validation = self._losses(theta, coef, starts, phi)
-        cost = loss * (1 + self.alpha * _norm(coef, variance))
+        cost = self.rows.penalized(loss, self.alpha * _norm(coef, variance))
         return Evaluation(cost, loss, validation, coef, (variance, factor, size))
 
     def settle(self, theta: Tensor, starts: Tensor) -> None:
@@ -124,8 +124,8 @@ class SeparableProblem:
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 
     def _update_ridge(self, evaluation: Evaluation, starts: Tensor) -> None:
-        norm = _norm(evaluation.eliminated, evaluation.state[0])
-        self.ridge[starts] = self.alpha * evaluation.loss / (1 + self.alpha * norm)
+        penalty = self.alpha * _norm(evaluation.eliminated, evaluation.state[0])
+        self.ridge[starts] = self.alpha * self.rows.ridge(evaluation.loss, penalty)
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""

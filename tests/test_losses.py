@@ -98,7 +98,7 @@ def test_scaled_targets_have_the_best_constant_0_and_the_loss_1_there(loss, seed
         scaled = torch.tensor(Scaling.of(table, each).apply(table)).T
     else:
         scaled = torch.tensor(Scaling.of_quantiles(table, each, loss.centers).apply(table)).T
-    fitted = loss.fitted_to(scaled, weights)
+    fitted = loss.fitted_to(scaled, weights, 1.0)
 
     def of_constant(value, output):
         raw = torch.full_like(scaled, value)
@@ -144,7 +144,7 @@ def test_the_joint_equations_have_the_gradient_of_the_loss(loss, n):
     y = 0.1 + torch.rand(2, n, generator=generator, dtype=DOUBLE)
     training = torch.rand(3, n, generator=generator, dtype=DOUBLE)
     training /= training.sum(-1, keepdim=True)
-    loss = loss.fitted_to(y, training[0])
+    loss = loss.fitted_to(y, training[0], n)
     rows = Rows(X, y, training, None, n, loss)
     model = TriangleModel(TriangleNetwork(2, 3, 3), 2)
     theta = model.triangles.random(3, X, generator)

@@ -71,7 +71,7 @@ def test_derivatives_agree_with_autograd():
     expected = torch.autograd.functional.jacobian(
         lambda t: network.forward(t, X)[:, 0].sum(0), lowered
     )
-    jacobian = network.jacobian(lowered, X)
+    jacobian = network.jacobian(lowered, X, torch.ones_like(X[:1]).expand(2, -1, -1))
     assert jacobian.shape == (2, network.n_parameters, 60)
     torch.testing.assert_close(jacobian, expected.movedim(0, -1), rtol=1e-9, atol=1e-9)
     assert torch.equal(network.pack(*network.unpack(lowered)), lowered)

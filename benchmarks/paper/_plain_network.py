@@ -20,9 +20,9 @@ class PlainNetwork(ReLUNetwork):
         weights = super().unpack(theta)
         return weights._replace(linear=torch.zeros_like(weights.linear))
 
-    def jacobian(self, theta: Tensor, X: Tensor, output: int) -> Tensor:
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return the derivatives (..., n_parameters, n_samples), zero for the linear part."""
-        jacobian = super().jacobian(theta, X, output)
+        jacobian = super().jacobian(theta, X, cotangent)
         n_linear = self.n_features * self.n_outputs
         jacobian[..., -n_linear - self.n_outputs : -self.n_outputs, :] = 0
         return jacobian
