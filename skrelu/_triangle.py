@@ -23,6 +23,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MIN_PEAK = 0.02
+
+
+def bounded_peaks(logits: Tensor) -> Tensor:
+    """Map all numbers to peaks in (MIN_PEAK, 1 - MIN_PEAK), by a logistic function.
+
+    At 0 or 1 the waves freeze; inside such bounds the smooth scales are sufficient for
+    smoothness (Theorem A.6 of the paper).
+    """
+    return MIN_PEAK + (1 - 2 * MIN_PEAK) * logits.sigmoid()
+
+
+def bounded_peaks_slope(peaks: Tensor) -> Tensor:
+    """Return the derivative of :func:`bounded_peaks`, from its values."""
+    return (peaks - MIN_PEAK) * (1 - MIN_PEAK - peaks) / (1 - 2 * MIN_PEAK)
+
+
+def peak_logits(peaks: Tensor) -> Tensor:
+    """Return the inverse of :func:`bounded_peaks`."""
+    return ((peaks - MIN_PEAK) / (1 - 2 * MIN_PEAK)).logit()
+
 
 def smooth_scales(peaks: Tensor) -> Tensor:
     """Return the scales that make F smooth in the limit of infinite depth.

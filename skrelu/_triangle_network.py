@@ -4,9 +4,8 @@
 
 The *nonlinear* parameters theta (directions w_k, offsets o_k and the shape of F_k) travel
 as one vector; given these, f is linear in (b_0, beta, c). The shape is d + 1 peaks with
-smooth scales, or d peaks and d - 1 free scales. Peaks are kept in (MIN_PEAK, 1 - MIN_PEAK)
-by a logistic map: at 0 or 1 the waves freeze, and inside such bounds the smooth scales
-are sufficient for smoothness (Theorem A.6 of the paper).
+smooth scales, or d peaks and d - 1 free scales. Peaks are kept inside of bounds by a
+logistic map (`bounded_peaks`).
 """
 
 from __future__ import annotations
@@ -19,14 +18,16 @@ from torch import Tensor
 from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._triangle import (
+    bounded_peaks,
+    bounded_peaks_slope,
     outer_slopes,
+    peak_logits,
     smooth_scales,
     smooth_scales_jacobian,
     triangle_sum,
     triangle_sum_derivatives,
 )
 
-MIN_PEAK = 0.02
 # Layers after which the waves that are left are below rounding.
 DEEP = 54
 
@@ -71,12 +72,11 @@ class TriangleNetwork:
         ----------
         directions : Tensor of shape (..., n_subnetworks, n_features)
         offsets : Tensor of shape (..., n_subnetworks)
-        peaks : Tensor of shape (..., n_subnetworks, n_peaks), in (MIN_PEAK, 1 - MIN_PEAK)
+        peaks : Tensor of shape (..., n_subnetworks, n_peaks), inside of their bounds
         scales : Tensor of shape (..., n_subnetworks, depth)
             The first is 1; ignored where they follow from the peaks.
         """
-        logits = ((peaks - MIN_PEAK) / (1 - 2 * MIN_PEAK)).logit()
-        parts = [directions, offsets[..., None], logits]
+        parts = [directions, offsets[..., None], peak_logits(peaks)]
         if not self.smooth:
             parts.append(scales[..., 1:])
         return torch.cat(parts, -1).flatten(-2)
@@ -86,8 +86,7 @@ class TriangleNetwork:
         blocks = theta.unflatten(-1, (self.n_subnetworks, -1))
         p = self.n_features
         directions, offsets = blocks[..., :p], blocks[..., p]
-        logits = blocks[..., p + 1 : p + 1 + self.n_peaks]
-        peaks = MIN_PEAK + (1 - 2 * MIN_PEAK) * logits.sigmoid()
+        peaks = bounded_peaks(blocks[..., p + 1 : p + 1 + self.n_peaks])
         if self.smooth:
             fixed = self.depth + 1 - self.n_peaks
             peaks = torch.nn.functional.pad(peaks, (0, fixed), value=0.5)
@@ -172,8 +171,8 @@ class TriangleNetwork:
             by_scales = smooth_scales_jacobian(peaks).transpose(-1, -2) @ dscales
             dpeaks = by_scales + torch.nn.functional.pad(dpeaks, (0, 0, 0, 1))
         peaks, dpeaks = peaks[..., : self.n_peaks], dpeaks[..., : self.n_peaks, :]
-        dlogits = (peaks - MIN_PEAK) * (1 - MIN_PEAK - peaks) / (1 - 2 * MIN_PEAK)
-        parts = [dz[..., None, :] * X, dz[..., None, :], dpeaks * dlogits[..., None]]
+        dlogits = dpeaks * bounded_peaks_slope(peaks)[..., None]
+        parts = [dz[..., None, :] * X, dz[..., None, :], dlogits]
         if not self.smooth:
             parts.append(dscales[..., 1:, :])
         return torch.cat(parts, -2).flatten(-3, -2)
@@ -199,7 +198,7 @@ class TriangleNetwork:
         """
         directions, offsets, peaks, scales = self.unpack(theta)
         peaks = peaks[..., : self.depth]
-        hidden, biases, read_out, _, shift = _lowered(
+        hidden, biases, read_out, _, shift = lower_waves(
             directions, offsets, peaks, scales, outer_slopes(peaks, scales)
         )
         intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
@@ -234,7 +233,7 @@ class TriangleNetwork:
         limit = replace(self, depth=m + DEEP)
         directions, offsets, peaks, scales = limit.unpack(theta)
         slopes = outer_slopes(peaks[..., : limit.depth], scales)
-        hidden, biases, read_out, wave, _ = _lowered(
+        hidden, biases, read_out, wave, _ = lower_waves(
             directions, offsets, peaks[..., :m], scales[..., :m], slopes
         )
         intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
@@ -252,7 +251,7 @@ class TriangleNetwork:
         return network, network.pack(parts, wave, vertex, -4 * height)
 
 
-def _lowered(
+def lower_waves(
     directions: Tensor,
     offsets: Tensor,
     peaks: Tensor,

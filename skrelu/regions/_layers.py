@@ -80,10 +80,11 @@ def layers_of(model) -> Layers:
         matrices = [np.asarray(matrix.T, float) for matrix in model.coefs_]
         biases = [np.asarray(bias, float) for bias in model.intercepts_]
         return _checked(Layers(matrices, biases, [0.0] * (len(matrices) - 1)))
-    module = model.to_torch() if hasattr(model, "to_torch") else model
+    held = hasattr(model, "to_torch") and not isinstance(model, nn.Module)
+    module = model.to_torch() if held else model
     if not isinstance(module, nn.Module):
         raise TypeError(f"Cannot read a {type(model).__name__}; give {READABLE}.")
-    module = _copy(module)
+    module = _plain(_copy(module))
     steps = _steps(module)
     layers = _checked(_of_steps(steps))
     _check_same(module, steps, layers.n_features)
@@ -128,6 +129,15 @@ def _copy(module: nn.Module) -> nn.Module:
         return deepcopy(module, outputs).to("cpu", torch.float64).eval()
     except Exception as cause:  # whatever the module holds
         raise _cannot_read(f"a {type(module).__name__} that cannot be copied ({cause})") from cause
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """Replace what is the same as plain layers, and says which by its `to_torch`."""
+    if hasattr(module, "to_torch"):
+        return module.to_torch()
+    for name, inner in module.named_children():
+        setattr(module, name, _plain(inner))
+    return module
 
 
 def _leak(slope: float) -> float:

@@ -1,0 +1,303 @@
+"""The layer that replaces dense layers: directions, triangle waves, a read-out."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from skrelu.nn._checks import check_inputs, check_sizes
+from skrelu.nn._forms import Blocks, Dense, Peaks
+from skrelu.nn._lowering import block_diagonal, sequential
+from skrelu.nn._wave_function import triangle_wave
+
+Form = Literal["peaks", "blocks", "dense"]
+FORMS: dict[Form, type[Peaks] | type[Blocks] | type[Dense]] = {
+    "peaks": Peaks,
+    "blocks": Blocks,
+    "dense": Dense,
+}
+# What only the state of this form has.
+KEYS: dict[Form, str] = {
+    "peaks": "wave.peak_logits",
+    "blocks": "weight",
+    "dense": "layers.0.weight",
+}
+# Standard deviations of the projected inputs that fresh windows [0, 1] span.
+WINDOW = 6.0
+# Points at which the moments of fresh waves are taken.
+N_QUANTILES = 256
+FEWEST = 16
+
+
+class ExponentialReLULayer(nn.Module):
+    r"""Replace a stack of `torch.nn.Linear` and `torch.nn.ReLU` by triangle waves.
+
+    .. math::
+
+        f(x) = b + \sum_{k=1}^{K} c_k F_k(w_k \cdot x + o_k)
+
+    with directions w_k, offsets o_k, read-out c_k, b, and waves F_k of 2**depth linear
+    regions each (`TriangleWave`). `release` turns it into the ReLU network of free weights
+    that is the same function.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    depth : int, default=4
+        Number of composed triangles, hidden layers once it is released: 1 to 52.
+    n_subnetworks : int, default=None
+        K, the number of waves. None: as many as the larger of ``in_features`` and
+        ``out_features``, at least 16.
+    bias : bool, default=True
+        Whether the read-out has the bias b. Offsets are always there.
+    dropout : float, default=0.0
+        Probability, while training, that the values of a sub-network are left out.
+    device, dtype : optional
+        Of the parameters.
+
+    Attributes
+    ----------
+    form : {"peaks", "blocks", "dense"}
+        Which parameters there are: peaks, and after `release` free blocks or dense matrices.
+    subnetworks : Module
+        With parameters ``directions`` and ``wave.peak_logits`` in the form of peaks.
+    read_out : torch.nn.Linear
+
+    Notes
+    -----
+    - Input: (..., in_features), of a floating dtype. Output: (..., out_features).
+    - Fresh layers expect inputs of zero mean and unit variance, and then their outputs have
+      them too, on average over draws. For other inputs there is `fit_windows`.
+    - Memory for the backward pass is that of two dense layers of K neurons, at any depth.
+    - `state_dict` holds the parameters of the layer's form, and `load_state_dict` turns a
+      layer of the same sizes into the form of what it is given. Optimizers that were made
+      before do not know the new parameters.
+
+    References
+    ----------
+    Milkert, Hyde, Laine, "Compelling ReLU Networks to Exhibit Exponentially Many Linear
+    Regions at Initialization and During Training", ICML 2025, https://arxiv.org/abs/2311.18022
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.nn import ExponentialReLULayer
+    >>> layer = ExponentialReLULayer(8, 3, depth=5, n_subnetworks=20)
+    >>> before = layer(torch.ones(2, 8))
+    >>> torch.allclose(layer.release()(torch.ones(2, 8)), before, atol=1e-5)
+    True
+    """
+
+    subnetworks: Peaks | Blocks | Dense
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        depth: int = 4,
+        n_subnetworks: int | None = None,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if n_subnetworks is None:
+            n_subnetworks = max(in_features, out_features, FEWEST)
+        check_sizes(
+            depth,
+            in_features=in_features,
+            out_features=out_features,
+            n_subnetworks=n_subnetworks,
+        )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout}, but it must be in [0, 1).")
+        self.in_features, self.out_features = in_features, out_features
+        self.depth, self.n_subnetworks, self.dropout = depth, n_subnetworks, dropout
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.subnetworks = Peaks(in_features, n_subnetworks, depth, **factory)
+        self.read_out = nn.Linear(n_subnetworks, out_features, bias=bias, **factory)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw new peaks, directions and read-out.
+
+        Directions are of equal length, and windows [0, 1] span 6 standard deviations of the
+        projected inputs, with centers at most one from the mean. The read-out is gaussian.
+
+        Raises
+        ------
+        ValueError
+            If the layer was released.
+        """
+        peaks = self._peaks("reset_parameters")
+        peaks.wave.reset_parameters()
+        weight, offsets = peaks.directions.weight, peaks.directions.bias
+        weight.normal_()
+        weight /= WINDOW * weight.norm(dim=1, keepdim=True)
+        offsets.uniform_(0.5 - 1 / WINDOW, 0.5 + 1 / WINDOW)
+        quantiles = torch.arange(0.5, N_QUANTILES, device=weight.device) / N_QUANTILES
+        z = offsets + torch.special.ndtri(quantiles)[:, None] / WINDOW
+        waves = triangle_wave(z, peaks.wave.peak_logits)
+        mean, std = waves.mean(0), waves.std(0, correction=0)
+        self.read_out.weight.normal_()
+        self.read_out.weight /= sqrt(self.n_subnetworks) * std
+        if self.read_out.bias is not None:
+            self.read_out.bias.copy_(-self.read_out.weight @ mean.to(weight))
+
+    @torch.no_grad()
+    def fit_windows(self, inputs: Tensor) -> ExponentialReLULayer:
+        """Move the windows [0, 1] onto the range of inputs along each direction.
+
+        For inputs of another mean or variance than 0 and 1. The read-out is scaled and
+        shifted: outputs for these inputs get zero mean and, on average, unit variance.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (..., in_features)
+
+        Returns
+        -------
+        self : ExponentialReLULayer
+
+        Raises
+        ------
+        ValueError
+            If the layer was released.
+        """
+        peaks = self._peaks("fit_windows")
+        check_inputs(inputs, self.in_features)
+        weight, offsets = peaks.directions.weight, peaks.directions.bias
+        inputs = inputs.reshape(-1, self.in_features).to(weight)
+        z = inputs @ weight.mT
+        low, width = z.amin(0), z.amax(0) - z.amin(0)
+        width = torch.where(width > 0, width, 1)
+        weight /= width[:, None]
+        offsets.copy_(-low / width)
+        outputs = peaks(inputs) @ self.read_out.weight.mT
+        std = outputs.var(0, correction=0).mean().sqrt()
+        scale = torch.where(std > 0, 1 / std, 1)
+        self.read_out.weight *= scale
+        if self.read_out.bias is not None:
+            self.read_out.bias.copy_(-scale * outputs.mean(0))
+        return self
+
+    @property
+    def form(self) -> Form:
+        """Which parameters the layer has."""
+        return next(form for form, cls in FORMS.items() if isinstance(self.subnetworks, cls))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return f(x), of shape (..., out_features)."""
+        check_inputs(inputs, self.in_features)
+        values = self.subnetworks(inputs)
+        if self.training and self.dropout:
+            by_subnetwork = values.unflatten(-1, (self.n_subnetworks, -1))
+            kept = dropout(torch.ones_like(by_subnetwork[..., :1]), self.dropout)
+            values = (by_subnetwork * kept).flatten(-2)
+        return self.read_out(values)
+
+    @torch.no_grad()
+    def release(self, dense: bool = False) -> ExponentialReLULayer:
+        """Replace the parameters by free weights that make the same function, in place.
+
+        The lowering is computed in float64 and then rounded. Optimizers do not know the new
+        parameters; `skrelu.nn.release` tells them.
+
+        Parameters
+        ----------
+        dense : bool, default=False
+            Whether weights between sub-networks, zero at first, are free too: a plain ReLU
+            network of 4 ``n_subnetworks`` neurons a layer. Else the blocks on the diagonal
+            are all that is stored and computed. Blocks can be made dense later.
+
+        Returns
+        -------
+        self : ExponentialReLULayer
+
+        Raises
+        ------
+        ValueError
+            If blocks are asked for and the layer is dense already.
+        """
+        after: Form = "dense" if dense else "blocks"
+        if self.form == after:
+            return self
+        if self.form == "dense":
+            raise ValueError(
+                "The layer is dense already, and its weights between sub-networks cannot be "
+                "left out; release it with dense=True or build a new one."
+            )
+        matrices, biases, read_out = self._lowered()
+        trained = any(parameter.requires_grad for parameter in self.subnetworks.parameters())
+        weight, bias = self.read_out.weight, self.read_out.bias
+        self._take_form(after)
+        if dense:
+            cast(Dense, self.subnetworks).copy_(block_diagonal(matrices, biases))
+        else:
+            cast(Blocks, self.subnetworks).copy_(matrices, biases)
+        self.subnetworks.requires_grad_(trained)
+        self.read_out.weight.copy_(read_out)
+        self.read_out.weight.requires_grad_(weight.requires_grad)
+        self.read_out.bias = bias
+        return self
+
+    @torch.no_grad()
+    def to_torch(self) -> nn.Sequential:
+        """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`.
+
+        Dropout is left out.
+        """
+        weight, bias = self.read_out.weight, self.read_out.bias
+        if isinstance(self.subnetworks, Dense):
+            layers = self.subnetworks.affine()
+        else:
+            matrices, biases, weight = self._lowered()
+            layers = block_diagonal(matrices, biases)
+        last = weight, weight.new_zeros(self.out_features) if bias is None else bias
+        return sequential([*layers, last], self.read_out.weight).train(self.training)
+
+    def extra_repr(self) -> str:
+        """Return what `repr` shows."""
+        return (
+            f"{self.in_features}, {self.out_features}, depth={self.depth}, "
+            f"n_subnetworks={self.n_subnetworks}, dropout={self.dropout}, form={self.form!r}"
+        )
+
+    def _peaks(self, method: str) -> Peaks:
+        """Return the sub-networks, or raise an error if they have no peaks."""
+        if not isinstance(self.subnetworks, Peaks):
+            raise ValueError(f"{method} needs peaks, but the layer was released; use a new one.")
+        return self.subnetworks
+
+    def _lowered(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return matrices and biases by sub-network, and the weight of the read-out."""
+        weight = self.read_out.weight
+        if isinstance(self.subnetworks, Peaks):
+            matrices, biases, waves = self.subnetworks.layers()
+            return matrices, biases, (weight.to(waves)[..., None] * waves).flatten(1)
+        return *cast(Blocks, self.subnetworks).layers(), weight
+
+    def _take_form(self, form: Form) -> None:
+        """Make new sub-networks and a new read-out, whose values are to be filled in."""
+        like = self.read_out.weight
+        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
+        sizes = self.in_features, self.n_subnetworks, self.depth
+        self.subnetworks = FORMS[form](*sizes, **factory).train(self.training)
+        n_values = self.n_subnetworks * self.subnetworks.width
+        has_bias = self.read_out.bias is not None
+        self.read_out = nn.Linear(n_values, self.out_features, bias=has_bias, **factory)
+        self.read_out.train(self.training)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        """Take the form of what is loaded; the parts are loaded after this, by torch."""
+        for form, key in KEYS.items():
+            if f"{prefix}subnetworks.{key}" in state_dict and form != self.form:
+                self._take_form(form)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,0 +1,177 @@
+"""Layers of triangle waves in models: in place of dense layers, and windows for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skrelu.nn._layer import ExponentialReLULayer
+
+
+class _Run(NamedTuple):
+    """Linear layers with ReLU, and maybe Dropout, in between, of an `nn.Sequential`."""
+
+    begin: int
+    end: int
+    layers: list[nn.Module]
+
+    def replacement(self, depth: int, n_subnetworks: int | None) -> nn.Module:
+        linears = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        first, last = linears[0], linears[-1]
+        n_in, n_out, bias = first.in_features, last.out_features, last.bias is not None
+        if n_subnetworks is None:
+            budget = sum(part.numel() for layer in linears for part in layer.parameters())
+            each = n_in + 1 + depth + 1 + n_out  # directions, offset, peaks and read-out
+            n_subnetworks = max(1, (budget - bias * n_out) // each)
+        rates = [layer.p for layer in self.layers if isinstance(layer, nn.Dropout)]
+        return ExponentialReLULayer(
+            n_in,
+            n_out,
+            depth,
+            n_subnetworks,
+            bias=bias,
+            dropout=max(rates, default=0.0),
+            device=first.weight.device,
+            dtype=first.weight.dtype,
+        ).train(first.training)
+
+
+def swap_dense(
+    model: nn.Module,
+    *,
+    depth: int = 4,
+    n_subnetworks: int | None = None,
+    names: Iterable[str] | None = None,
+) -> nn.Module:
+    """Replace dense ReLU stacks of a model by fresh layers of triangle waves.
+
+    A stack is a run of `torch.nn.Linear`, `torch.nn.ReLU`, maybe `torch.nn.Dropout`,
+    `torch.nn.Linear`, and so on, inside a `torch.nn.Sequential`. What it has learned is
+    lost. Inputs of layers inside of a model rarely have zero mean and unit variance: go on
+    with `fit_windows`.
+
+    Parameters
+    ----------
+    model : Module
+        Changed in place.
+    depth : int, default=4
+        Of the new layers, 1 to 52.
+    n_subnetworks : int, default=None
+        Of each new layer. None: as many as have at most the number of parameters of the
+        stack that is replaced, at least one.
+    names : iterable of str, default=None
+        Sequentials to look at, by their names in ``model.named_modules()``. None: all.
+
+    Returns
+    -------
+    model : Module
+
+    Raises
+    ------
+    ValueError
+        If there is no such stack, or no `torch.nn.Sequential` of a given name.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skrelu.nn import swap_dense
+    >>> model = nn.Sequential(nn.Linear(8, 40), nn.ReLU(), nn.Linear(40, 3), nn.Softmax(-1))
+    >>> swap_dense(model)
+    Sequential(
+      (0): ExponentialReLULayer(
+        8, 3, depth=4, n_subnetworks=28, dropout=0.0, form='peaks'
+        (subnetworks): Peaks(
+          (directions): Linear(in_features=8, out_features=28, bias=True)
+          (wave): TriangleWave(28, depth=4)
+        )
+        (read_out): Linear(in_features=28, out_features=3, bias=True)
+      )
+      (1): Softmax(dim=-1)
+    )
+    """
+    found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Sequential)}
+    if names is not None:
+        names = list(names)
+        if unknown := [name for name in names if name not in found]:
+            raise ValueError(
+                f"{unknown} are no Sequential modules of the model: {list(found)} are."
+            )
+        found = {name: found[name] for name in names}
+    runs = [(part, run) for part in found.values() for run in reversed(list(_runs(part)))]
+    if not runs:
+        raise ValueError(
+            "Found no nn.Sequential in which nn.Linear, nn.ReLU (and nn.Dropout), nn.Linear "
+            "follow each other. Where a forward method calls them, replace the layers by one "
+            "ExponentialReLULayer(in_features, out_features), and call that alone."
+        )
+    for part, run in runs:
+        part[run.begin] = run.replacement(depth, n_subnetworks)
+        del part[run.begin + 1 : run.end]
+    return model
+
+
+def _runs(part: nn.Sequential) -> Iterator[_Run]:
+    """Yield the stacks of a Sequential."""
+    layers = list(part)
+    begin = 0
+    while begin < len(layers):
+        end = begin + 1
+        while type(layers[begin]) is nn.Linear and (step := _next_linear(layers, end)):
+            end = step
+        if end > begin + 1:
+            yield _Run(begin, end, layers[begin:end])
+        begin = end
+
+
+def _next_linear(layers: list[nn.Module], i: int) -> int | None:
+    """Return the position after ReLU, (Dropout,) Linear, if these are next."""
+    kinds = [type(layer) for layer in layers[i : i + 3]]
+    if kinds[:2] == [nn.ReLU, nn.Linear]:
+        return i + 2
+    return i + 3 if kinds == [nn.ReLU, nn.Dropout, nn.Linear] else None
+
+
+def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
+    """Fit the windows of all layers of a model to what they read, one after the other.
+
+    Runs the model once, without gradients; each layer sees what the layers before it
+    return after their windows were fitted. See `ExponentialReLULayer.fit_windows`.
+
+    Parameters
+    ----------
+    model : Module
+        Changed in place.
+    *inputs
+        What ``model`` is called with: a typical batch.
+
+    Returns
+    -------
+    model : Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from skrelu.nn import ExponentialReLULayer, fit_windows
+    >>> model = nn.Sequential(nn.Flatten(), ExponentialReLULayer(12, 2))
+    >>> images = 100 + 20 * torch.randn(50, 3, 4)
+    >>> bool(fit_windows(model, images)(images).mean().abs() < 1e-3)
+    True
+    """
+    layers = [part for part in model.modules() if isinstance(part, ExponentialReLULayer)]
+    hooks = [layer.register_forward_pre_hook(_fit) for layer in layers]
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return model
+
+
+def _fit(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    assert isinstance(layer, ExponentialReLULayer)
+    layer.fit_windows(inputs[0])
