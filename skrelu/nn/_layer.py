@@ -26,8 +26,11 @@ KEYS: dict[Form, str] = {
     "blocks": "weight",
     "dense": "layers.0.weight",
 }
-# Standard deviations of the projected inputs that fresh windows [0, 1] span.
-WINDOW = 6.0
+# Standard deviations of the projected inputs that fresh windows [0, 1] span, and how far
+# from their mean a center is at most. Wider windows make waves vary less against their mean,
+# which the read-out takes off again, and so cost digits.
+WINDOW = 4.0
+SHIFT = 0.5
 # Points at which the moments of fresh waves are taken.
 N_QUANTILES = 256
 FEWEST = 16
@@ -128,8 +131,9 @@ class ExponentialReLULayer(nn.Module):
     def reset_parameters(self) -> None:
         """Draw new peaks, directions and read-out.
 
-        Directions are of equal length, and windows [0, 1] span 6 standard deviations of the
-        projected inputs, with centers at most one from the mean. The read-out is gaussian.
+        Directions are of equal length, and windows [0, 1] span 4 standard deviations of the
+        projected inputs, with centers at most half of one from the mean. The read-out is
+        gaussian.
 
         Raises
         ------
@@ -141,7 +145,7 @@ class ExponentialReLULayer(nn.Module):
         weight, offsets = peaks.directions.weight, peaks.directions.bias
         weight.normal_()
         weight /= WINDOW * weight.norm(dim=1, keepdim=True)
-        offsets.uniform_(0.5 - 1 / WINDOW, 0.5 + 1 / WINDOW)
+        offsets.uniform_(0.5 - SHIFT / WINDOW, 0.5 + SHIFT / WINDOW)
         quantiles = torch.arange(0.5, N_QUANTILES, device=weight.device) / N_QUANTILES
         z = offsets + torch.special.ndtri(quantiles)[:, None] / WINDOW
         waves = triangle_wave(z, peaks.wave.peak_logits)

@@ -18,6 +18,7 @@ and the backward pass, and one back.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -99,13 +100,14 @@ def _table(logits: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (4, depth, n_features)
-        a_i, w_i, -a_{i+1} and s_i.
+        1 - a_i, w_i, -a_{i+1} and s_i.
     """
-    a = bounded_peaks(logits.mT.contiguous())  # (depth + 1, n_features)
-    start, later = a[:-1], a[1:]
-    ratios = (1 - start) * later
+    both = torch.stack([logits.mT, -logits.mT])  # 1 - a as exact as a: it is divided by
+    a, rests = bounded_peaks(both).unbind()  # (depth + 1, n_features)
+    rests, later = rests[:-1], a[1:]
+    ratios = rests * later
     ratios[0] = 1
-    return torch.stack([start, 1 - 1 / start, -later, ratios.cumprod(0)])
+    return torch.stack([rests, -rests / a[:-1], -later, ratios.cumprod(0)])
 
 
 def _chunks(z: Tensor) -> list[slice]:
@@ -118,20 +120,20 @@ def _chunks(z: Tensor) -> list[slice]:
     return [slice(begin, begin + rows) for begin in range(0, n_samples, rows)]
 
 
-def _first(z: Tensor, peaks: Tensor) -> Tensor:
-    """Return Q_0."""
-    steepness = 1 / (1 - peaks)
-    return torch.addcmul(-peaks * steepness, z, steepness)
+def _first(z: Tensor, rest: Tensor) -> Tensor:
+    """Return Q_0 = 1 - (1 - z) / (1 - a_0)."""
+    steepness = rest.reciprocal()
+    return torch.addcmul(1 - steepness, z, steepness)
 
 
 def _fast_wave(z: Tensor, table: Tensor) -> Tensor:
     """Return F(z), (n_samples, n_features), without intermediates of full size."""
-    peaks, rises, falls, scales = (rows.unbind() for rows in table)
+    rests, rises, falls, scales = (rows.unbind() for rows in table)
     height = table[3].sum(0)
     F = torch.empty(z.shape, dtype=table.dtype, device=z.device)
     for rows in _chunks(z):
         part = F[rows]
-        Q = _first(z[rows].to(table.dtype), peaks[0])
+        Q = _first(z[rows].to(table.dtype), rests[0])
         P = torch.prelu(Q, rises[0])
         torch.sub(height, P, out=part)
         for rise, fall, scale in zip(rises[1:], falls[1:], scales[1:], strict=True):
@@ -167,9 +169,9 @@ def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     sums : Tensor of shape (depth, 4, n_features)
         Of r_i, r_i P_i, g P_i and g, where r_i is minus the derivative by Q_i.
     """
-    peaks, rises, falls, scales = (rows.unbind() for rows in table)
-    depth = len(peaks)
-    Qs = [_first(z, peaks[0])]
+    rests, rises, falls, scales = (rows.unbind() for rows in table)
+    depth = len(rests)
+    Qs = [_first(z, rests[0])]
     Ps = [torch.prelu(Qs[0], rises[0])]
     for i in range(1, depth):
         Qs.append(torch.addcmul(scales[i], Ps[-1], falls[i]))
@@ -181,7 +183,7 @@ def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         P = Ps.pop()
         sums += [total, (g * P).sum(0), (r * P).sum(0), r.sum(0)]
         by_P = torch.addcmul(g, r, falls[i]) if i else r
-    return by_P / (peaks[0] - 1), torch.stack(sums[::-1]).view(depth, 4, -1)
+    return by_P / -rests[0], torch.stack(sums[::-1]).view(depth, 4, -1)
 
 
 def _by_peaks(table: Tensor, sums: Tensor) -> Tensor:
@@ -189,15 +191,13 @@ def _by_peaks(table: Tensor, sums: Tensor) -> Tensor:
 
     s_i is the product of (1 - a_j) over 1 <= j <= i and of a_j over 2 <= j <= i + 1.
     """
-    peaks, _, falls, scales = table
+    rests, _, falls, scales = table
     by_Q, by_Q_times_P, by_F_times_P, by_F = sums.unbind(1)  # (depth, n_features)
     by_scales = scales * by_F - by_F_times_P  # times the scales
     later = by_scales.flip(0).cumsum(0).flip(0)  # (depth, n_features)
     later[0] = 0  # s_0 is 1
     at_fixed_scales = scales * by_Q - by_Q_times_P  # times 1 - a
-    return pad((at_fixed_scales - later) / (1 - peaks), (0, 0, 0, 1)) - pad(
-        later / falls, (0, 0, 1, 0)
-    )
+    return pad((at_fixed_scales - later) / rests, (0, 0, 0, 1)) - pad(later / falls, (0, 0, 1, 0))
 
 
 class _Sweeps(torch.autograd.Function):
@@ -217,8 +217,10 @@ class _Sweeps(torch.autograd.Function):
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, by_F: Tensor, _: None) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, by_F: Tensor | None, _: None) -> tuple[Tensor | None, Tensor | None]:
         z, logits, table = ctx.saved_tensors
+        if by_F is None:
+            return None, None
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             by_z, by_peaks = _fast_gradient(z, table, by_F)
             peaks = bounded_peaks(logits.to(table.dtype))
@@ -228,6 +230,10 @@ class _Sweeps(torch.autograd.Function):
             g = by_F.to(dz.dtype).mT
             by_logits = (dlogits * g[:, None]).sum(-1)
             return (dz * g).mT.to(z.dtype), by_logits.to(logits.dtype)
+
+
+# torch looks this up in every call, which takes as long as several passes.
+_Sweeps.forward.__signature__ = signature(_Sweeps.forward)  # type: ignore[attr-defined]
 
 
 class _Wave(_Sweeps):

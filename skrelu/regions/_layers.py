@@ -133,8 +133,9 @@ def _copy(module: nn.Module) -> nn.Module:
 
 def _plain(module: nn.Module) -> nn.Module:
     """Replace what is the same as plain layers, and says which by its `to_torch`."""
-    if hasattr(module, "to_torch"):
-        return module.to_torch()
+    to_torch = getattr(module, "to_torch", None)
+    if callable(to_torch):
+        return to_torch()
     for name, inner in module.named_children():
         setattr(module, name, _plain(inner))
     return module
