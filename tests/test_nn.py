@@ -4,6 +4,7 @@ import copy
 import pickle
 import shutil
 import threading
+from itertools import pairwise
 
 import pytest
 import torch
@@ -167,7 +168,7 @@ def test_fitted_windows_span_the_inputs(bias):
     z = layer.subnetworks.directions(inputs.double())
     torch.testing.assert_close(z.amin(0), torch.zeros(20, dtype=DOUBLE))
     torch.testing.assert_close(z.amax(0), torch.ones(20, dtype=DOUBLE))
-    outputs = layer(inputs.double())
+    outputs = layer(inputs.double()).detach()
     assert outputs.var(0, correction=0).mean() == pytest.approx(1)
     if bias:
         assert outputs.mean(0).abs().max() < 1e-9
@@ -309,12 +310,12 @@ def test_adam_fits_a_function_and_goes_on_after_the_release():
             loss = (layer(X) - y).square().mean()
             loss.backward()
             optimizer.step()
-        return loss.item()
+        return (layer(X) - y).square().mean().item()
 
     before = fit(200)
     assert before < 1e-3
     release(layer, optimizer)
-    assert (layer(X) - y).square().mean().item() == pytest.approx(before, rel=0.2)
+    assert (layer(X) - y).square().mean().item() == pytest.approx(before, rel=1e-3)
     assert fit(100) < before
 
 
@@ -334,7 +335,7 @@ def test_state_dicts_are_loaded_in_the_form_they_have(form, before):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_state_dicts_of_other_sizes_give_the_error_of_torch(form):
-    with pytest.raises(RuntimeError, match="size mismatch for read_out.weight"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for read_out\.weight"):
         layer_of().load_state_dict(layer_of(form, n=6).state_dict())
 
 
@@ -424,22 +425,26 @@ def test_ensembles_run_by_vmap(form, in_dims):
             torch.testing.assert_close(grads[name][1], parameter.grad)
 
 
+def assert_compiled_is_the_same(module, **options):
+    inputs = torch.randn(20, 3, requires_grad=True)
+    outputs = torch.compile(module, fullgraph=True, **options)(inputs)
+    torch.testing.assert_close(outputs, module(inputs))
+    parts = [inputs, *module.parameters()]
+    found = torch.autograd.grad(outputs.square().sum(), parts)
+    expected = torch.autograd.grad(module(inputs).square().sum(), parts)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*Function.*not be instantiated:DeprecationWarning")  # torch's
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_are_traced_as_one_graph(form):
+    assert_compiled_is_the_same(layer_of(form), backend="aot_eager")
+
+
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch._inductor about itself
-def test_layers_compile_as_one_graph():
-    layer, inputs = layer_of(depth=2), torch.randn(20, 3, requires_grad=True)
-    outputs = torch.compile(layer, fullgraph=True)(inputs)
-    torch.testing.assert_close(outputs, layer(inputs))
-    parts = [inputs, *layer.parameters()]
-    found = torch.autograd.grad(outputs.square().sum(), parts)
-    torch.testing.assert_close(found, torch.autograd.grad(layer(inputs).square().sum(), parts))
-
-
-@pytest.mark.parametrize("form", ["blocks", "dense"])
-def test_released_layers_are_traced_as_one_graph(form):
-    layer, inputs = layer_of(form), torch.randn(20, 3)
-    traced = torch.compile(layer, fullgraph=True, backend="eager")
-    torch.testing.assert_close(traced(inputs), layer(inputs))
+def test_waves_compile():
+    assert_compiled_is_the_same(TriangleWave(3, depth=1))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -473,7 +478,7 @@ def test_forward_changes_nothing_on_the_layer():
 
 def mlp(*sizes, dropout=None, **kwargs):
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out, **kwargs), nn.ReLU()]
         layers += [] if dropout is None else [nn.Dropout(dropout)]
     return nn.Sequential(*layers[: -1 if dropout is None else -2])

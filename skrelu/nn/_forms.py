@@ -55,7 +55,7 @@ class Blocks(nn.Module):
         h = h.view(self.weight.shape[1], WIDTH, -1)
         for weight, bias in zip(self.weight, self.bias, strict=True):
             h = torch.baddbmm(bias[..., None], weight, h).relu_()
-        return h.flatten(0, 1).mT.reshape(*inputs.shape[:-1], -1)
+        return h.flatten(0, 1).mT.reshape(*inputs.shape[:-1], self.first.out_features)
 
     def layers(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return matrices and biases by sub-network, one a layer."""
