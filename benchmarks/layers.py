@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -17,13 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._report import TABLES, main, table, verdict
+from skrelu._triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import ExponentialReLULayer
-from skrelu.nn._wave_function import _plain_wave, triangle_wave
+from skrelu.nn._wave_function import triangle_wave
 
 WIDTHS, BATCHES, DEPTHS = (64, 256, 1024), (128, 1024), (4, 8)
 # Hidden matrices of wider dense layers alone take over 1 GB with their gradients.
 WIDEST_DENSE = 256
 TARGET_TIME, TARGET_CHANGE = 2.0, 1e-6
+
+
+def plain_wave(z: Tensor, logits: Tensor) -> Tensor:
+    """Return F(z) by operations that autograd differentiates."""
+    peaks = bounded_peaks(logits)
+    return triangle_sum(z.mT, peaks[:, :-1], smooth_scales(peaks)).mT
 
 
 def n_parameters(module: nn.Module) -> int:
@@ -37,13 +45,12 @@ def stack(like: nn.Module, width: int, device: str) -> nn.Module:
     return nn.Sequential(*layers).to(device)
 
 
-def step(module: nn.Module, inputs: Tensor) -> Callable[[], None]:
-    """Return what is timed: a forward and a backward pass."""
-    parts = [inputs, *module.parameters()]
-    by_outputs = torch.randn_like(module(inputs))
+def step(function: Callable[[], Tensor], parts: Sequence[Tensor]) -> Callable[[], None]:
+    """Return what is timed: a forward pass and one back to these tensors."""
+    by_outputs = torch.randn_like(function())
 
     def run() -> None:
-        torch.autograd.grad(module(inputs), parts, by_outputs)
+        torch.autograd.grad(function(), parts, by_outputs)
 
     return run
 
@@ -89,7 +96,11 @@ def timed(
         inputs = torch.randn(batch, width, device=device, requires_grad=True)
         layers = forms(width, depth, device)
         pairs = [[convert(layer), convert(stack(layer, width, device))] for layer in layers]
-        runs = [step(module, inputs) for pair in pairs for module in pair]
+        runs = [
+            step(partial(module, inputs), [inputs, *module.parameters()])
+            for pair in pairs
+            for module in pair
+        ]
         times = seconds(runs, device, 0.5 if quick else 6.0)
         ratios = [ratio(*pair) for pair in zip(times[::2], times[1::2], strict=True)]
         of_peaks.append(ratios[0])
@@ -129,15 +140,9 @@ def measure_wave(quick: bool, device: str | None) -> str:
         torch.manual_seed(0)
         z = torch.rand(batch, width, device=device, requires_grad=True)
         logits = torch.randn(width, depth + 1, device=device, requires_grad=True)
-        by_F = torch.randn_like(z)
-        runs, kept = [], []
-        for function in (triangle_wave, _plain_wave):
-
-            def run(function=function) -> None:
-                torch.autograd.grad(function(z, logits), (z, logits), by_F)
-
-            runs.append(run)
-            kept.append(kept_bytes(lambda function=function: function(z, logits)))
+        functions = [partial(function, z, logits) for function in (triangle_wave, plain_wave)]
+        kept = [kept_bytes(function) for function in functions]
+        runs = [step(function, [z, logits]) for function in functions]
         own, plain = seconds(runs, device, 0.3 if quick else 3.0)
         milliseconds = [1e3 * float(np.median(values)) for values in (own, plain)]
         per_value = [size / (4 * z.numel()) for size in kept]
@@ -176,7 +181,7 @@ def measure_memory(quick: bool, device: str | None) -> str:
                 layer.release()
             other = stack(layer, width, device)
             for module in (layer, other):
-                size = kept_bytes(lambda module=module: module(inputs))
+                size = kept_bytes(partial(module, inputs))
                 row.append((size - 4 * n_parameters(module)) / 1e6)
         rows.append(row)
     header = ["width", "depth", "peaks MB", "stack MB", "blocks MB", "stack MB"]

@@ -37,8 +37,7 @@ def release(
     dense : bool, default=False
         See `ExponentialReLULayer.release`.
     lr_factor : float, default=0.1
-        Learning rate of the new groups, as a factor of that of the old. The paper goes from
-        1e-2 to 1e-3.
+        Learning rate of the new groups, as a factor of that of the old.
 
     Returns
     -------

@@ -17,6 +17,7 @@ and the backward pass, and one back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from typing import Any
@@ -30,7 +31,6 @@ from skrelu._triangle import (
     bounded_peaks_slope,
     smooth_scales,
     smooth_scales_jacobian,
-    triangle_sum,
     triangle_sum_derivatives,
 )
 
@@ -72,15 +72,6 @@ def _no_autocast(z: Tensor) -> AbstractContextManager:
     return nullcontext()
 
 
-def _plain_wave(z: Tensor, logits: Tensor) -> Tensor:
-    """Return F(z) by operations that torch differentiates."""
-    dtype = _working(z, logits)
-    peaks = bounded_peaks(logits.to(dtype))
-    columns = z.to(dtype).movedim(-1, 0).flatten(1)  # (n_features, n_samples)
-    F = triangle_sum(columns, peaks[:, :-1], smooth_scales(peaks))
-    return F.unflatten(1, z.shape[:-1]).movedim(0, -1).to(z.dtype)
-
-
 def _plain_derivatives(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return dF/dz (n_features, n_samples) and dF/dlogits (n_features, depth + 1, n_samples).
 
@@ -110,6 +101,12 @@ def _table(logits: Tensor) -> Tensor:
     return torch.stack([rests, -rests / a[:-1], -later, ratios.cumprod(0)])
 
 
+def _rows(table: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return the four parts of a table, by depth."""
+    rows, depth = table.flatten(0, 1).unbind(), table.shape[1]
+    return (rows[begin : begin + depth] for begin in range(0, len(rows), depth))
+
+
 def _chunks(z: Tensor) -> list[slice]:
     """Return slices of the rows that the sweeps take at a time."""
     if torch.compiler.is_compiling():  # which fuses all passes into one
@@ -117,7 +114,7 @@ def _chunks(z: Tensor) -> list[slice]:
     n_samples, n_features = z.shape
     size = CHUNK * torch.get_num_threads() if z.device.type == "cpu" else z.numel()
     rows = max(1, size // max(1, n_features))
-    return [slice(begin, begin + rows) for begin in range(0, n_samples, rows)]
+    return [slice(begin, begin + rows) for begin in range(0, max(1, n_samples), rows)]
 
 
 def _first(z: Tensor, rest: Tensor) -> Tensor:
@@ -128,7 +125,7 @@ def _first(z: Tensor, rest: Tensor) -> Tensor:
 
 def _fast_wave(z: Tensor, table: Tensor) -> Tensor:
     """Return F(z), (n_samples, n_features), without intermediates of full size."""
-    rests, rises, falls, scales = (rows.unbind() for rows in table)
+    rests, rises, falls, scales = _rows(table)
     height = table[3].sum(0)
     F = torch.empty(z.shape, dtype=table.dtype, device=z.device)
     for rows in _chunks(z):
@@ -157,7 +154,7 @@ def _fast_gradient(z: Tensor, table: Tensor, by_F: Tensor) -> tuple[Tensor, Tens
 def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """Return g dF/dz and the sums over samples that derivatives by peaks are made of.
 
-    Writes into what comes from ``g`` only, so that this may be a batch (`torch.vmap`).
+    Writes into what comes from ``g`` only, so that this may be a batch.
 
     Parameters
     ----------
@@ -169,7 +166,7 @@ def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     sums : Tensor of shape (depth, 4, n_features)
         Of r_i, r_i P_i, g P_i and g, where r_i is minus the derivative by Q_i.
     """
-    rests, rises, falls, scales = (rows.unbind() for rows in table)
+    rests, rises, falls, scales = _rows(table)
     depth = len(rests)
     Qs = [_first(z, rests[0])]
     Ps = [torch.prelu(Qs[0], rises[0])]
@@ -178,8 +175,9 @@ def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         Ps.append(torch.prelu(Qs[-1], rises[i]))
     sums, total, by_P = [], g.sum(0), g  # minus the derivative by P_i
     for i in reversed(range(depth)):
+        # by_P where Q_i > 0, w_i by_P elsewhere: torch.where takes twenty times as long.
         r = torch.ops.aten.threshold_backward(by_P, Qs.pop(), 0)
-        r.lerp_(by_P, rises[i])  # by_P where Q_i > 0, w_i by_P elsewhere
+        r.lerp_(by_P, rises[i])
         P = Ps.pop()
         sums += [total, (g * P).sum(0), (r * P).sum(0), r.sum(0)]
         by_P = torch.addcmul(g, r, falls[i]) if i else r
