@@ -37,7 +37,8 @@ def release(
     dense : bool, default=False
         See `ExponentialReLULayer.release`.
     lr_factor : float, default=0.1
-        Learning rate of the new groups, as a factor of that of the old.
+        Learning rate of the new groups, as a factor of that of the old. For friedman1 and
+        Adam at 1e-2, 0.03 to 0.3 end alike, and 1 at two to six times their error.
 
     Returns
     -------
