@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 
@@ -17,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks._columns import columns, filled_numbers
+from benchmarks._comparison import installed
 from skrelu import ExponentialReLURegressor
 
 SEED = 0
@@ -134,6 +134,4 @@ SEARCH["searched"] = (
 def runs_on(method: str, n_rows: int) -> bool:
     """Return whether a method is installed and meant for so many rows."""
     package = METHODS[method][1] if method in METHODS else None
-    return n_rows <= FEW_ROWS.get(method, n_rows) and (
-        package is None or importlib.util.find_spec(package) is not None
-    )
+    return n_rows <= FEW_ROWS.get(method, n_rows) and installed(package)

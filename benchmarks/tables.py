@@ -19,19 +19,23 @@ and with --saved instead of --methods the report is written again without a fit.
 from __future__ import annotations
 
 import csv
-import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, train_test_split
-from threadpoolctl import threadpool_limits
 
+from benchmarks._comparison import (
+    Choice,
+    mean_ranks,
+    median_seconds,
+    one_silent_thread,
+    options,
+    timed_fit,
+)
 from benchmarks._report import ROOT, TABLES, main, table, verdict
 from benchmarks._tables_methods import (
     DEPTHS,
@@ -72,35 +76,17 @@ class Scores:
 Found = dict[str, dict[str, Scores]]  # by table and method
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What the command line leaves to be fitted; the rest is read from what is saved."""
-
-    quick: bool = False
-    methods: Sequence[str] | None = None
-    tables: Sequence[str] | None = None
-    saved: bool = False
-
-    def tables_of(self, tables: Mapping[str, Source]) -> dict[str, Source]:
-        """Return the tables to fit, two in a quick run."""
-        names = [] if self.saved else [n for n in tables if n in (self.tables or tables)]
-        return {name: tables[name] for name in names[: 2 if self.quick else None]}
-
-
 def measure(name: str, source: Source, methods: Methods, choice: Choice) -> dict[str, Scores]:
     """Fit the methods that are chosen to every fold of a table."""
     X, y = source.load()
     found = {}
     for method, (make, _) in methods.items():
-        if method not in (choice.methods or [method]) or not runs_on(method, len(X)):
+        if not choice.has(method) or not runs_on(method, len(X)):
             continue
         results = []
         for train, test in list(splits(len(X)))[: 1 if choice.quick else None]:
-            with warnings.catch_warnings(), threadpool_limits(1):
-                warnings.simplefilter("ignore")
-                begin = time.perf_counter()
-                model = make().fit(X.iloc[train], y[train])
-                seconds = time.perf_counter() - begin
+            with one_silent_thread():
+                model, seconds = timed_fit(make, X.iloc[train], y[train])
                 error = y[test] - np.ravel(model.predict(X.iloc[test]))
             r2 = r2_score(y[test], y[test] - error)
             results.append((r2, float(np.mean(error**2)) ** 0.5, seconds))
@@ -155,24 +141,16 @@ def with_ours(found: Found) -> Found:
     return {name: scores for name, scores in found.items() if OURS in scores}
 
 
-def mean_ranks(found: Found) -> dict[str, float]:
+def ranks_of(found: Found) -> dict[str, float]:
     """Return the mean ranks by R^2 among the methods that ran on all tables."""
-    everywhere = [m for m in METHODS if all(m in scores for scores in found.values())]
-    ranks = [rankdata([-scores[m].r2 for m in everywhere]) for scores in found.values()]
-    return dict(zip(everywhere, np.mean(ranks, axis=0).tolist(), strict=True))
-
-
-def median_seconds(found: Found) -> dict[str, float]:
-    """Return the median over tables of the seconds of a fit."""
-    seconds = {m: [s[m].seconds for s in found.values() if m in s] for m in METHODS}
-    return {m: float(np.median(values)) for m, values in seconds.items() if values}
+    return mean_ranks(found, METHODS, lambda scores: -scores.r2)
 
 
 def report(found: Found) -> str:
     """Return R^2 of every method on every table, ranks and what they say."""
     if not found:
         return f"No table that {OURS} was fitted to."
-    rank, seconds = mean_ranks(found), median_seconds(found)
+    rank, seconds = ranks_of(found), median_seconds(found, METHODS)
     methods = list(seconds)
     rows = [[n, *[s[m].r2 if m in s else None for m in methods]] for n, s in found.items()]
     rows.append(["mean rank", *[rank.get(m) for m in methods]])
@@ -262,8 +240,8 @@ def picture(quick: bool, **chosen) -> str:
 
 def _points(found: Found) -> dict[str, tuple[float, float]]:
     """Return median seconds and mean rank of the methods that ran on all of these tables."""
-    seconds = median_seconds(found)
-    return {method: (seconds[method], rank) for method, rank in mean_ranks(found).items()}
+    seconds = median_seconds(found, METHODS)
+    return {method: (seconds[method], rank) for method, rank in ranks_of(found).items()}
 
 
 TITLES = {
@@ -275,16 +253,7 @@ MEASUREMENTS = {
     "grid_search": grid_search,
     "picture": picture,
 }
-OPTIONS = {
-    "methods": {
-        "nargs": "+", "metavar": "NAME", "choices": list(METHODS), "help": "fit only these"
-    },
-    "tables": {
-        "nargs": "+", "metavar": "NAME", "choices": [n for tier in TIERS.values() for n in tier],
-        "help": "fit only to these",
-    },
-    "saved": {"action": "store_true", "help": "fit nothing, report what is saved"},
-}  # fmt: skip
+OPTIONS = options(METHODS, [name for tier in TIERS.values() for name in tier])
 
 if __name__ == "__main__":
     main(__doc__.splitlines()[0], MEASUREMENTS, TABLES / "tables.txt", OPTIONS)
