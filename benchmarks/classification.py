@@ -179,7 +179,7 @@ def _verdicts(rank: Mapping[str, float], what: str) -> list[str]:
 
 
 NOTE = """\
-Means over folds; a row without a value was not run. Ranks by log-loss, on the folds that all ranked
+Means over folds, blank where a method did not run. Ranks by log-loss, on the folds that all ranked
 methods share. One thread. All get the same numbers: one column a category (at most 30, of 5 rows or
 more), medians and an indicator of what is missing. Logistic, MLP: X standardized. MLP tuned: grid
 search by log-loss in 3 shuffled folds, over early stopping or not, alpha and size. RealMLP
