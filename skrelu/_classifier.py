@@ -72,7 +72,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Most iterations of refinement. "auto" takes as many as cost about a second with
         "lm", at most 500, and none where a second is not enough for 5; and ``max_iter``
         with "adam". It takes none, either, if pretraining leaves more than 1 % of the
-        cross-entropy of the classes' shares on held-out rows: classes overlap, then.
+        cross-entropy of the classes' shares on held-out rows (on all, if none are held out):
+        classes overlap, then.
 
     tol : float, default=1e-4
         A start has converged when its loss has fallen by less than this fraction over

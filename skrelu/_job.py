@@ -66,6 +66,7 @@ class Job:
             learning_rate=settings.learning_rate,
             batch_size=min(int(batch_size), n_rows),
             generator=self.generator,
+            negligible=settings.loss.negligible,
             report=None if self.report is None else report,
         )
 

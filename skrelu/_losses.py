@@ -55,6 +55,7 @@ class Loss:
     noise: float | None = None
     log_link: ClassVar[bool] = False
     classes: ClassVar[bool] = False
+    negligible: ClassVar[float] = 0.0  # relative to the best constant's
 
     @property
     def centers(self) -> tuple[float, ...] | None:
@@ -233,6 +234,7 @@ class CrossEntropy(Loss):
 
     logits: tuple[float, ...] = (0.0,)
     classes: ClassVar[bool] = True
+    negligible: ClassVar[float] = 1e-7  # all classes are told apart; logits would grow on and on
 
     def fitted_to(self, y: Tensor, weights: Tensor, n: float) -> Loss:
         """Return the loss for targets, with logits of the classes' shares."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelu._fitted import Array, Fitted, coefficients_moved, pretrained_moved, relu_moved
 from skrelu._job import Job, shares_of
-from skrelu._losses import Pinball
+from skrelu._losses import Loss, Pinball
 from skrelu._plan import Plan
 from skrelu._pretraining import Pretrained, pretrain, with_coefficients
 from skrelu._refinement import refine, refine_in_limit, released_penalty
@@ -91,7 +91,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         _, theta = plan.triangles.to_relu(triangles, coef)
         penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
         automatic = settings.refine_max_iter == "auto"
-        limited = automatic and _noisy(pretraining)
+        limited = automatic and _noisy(pretraining, plan.loss)
         # Where noise was expected and found, the limit never halved what is left.
         ended = ended or pretraining.interrupted or (limited and (noisy or not plan.in_limit))
         if plan.in_limit and not ended:
@@ -100,7 +100,8 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
                 refinement, *unfolded = _refined_in_limit(
                     plan, pretrained, rows, settings.alpha, options
                 )
-            limited = automatic and _noisy(refinement) and not _improved(refinement, pretraining)
+            much_left = _noisy(refinement, plan.loss)
+            limited = automatic and much_left and not _improved(refinement, pretraining)
             ended = limited or refinement.interrupted
             if not ended:
                 theta, penalty = unfolded
@@ -154,7 +155,7 @@ def _pretrained_briefly(
     single = rows.to(torch.float32)
     first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
     result = first.result
-    if _noisy(result) or result.interrupted:
+    if _noisy(result, rows.loss) or result.interrupted:
         return first
     if model.shape is not None:
         options = replace(options, tol=max(SHAPED_TOL, options.tol))
@@ -175,9 +176,14 @@ def _refined_in_limit(
     )
 
 
-def _noisy(result: Result) -> bool:
-    """Tell whether much of the variance of held-out rows is left; not without such rows."""
-    return bool(result.validation_loss.median() > NOISE)  # False for NaN
+def _noisy(result: Result, loss: Loss) -> bool:
+    """Tell whether much of the loss of held-out rows is left; without such rows, of classes only.
+
+    How much noise a cross-entropy stands for is known, so that few overlapping classes are met
+    closely in pretraining.
+    """
+    left = result.watched if loss.classes else result.validation_loss
+    return bool(left.median() > NOISE)  # False for NaN
 
 
 def _improved(result: Result, earlier: Result) -> bool:

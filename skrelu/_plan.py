@@ -13,6 +13,8 @@ from skrelu._triangle_network import TriangleNetwork
 # Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
 # (multiplications), or its matrices take gigabytes (numbers).
 LM_WORK, LM_NUMBERS = 3e11, 2e8
+# The same for classes: "adam" predicts as well there, in less time (churn).
+LM_WORK_OF_CLASSES = 3e10
 # Starts by default while one start takes so many multiplications an iteration; then their
 # number falls with the square root: fewer starts cost accuracy, more of them time.
 MOST_STARTS, STARTS_WORK = 12, 1.5e8
@@ -150,7 +152,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     solver = settings.solver
     if solver == "auto":
         numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
-        fits = pretraining_work <= LM_WORK and numbers <= LM_NUMBERS
+        most = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
+        fits = pretraining_work <= most and numbers <= LM_NUMBERS
         solver = "lm" if fits else "adam"
     convex = settings.shape is not None and any(settings.shape.convexity)
     max_refinement = 0
@@ -175,6 +178,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and settings.smooth
         and settings.depth > 1
         and n_outputs == 1
+        and not settings.loss.classes  # little is left to gain
         and max_refinement >= MIN_ITER_IN_LIMIT
     )
     if in_limit:

@@ -133,6 +133,8 @@ class Options:
     trials : tuple of float
         Multiples of the damping that "lm" tries at once. Kinks make the best damping
         jump; where the equations cost much more than a value, trying several pays.
+    negligible : float
+        A start whose training loss is no more than this has ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
     """
@@ -145,6 +147,7 @@ class Options:
     batch_size: int
     generator: torch.Generator
     trials: tuple[float, ...] = (1.0,)
+    negligible: float = 0.0
     report: Callable[[Progress], bool] | None = None
 
     def stops(self, progress: Progress) -> bool:
@@ -155,13 +158,13 @@ class Options:
 class Progress:
     """Best point so far of each start, and when to stop looking for a better one.
 
-    A start has ended when its watched loss (on held-out rows where there are any, else
-    on the training rows) fell by less than ``tol`` relative over ``patience``
-    iterations, or is zero to rounding.
+    A start has ended when what is watched (the loss on held-out rows where there are any, else
+    the cost) fell by less than ``tol`` relative over ``patience`` iterations, or when its
+    training loss is zero to rounding.
     """
 
     def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
-        self.tol, self.patience = options.tol, options.patience
+        self.tol, self.patience, self.negligible = options.tol, options.patience, options.negligible
         self.max_iter, self.begin = options.max_iter, time.perf_counter()
         self.theta = theta.clone()
         self.eliminated = evaluation.eliminated.clone()
@@ -171,7 +174,8 @@ class Progress:
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).any())
-        self.reference = self._watched(evaluation).clone()
+        self.best = self._watched(evaluation).clone()
+        self.reference = self.best.clone()
         self.waited = torch.zeros(theta.shape[0], dtype=torch.int64, device=theta.device)
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
@@ -179,7 +183,7 @@ class Progress:
         self._record()
 
     def _watched(self, evaluation: Evaluation) -> Tensor:
-        return evaluation.validation_loss if self.validated else evaluation.loss
+        return evaluation.validation_loss if self.validated else evaluation.cost
 
     def _record(self) -> None:
         self.loss_curve.append(float(self.current.mean()))
@@ -190,9 +194,9 @@ class Progress:
         """Take in the points of the active starts after one iteration."""
         self.n_iter += 1
         watched = self._watched(evaluation)
-        best = self.validation_loss if self.validated else self.loss
-        mask = watched < best[starts]
+        mask = watched < self.best[starts]
         better = starts[mask]
+        self.best[better] = watched[mask]
         self.theta[better] = theta[mask]
         self.loss[better] = evaluation.loss[mask]
         self.validation_loss[better] = evaluation.validation_loss[mask]
@@ -213,7 +217,7 @@ class Progress:
     def active(self) -> Tensor:
         """Return the starts that go on."""
         # Losses are relative to the variance of y: below this little but rounding is left.
-        exact = self.current <= torch.finfo(self.theta.dtype).eps ** 1.5
+        exact = self.current <= max(self.negligible, torch.finfo(self.theta.dtype).eps ** 1.5)
         return ((self.waited < self.patience) & ~exact).nonzero()[:, 0]
 
     def result(self, status: Status) -> Result:
