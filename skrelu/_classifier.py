@@ -65,8 +65,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Most iterations of pretraining: trial steps for "lm", passes over the data
         (epochs) for "adam".
 
-    refine : bool, default=True
-        Whether to release all weights after pretraining.
+    refine : bool, default=False
+        Whether to release all weights after pretraining. Where classes overlap that would follow
+        the noise; where they do not, pretraining leaves little to gain.
 
     refine_max_iter : int or "auto", default="auto"
         Most iterations of refinement. "auto" takes as many as cost about a second with
@@ -269,7 +270,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         alpha=0.5,
         solver="auto",
         max_iter=500,
-        refine=True,
+        refine=False,
         refine_max_iter="auto",
         tol=1e-4,
         early_stopping="auto",

@@ -138,7 +138,8 @@ def _calibrated(network: ReLUNetwork, theta: Tensor, rows: Rows, shares: Array) 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     """Return when to stop pretraining: earlier where refinement decides how good it gets."""
-    if plan.max_refinement == 0 or plan.solver != "lm" or rows.validation is not None:
+    refined = plan.max_refinement > 0 and not plan.loss.classes  # these are at times not refined
+    if not refined or plan.solver != "lm" or rows.validation is not None:
         return options
     tol, patience = EARLY_END
     return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
