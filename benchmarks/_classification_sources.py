@@ -142,7 +142,8 @@ def circles(n_samples: int = 1000, *, noise: float = 0.1, random_state: int = SE
     return X, y.astype(str)
 
 
-LABELLED: dict[str, dict[str, LabelledSource | Synthetic]] = {
+Source = LabelledSource | Synthetic
+LABELLED: dict[str, dict[str, Source]] = {
     "synthetic": {
         "moons": Synthetic(moons),
         "circles": Synthetic(circles),

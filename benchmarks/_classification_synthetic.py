@@ -1,4 +1,4 @@
-"""Synthetic problems with classes: networks of one size trained in several ways, and temperature."""
+"""Networks of one size trained in several ways to tell spirals apart, and temperatures."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def spirals(quick: bool, **_) -> str:
 SPIRALS_NOTE = f"""\
 Two spirals of two turns, 1000 points to learn from and 1000 others to test on; {N_SEEDS} seeds.
 {N_SUBNETWORKS} sub-networks, 4 wide and {DEPTH} deep. skrelu: ExponentialReLUClassifier, one start,
-alpha 1e-4, tol 1e-3, no rows held out, not released. layer: skrelu.nn.ExponentialReLULayer, {N_STEPS} full
-steps with peaks and {N_STEPS} released. default: as many steps from the weights that torch draws by
-default, in the same blocks or dense."""
+alpha 1e-4, tol 1e-3, no rows held out, not released. layer: skrelu.nn.ExponentialReLULayer,
+{N_STEPS} full steps with peaks and {N_STEPS} released. default: as many steps from the weights that
+torch draws by default, in the same blocks or dense."""
 
 
 def _losses(proba: Losses, X, y) -> tuple[float, float]:
@@ -148,7 +148,9 @@ def temperature(quick: bool, **_) -> str:
     better = sum(row[2] < row[1] for row in rows)
     ratio = float(np.exp(np.mean([np.log(row[2] / row[1]) for row in rows])))
     header = ["log-loss", "as fitted", "temperature", "times the seconds"]
-    line = f"better with a temperature on {better} of {len(rows)}, geometric mean of ratios {ratio:.3f}"
+    line = (
+        f"better with a temperature on {better} of {len(rows)}, ratio {ratio:.3f} (geometric mean)"
+    )
     return "\n".join([table(header, rows), "", TEMPERATURE_NOTE, line])
 
 

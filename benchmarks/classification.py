@@ -38,7 +38,7 @@ from benchmarks._classification_scores import (
     on_common_folds,
     summaries,
 )
-from benchmarks._classification_sources import LABELLED, N_FOLDS, LabelledSource, Synthetic, folds
+from benchmarks._classification_sources import LABELLED, N_FOLDS, Source, folds
 from benchmarks._classification_synthetic import spirals, temperature
 from benchmarks._comparison import (
     Choice,
@@ -101,7 +101,7 @@ def measure(
             )
 
 
-def collect(tables: Mapping[str, LabelledSource | Synthetic], choice: FoldChoice) -> Found:
+def collect(tables: Mapping[str, Source], choice: FoldChoice) -> Found:
     """Fit what is chosen; return it with what is kept of the rest."""
     found = {} if choice.quick else load(choice.results or RESULTS, tables, CLASSIFIERS)
     todo = choice.tables_of(tables)
