@@ -74,9 +74,7 @@ class FoldChoice(Choice):
         return 1 if self.quick else self.folds or N_FOLDS
 
 
-def measure(
-    name: str, source: LabelledSource | Synthetic, found: Found, choice: FoldChoice
-) -> None:
+def measure(name: str, source: Source, found: Found, choice: FoldChoice) -> None:
     """Fit the methods that are chosen to folds of a table; a quick run keeps nothing."""
     X, y = source.load()
     for method, (make, requirement) in CLASSIFIERS.items():
