@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -43,6 +43,15 @@ def stack(like: nn.Module, width: int, device: str) -> nn.Module:
     n_hidden = round((n_parameters(like) - width) / (2 * width + 1))
     layers = nn.Linear(width, n_hidden), nn.ReLU(), nn.Linear(n_hidden, width)
     return nn.Sequential(*layers).to(device)
+
+
+def deep_stack(like: nn.Module, width: int, depth: int, device: str) -> nn.Module:
+    """Return a dense ReLU network of that many hidden layers with the number of parameters."""
+    a, b, c = depth - 1, 2 * width + depth, width - n_parameters(like)
+    n_hidden = round((-b + (b**2 - 4 * a * c) ** 0.5) / (2 * a))
+    sizes = [width, *[n_hidden] * depth, width]
+    layers = [m for pair in pairwise(sizes) for m in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*layers[:-1]).to(device)
 
 
 def step(function: Callable[[], Tensor], parts: Sequence[Tensor]) -> Callable[[], None]:
@@ -96,6 +105,8 @@ def timed(
         inputs = torch.randn(batch, width, device=device, requires_grad=True)
         layers = forms(width, depth, device)
         pairs = [[convert(layer), convert(stack(layer, width, device))] for layer in layers]
+        deep = deep_stack(layers[0], width, depth, device)
+        pairs.append([convert(layers[0]), convert(deep)])
         runs = [
             step(partial(module, inputs), [inputs, *module.parameters()])
             for pair in pairs
@@ -104,15 +115,18 @@ def timed(
         times = seconds(runs, device, 0.5 if quick else 6.0)
         ratios = [ratio(*pair) for pair in zip(times[::2], times[1::2], strict=True)]
         of_peaks.append(ratios[0])
+        *ratios, of_deep = ratios
         blanks = [None] * (3 - len(ratios))
         milliseconds = [1e3 * float(np.median(values)) for values in times[:2]]
-        rows.append([width, batch, depth, *milliseconds, *ratios, *blanks])
-    header = ["width", "batch", "depth", "peaks ms", "stack ms", "peaks", "blocks", "dense"]
+        rows.append([width, batch, depth, *milliseconds, of_deep, *ratios, *blanks])
+    header = ["width", "batch", "depth", "peaks ms", "stack ms", "to deep"]
+    header += ["peaks", "blocks", "dense"]
     met = sum(value <= TARGET_TIME for value in of_peaks)
     return "\n\n".join(
         [
             f"Forward and backward on {device} with {torch.get_num_threads()} threads: median "
-            "time, and ratio of each form\nto Linear, ReLU, Linear with its number of parameters.",
+            "time, and ratio of each form\nto Linear, ReLU, Linear with its number of parameters. "
+            "To deep: ratio of peaks to a dense\nReLU network of the same depth and number.",
             table(header, rows),
             f"{met} of {len(of_peaks)} at most {TARGET_TIME:g}\n"
             + verdict("peaks, largest ratio", max(of_peaks), TARGET_TIME),
