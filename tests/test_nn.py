@@ -157,11 +157,11 @@ def test_half_precision_waves_are_computed_in_float32(dtype):
 # The layer
 
 
-def test_fresh_outputs_have_zero_mean_and_unit_variance():
+def test_fresh_outputs_are_small_and_have_zero_mean():
     torch.manual_seed(0)
     outputs = ExponentialReLULayer(20, 500)(torch.randn(2000, 20))
-    assert abs(outputs.mean()) < 0.05
-    assert 0.8 < outputs.var() < 1.2
+    assert abs(outputs.mean()) < 0.005
+    assert 0.09 < outputs.std() < 0.11
     inside = ExponentialReLULayer(20, 5).subnetworks.directions(torch.randn(2000, 20))
     assert ((inside > 0) & (inside < 1)).float().mean() > 0.9
 
@@ -175,7 +175,7 @@ def test_fitted_windows_span_the_inputs(bias):
     torch.testing.assert_close(z.amin(0), torch.zeros(20, dtype=DOUBLE))
     torch.testing.assert_close(z.amax(0), torch.ones(20, dtype=DOUBLE))
     outputs = layer(inputs.double()).detach()
-    assert outputs.var(0, correction=0).mean() == pytest.approx(1)
+    assert outputs.var(0, correction=0).mean() == pytest.approx(0.01)
     if bias:
         assert outputs.mean(0).abs().max() < 1e-9
     layer.fit_windows(inputs[:1].double())  # constant along all directions
