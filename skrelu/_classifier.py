@@ -9,7 +9,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from skrelu._estimator import FLOATS, ExponentialReLUEstimator, as_array, canonical_table
 from skrelu._fitted import Table
@@ -234,7 +234,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     log-loss worse on real tables (``python -m benchmarks.classification --only temperature``).
 
     Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
-    the same as a row given twice, bit for bit, and the order of rows does not matter.
+    the same as a row given twice, bit for bit, and the order of rows does not matter. The order
+    of the labels does: it is that of the outputs.
 
     References
     ----------
@@ -357,7 +358,16 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         check_classification_targets(y)
         classes = np.unique(y)
         self._check_shape(len(classes))
-        weights = compute_class_weight(self.class_weight, classes=classes, y=y)
+        with np.errstate(divide="ignore"):  # of a class with no weight
+            weights = compute_class_weight(
+                self.class_weight, classes=classes, y=y, sample_weight=sample_weight
+            )
+        if self.class_weight == "balanced":
+            weights[np.isinf(weights)] = 0
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ValueError(
+                f"class_weight={self.class_weight}, but weights must be finite and not negative."
+            )
         training = _table(X, y, sample_weight, classes, weights)
         if not np.ptp(training.y, axis=0).any():
             raise ValueError(
@@ -458,7 +468,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         arrays = self._validation_arrays(X, y, sample_weight, None)
         if arrays is None:
             return None
-        X, y = arrays
+        X, y = arrays[0], column_or_1d(arrays[1], warn=True)
         unknown = np.setdiff1d(y, classes)
         if len(unknown):
             raise ValueError(

@@ -336,7 +336,11 @@ def canonical_table(X, y, sample_weight, factors=1.0) -> Table:
     weights = np.ones(len(X))
     if sample_weight is not None:
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    X, y, weights = canonical_rows(X, y, weights * factors)
+    with np.errstate(over="ignore"):
+        weights = weights * factors
+    if not np.any(weights) or not np.isfinite(weights).all():
+        raise ValueError("Weights of samples times those of classes must be finite, and not all 0.")
+    X, y, weights = canonical_rows(X, y, weights)
     largest = weights.max()
     weights = weights / largest  # the sum of weights of 1e308 would overflow
     return Table(X, y, weights / weights.sum(), float(largest * weights.sum()))

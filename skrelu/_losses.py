@@ -32,6 +32,8 @@ KINK = 0.1
 # From so many standard deviations on Huber's loss is linear: 95 % efficient for gaussian noise.
 HUBER_THRESHOLD = 1.35
 HUBER_ITER = 30
+# Rows of hardly any weight leave the constants; more would overflow in single precision.
+LARGEST_NOISE = 1e20
 # Newton's steps on cross-entropies are so long at most.
 LARGEST_STEP = 4.0
 # Residuals of standardized targets are not told from 0 below.
@@ -245,7 +247,7 @@ class CrossEntropy(Loss):
         null = float((loss.values(torch.zeros_like(y), y, y[:, :1]) @ weights).mean())
         null = null if null > 2 * SMALLEST else 1.0
         # Errors of logits have a known size: no estimate of it is needed.
-        return replace(loss, null=(null,) * len(y), noise=len(y) / (n * null))
+        return replace(loss, null=(null,) * len(y), noise=min(len(y) / (n * null), LARGEST_NOISE))
 
     @property
     def coupled(self) -> bool:

@@ -152,8 +152,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     solver = settings.solver
     if solver == "auto":
         numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
-        most = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
-        fits = pretraining_work <= most and numbers <= LM_NUMBERS
+        most_work = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
+        fits = pretraining_work <= most_work and numbers <= LM_NUMBERS
         solver = "lm" if fits else "adam"
     convex = settings.shape is not None and any(settings.shape.convexity)
     max_refinement = 0

@@ -356,3 +356,24 @@ def test_a_warm_start_of_other_classes_is_refused(moons):
     model = ExponentialReLUClassifier(warm_start=True, **QUICK).fit(X, y)
     with pytest.raises(ValueError, match=r"classes \[0, 1\], but now there are \[1, 2\]"):
         model.fit(X, y + 1)
+
+
+def test_balanced_weights_count_sample_weights(moons):
+    X, y = moons
+    weights = 1 + 2 * y
+    model = ExponentialReLUClassifier(class_weight="balanced", **QUICK)
+    weighted = model.fit(X, y, sample_weight=weights).predict_proba(X)
+    repeated = model.fit(np.repeat(X, weights, 0), np.repeat(y, weights)).predict_proba(X)
+    np.testing.assert_array_equal(weighted, repeated)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_unusable_class_weights_are_refused(moons, weight):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        ExponentialReLUClassifier(class_weight={0: weight, 1: 1.0}, **QUICK).fit(*moons)
+
+
+def test_rows_of_hardly_any_weight_leave_the_shares_of_the_classes(moons):
+    X, y = moons
+    model = ExponentialReLUClassifier(**QUICK).fit(X, y, sample_weight=np.full(len(y), 1e-46))
+    np.testing.assert_allclose(model.predict_proba(X), 0.5, atol=0.05)

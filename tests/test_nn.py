@@ -4,6 +4,7 @@ import copy
 import pickle
 import shutil
 import threading
+from collections import OrderedDict
 from itertools import pairwise
 
 import pytest
@@ -626,3 +627,54 @@ def test_wrong_inputs_are_said(module):
         module(torch.ones(5, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="n_features=0"):
         TriangleWave(0)
+
+
+def test_swapping_keeps_the_names_of_other_layers():
+    names = {"first": nn.Linear(3, 4), "norm": nn.LayerNorm(4), "a": nn.Linear(4, 9)}
+    names |= {"relu": nn.ReLU(), "b": nn.Linear(9, 4), "last": nn.LayerNorm(4)}
+    model = nn.Sequential(OrderedDict(names))
+    swap_dense(model)
+    assert list(dict(model.named_children())) == ["first", "norm", "a", "last"]
+    assert isinstance(model.a, ExponentialReLULayer)
+
+
+def test_released_layers_leave_shared_parameters_and_names_to_the_optimizer():
+    embedding, layer = nn.Embedding(30, 16), ExponentialReLULayer(16, 30, n_subnetworks=16)
+    layer.read_out.weight = embedding.weight
+    model = nn.Sequential(embedding, layer)
+    optimizer = torch.optim.SGD(model.named_parameters(), lr=1.0)
+    release(model, optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()}
+    for group in optimizer.param_groups:
+        found = dict(model.named_parameters())
+        assert all(
+            found[n] is p for n, p in zip(group["param_names"], group["params"], strict=True)
+        )
+
+
+def test_optimizers_that_hold_a_part_of_a_layer_get_its_new_weights():
+    layer = ExponentialReLULayer(4, 3)
+    optimizer = torch.optim.SGD([layer.read_out.weight], lr=1.0)
+    release(layer, optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in layer.subnetworks.parameters()} <= held
+
+
+def test_a_release_that_fails_changes_nothing():
+    model = nn.Sequential(ExponentialReLULayer(4, 4), ExponentialReLULayer(4, 2).release(True))
+    with pytest.raises(ValueError, match="dense already"):
+        release(model)
+    assert model[0].form == "peaks"
+
+
+def test_windows_need_finite_rows():
+    with pytest.raises(ValueError, match="finite values"):
+        ExponentialReLULayer(3, 2).fit_windows(torch.full((5, 3), torch.nan))
+    with pytest.raises(ValueError, match="one row or more"):
+        ExponentialReLULayer(3, 2).fit_windows(torch.empty(0, 3))
+
+
+def test_layers_that_are_used_twice_have_regions():
+    layer = ExponentialReLULayer(2, 2, depth=2, n_subnetworks=2)
+    assert regions_along(nn.Sequential(layer, nn.ReLU(), layer), [[0, 0], [1, 1]]).positions.size

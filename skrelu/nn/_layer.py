@@ -144,7 +144,7 @@ class ExponentialReLULayer(nn.Module):
         ValueError
             If the layer was released.
         """
-        peaks = self._peaks("reset_parameters")
+        peaks = self.check_peaks("reset_parameters")
         peaks.wave.reset_parameters()
         weight, offsets = peaks.directions.weight, peaks.directions.bias
         weight.normal_()
@@ -177,12 +177,14 @@ class ExponentialReLULayer(nn.Module):
         Raises
         ------
         ValueError
-            If the layer was released.
+            If the layer was released, or the inputs are empty or not finite.
         """
-        peaks = self._peaks("fit_windows")
+        peaks = self.check_peaks("fit_windows")
         check_inputs(inputs, self.in_features)
         weight, offsets = peaks.directions.weight, peaks.directions.bias
         inputs = inputs.reshape(-1, self.in_features).to(weight)
+        if not len(inputs) or not inputs.isfinite().all():
+            raise ValueError("fit_windows needs a batch of one row or more, and finite values.")
         z = inputs @ weight.mT
         low, width = z.amin(0), z.amax(0) - z.amin(0)
         width = torch.where(width > 0, width, 1)
@@ -278,7 +280,7 @@ class ExponentialReLULayer(nn.Module):
             f"n_subnetworks={self.n_subnetworks}, dropout={self.dropout}, form={self.form!r}"
         )
 
-    def _peaks(self, method: str) -> Peaks:
+    def check_peaks(self, method: str) -> Peaks:
         """Return the sub-networks, or raise an error if they have no peaks."""
         if not isinstance(self.subnetworks, Peaks):
             raise ValueError(f"{method} needs peaks, but the layer was released; use a new one.")

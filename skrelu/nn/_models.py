@@ -44,7 +44,7 @@ def swap_dense(
     *,
     depth: int = 4,
     n_subnetworks: int | None = None,
-    names: Iterable[str] | None = None,
+    names: str | Iterable[str] | None = None,
 ) -> nn.Module:
     """Replace dense ReLU stacks of a model by fresh layers of triangle waves.
 
@@ -94,7 +94,7 @@ def swap_dense(
     """
     found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Sequential)}
     if names is not None:
-        names = list(names)
+        names = [names] if isinstance(names, str) else list(names)
         if unknown := [name for name in names if name not in found]:
             raise ValueError(
                 f"{unknown} are no Sequential modules of the model: {list(found)} are."
@@ -108,8 +108,12 @@ def swap_dense(
             "ExponentialReLULayer(in_features, out_features), and call that alone."
         )
     for part, run in runs:
-        part[run.begin] = run.replacement(depth, n_subnetworks)
-        del part[run.begin + 1 : run.end]
+        kept = list(part._modules.items())
+        name = kept[run.begin][0]
+        kept[run.begin : run.end] = [(name, run.replacement(depth, n_subnetworks))]
+        part._modules.clear()
+        for i, (name, layer) in enumerate(kept):
+            part.add_module(str(i) if name.isdigit() else name, layer)
     return model
 
 
@@ -138,7 +142,8 @@ def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     """Fit the windows of all layers of a model to what they read, one after the other.
 
     Runs the model once, without gradients; each layer sees what the layers before it
-    return after their windows were fitted. See `ExponentialReLULayer.fit_windows`.
+    return after their windows were fitted. See `ExponentialReLULayer.fit_windows`. The model
+    runs in the mode that it is in: in training mode running statistics move, too.
 
     Parameters
     ----------
@@ -162,7 +167,9 @@ def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     True
     """
     layers = [part for part in model.modules() if isinstance(part, ExponentialReLULayer)]
-    hooks = [layer.register_forward_pre_hook(_fit) for layer in layers]
+    for layer in layers:
+        layer.check_peaks("fit_windows")
+    hooks = [layer.register_forward_pre_hook(_fit, with_kwargs=True) for layer in layers]
     try:
         with torch.no_grad():
             model(*inputs)
@@ -172,6 +179,6 @@ def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     return model
 
 
-def _fit(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _fit(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
     assert isinstance(layer, ExponentialReLULayer)
-    layer.fit_windows(inputs[0])
+    layer.fit_windows(*inputs, **named)

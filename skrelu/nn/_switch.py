@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from skrelu.nn._layer import ExponentialReLULayer
+from skrelu.nn._layer import ExponentialReLULayer, Form
 from skrelu.nn._triangle_wave import TriangleWave
-
-Parameters = list[nn.Parameter]
 
 
 def release(
@@ -31,13 +29,14 @@ def release(
         Changed in place.
     optimizer : Optimizer, default=None
         Changed in place. Parameters that are gone leave it, and their group if that is
-        empty then. The new ones of a layer come in a group with the settings of the group
-        that had its directions (its first layer's weights). All others keep their state.
-        Learning rate schedulers must be made anew.
+        empty then. The new ones of a layer come in a group with the settings of the first group
+        that had any of its old ones. All others keep their state. Learning rate schedulers
+        must be made anew. Not for optimizers of a single group, such as LBFGS.
     dense : bool, default=False
         See `ExponentialReLULayer.release`.
     lr_factor : float, default=0.1
-        Learning rate of the new groups, as a factor of that of the old. For friedman1 and
+        Learning rate of the new groups, as a factor of that of the old: each time, so give 1 to
+        make blocks dense that learn slowly already. For friedman1 and
         Adam at 1e-2, 0.03 to 0.3 end alike, and 1 at two to six times their error.
 
     Returns
@@ -47,7 +46,8 @@ def release(
     Raises
     ------
     ValueError
-        If the model has no `ExponentialReLULayer`, or ``lr_factor`` is not positive.
+        If the model has no `ExponentialReLULayer`, or one that is dense already and is to be
+        made of blocks, or if ``lr_factor`` is not positive. Nothing is changed then.
 
     Examples
     --------
@@ -64,40 +64,53 @@ def release(
         raise ValueError("The model has no ExponentialReLULayer to release.")
     if not lr_factor > 0:
         raise ValueError(f"lr_factor={lr_factor}, but it must be positive.")
-    gone: Parameters = []
-    new: list[tuple[nn.Parameter, Parameters]] = []  # with what stood in their place
-    for layer in layers:
-        before = dict.fromkeys(layer.parameters())
-        first = next(layer.subnetworks.parameters())
+    after: Form = "dense" if dense else "blocks"
+    if not dense and any(layer.form == "dense" for layer in layers):
+        raise ValueError(
+            "A layer of the model is dense already, and its weights between sub-networks cannot "
+            "be left out: release with dense=True."
+        )
+    changed = [(layer, list(layer.parameters())) for layer in layers if layer.form != after]
+    for layer, _ in changed:
         layer.release(dense)
-        after = dict.fromkeys(layer.parameters())
-        gone += [parameter for parameter in before if parameter not in after]
-        new.append((first, [parameter for parameter in after if parameter not in before]))
     if optimizer is not None:
-        _update(optimizer, gone, new, lr_factor)
+        _update(optimizer, model, changed, lr_factor)
     return model
 
 
 def _update(
     optimizer: torch.optim.Optimizer,
-    gone: Parameters,
-    new: list[tuple[nn.Parameter, Parameters]],
+    model: nn.Module,
+    changed: list[tuple[ExponentialReLULayer, list[nn.Parameter]]],
     lr_factor: float,
 ) -> None:
-    """Exchange parameters of an optimizer."""
-    identities = {id(parameter) for parameter in gone}
+    """Exchange parameters of an optimizer: of layers that changed, with those before."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    known: set[int] = set()
     groups = []
     for group in optimizer.param_groups:
         held = {id(parameter) for parameter in group["params"]}
-        incoming = [each for first, parts in new if id(first) in held for each in parts]
+        incoming = []
+        for layer, before in changed:
+            old = {id(parameter) for parameter in before}
+            if held & old:  # the first group that has any of them takes all
+                new = [p for p in layer.parameters() if id(p) not in old | known]
+                known |= {id(parameter) for parameter in new}
+                incoming += new
         if incoming:
             settings = {
-                key: value for key, value in group.items() if key not in ("params", "initial_lr")
+                key: value
+                for key, value in group.items()
+                if key not in ("params", "initial_lr", "param_names")
             }
-            groups.append({**settings, "params": incoming, "lr": group["lr"] * lr_factor})
-        group["params"] = [each for each in group["params"] if id(each) not in identities]
-    for parameter in gone:
-        optimizer.state.pop(parameter, None)
+            named = [(names[id(p)], p) for p in incoming] if "param_names" in group else incoming
+            groups.append({**settings, "params": named, "lr": group["lr"] * lr_factor})
+        kept = [i for i, parameter in enumerate(group["params"]) if id(parameter) in names]
+        for i in set(range(len(group["params"]))) - set(kept):
+            optimizer.state.pop(group["params"][i], None)
+        for key in ("params", "param_names"):
+            if key in group:
+                group[key] = [group[key][i] for i in kept]
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
     for group in groups:
         optimizer.add_param_group(group)

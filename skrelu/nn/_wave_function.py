@@ -203,7 +203,7 @@ class _Sweeps(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        with _no_autocast(z):
+        with torch.no_grad(), _no_autocast(z):
             table = _table(logits.to(_working(z, logits)))
             return _fast_wave(z, table), table
 

@@ -136,8 +136,9 @@ def _plain(module: nn.Module) -> nn.Module:
     to_torch = getattr(module, "to_torch", None)
     if callable(to_torch):
         return to_torch()
-    for name, inner in module.named_children():
-        setattr(module, name, _plain(inner))
+    for name, inner in list(module._modules.items()):  # named_children skips repeated ones
+        if inner is not None:
+            setattr(module, name, _plain(inner))
     return module
 
 
