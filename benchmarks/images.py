@@ -82,9 +82,7 @@ class Setting:
 
 
 @lru_cache
-def run(
-    setting: Setting, head: str, lr: float, n_epochs: int, lr_factor: float | None = None
-) -> Array:
+def run(setting: Setting, head: str, lr: float, n_epochs: int, lr_factor: float | None) -> Array:
     """Return what is measured, of shape (n_seeds, n_epochs + 1, 3)."""
     cases = [Case(head, lr, seed, n_epochs, lr_factor) for seed in setting.seeds]
     call = delayed(train)
@@ -170,7 +168,7 @@ def measure_heads(quick: bool, **options) -> str:
     names = ["dense", "dense, scaled", "waves", "waves, small"]
     sections = [n_parameters(setting), NOTE]
     for lr in setting.learning_rates:
-        results = {name: run(setting, name, lr, setting.n_epochs) for name in names}
+        results = {name: run(setting, name, lr, setting.n_epochs, None) for name in names}
         sections += [
             f"Learning rate {lr:g}",
             by_epoch(results, setting.epochs),
@@ -192,7 +190,7 @@ def measure_windows(quick: bool, **options) -> str:
     sections = ["First tenth only; differences to the dense head of torch's first weights."]
     for lr in setting.learning_rates:
         results = {
-            name: run(setting, name, lr, n_epochs)
+            name: run(setting, name, lr, n_epochs, None)
             for name in ("dense", "waves, not fitted", "waves")
         }
         sections += [f"Learning rate {lr:g}", by_epoch(results, range(1, n_epochs + 1))]
