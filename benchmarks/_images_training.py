@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks._images_data import Images, images
-from skrelu.nn import ExponentialReLULayer, fit_windows, parameter_groups, release, swap_dense
+from skrelu.nn import fit_windows, parameter_groups, release, swap_dense
 
 Array = NDArray[np.float64]
 CHANNELS = (32, 64, 128)
 WIDTH = 256  # of the dense head
 BATCH = 64
 N_FIRST = 256  # images that fresh heads are scaled on
-READ_OUT = 0.1  # standard deviation of first outputs where they are small
+READ_OUT = 0.1  # standard deviation of first outputs, as `fit_windows` has it
 
 
 def network(shape: torch.Size, n_classes: int) -> nn.Sequential:
@@ -67,16 +67,6 @@ def swap_and_fit(model: nn.Sequential, X: Tensor) -> None:
     fit_windows(swap_dense(model), X)
 
 
-@torch.no_grad()
-def swap_fit_and_shrink(model: nn.Sequential, X: Tensor) -> None:
-    """Do the same, with small outputs at first."""
-    swap_and_fit(model, X)
-    for layer in model.modules():
-        if isinstance(layer, ExponentialReLULayer):
-            layer.read_out.weight *= READ_OUT
-            layer.read_out.bias *= READ_OUT
-
-
 @dataclass(frozen=True)
 class Head:
     """How the head of a network is made, and how it is drawn."""
@@ -91,7 +81,6 @@ HEADS = {
     "dense, scaled": Head(scale_dense, "#1f6fb4", ":"),
     "waves, not fitted": Head(swap, "#3a8f5c", ":"),
     "waves": Head(swap_and_fit, "#d1542c"),
-    "waves, small": Head(swap_fit_and_shrink, "#d1542c", ":"),
 }
 
 

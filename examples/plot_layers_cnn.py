@@ -44,14 +44,6 @@ for name, model in {"dense": dense, "waves": waves}.items():
     print(name, sum(parameter.numel() for parameter in model.parameters()), "parameters")
 
 # %%
-# First outputs should be small, so that no class is believed in before anything was learned.
-# Dense layers start that way; the waves' outputs have unit variance.
-
-with torch.no_grad():
-    for parameter in waves[-1].read_out.parameters():
-        parameter *= 0.1
-
-# %%
 # Both are trained alike, in the same order of images.
 
 
