@@ -69,7 +69,7 @@ class SubnetworkDisplay:
 
         Parameters
         ----------
-        estimator : ExponentialReLURegressor
+        estimator : ExponentialReLURegressor or ExponentialReLUClassifier
             Fitted.
         X : array-like of shape (n_samples, n_features)
             Data.

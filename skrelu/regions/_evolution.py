@@ -20,8 +20,8 @@ class RegionRecorder:
     """Record regions, loss and decision boundary of a network while it trains.
 
     It is a callback of scikit-learn: ``model.set_callbacks(recorder)``, then ``fit``, records
-    `ExponentialReLURegressor` before its first step and after each iteration. In any other
-    training loop call `record`.
+    an estimator of skrelu before its first step and after each iteration. In any other training
+    loop call `record`.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class RegionRecorder:
     stages_ : list of str
         The stage of the fit of each step, "end" for the fitted model, or what `record` was given.
     losses_ : list of float
-        Loss at each step, as given to `record`, or in a fit the mean squared error of the
-        training rows divided by the variance of the targets.
+        Loss at each step, as given to `record`, or in a fit that of the training rows relative to
+        the best constant's.
     regions_ : list of LineRegions or PlaneRegions
         Regions at each step.
 
