@@ -34,11 +34,9 @@ from skrelu._sklearn_private import (
 from skrelu._solvers import Status
 from skrelu._stored_network import StoredNetwork, inverse
 from skrelu._torch_interop import make_generator, resolve_device
+from skrelu._triangle import MAX_DEPTH
 from skrelu.regions import as_piecewise_linear
 
-# Half the bits of a float64 mantissa would do for most tables; beyond all of them the
-# regions of a sub-network are narrower than the numbers that index them.
-MAX_DEPTH = 52
 # Most rows that the importances of features are averaged over.
 SLOPES_ROWS = 2000
 FLOATS = (np.float64, np.float32)

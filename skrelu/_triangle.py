@@ -24,6 +24,9 @@ import torch
 from torch import Tensor
 
 MIN_PEAK = 0.02
+# Bits of a float64 mantissa: the regions of deeper waves are narrower than the numbers that
+# index them. Half of them would do for most tables.
+MAX_DEPTH = 52
 
 
 def bounded_peaks(logits: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-MAX_DEPTH = 52  # Bits of a double's mantissa: the pieces of deeper waves are below rounding.
+from skrelu._triangle import MAX_DEPTH
 
 
 def check_sizes(depth: int, **sizes: int) -> None:
