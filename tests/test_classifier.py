@@ -134,6 +134,20 @@ def test_the_equations_have_the_gradient_of_the_cross_entropy(n_classes, n):
     torch.testing.assert_close(2 * gradient / len(rows.y), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_alpha_weighs_squares_against_summed_losses_as_in_logistic_regression(n_classes):
+    problem, model, rows, both = joint_problem(n_classes, 300, alpha=0.5)
+    theta, coef, shifts = model.unpack(both)
+    coef = coef.clone()
+    coef[:, 3:] = 0  # the linear part alone
+    found = problem.evaluate(model.pack(theta, coef, shifts), torch.arange(2))
+    penalty = (found.cost - found.loss) * rows.loss.null[0] * rows.n_trained  # in nats
+    weights, X = rows.training, rows.X
+    variance = weights @ X.T.square() - (weights @ X.T).square()
+    expected = 0.5 * (coef[:, 1:3].square().sum(-1) * variance).sum(-1)
+    torch.testing.assert_close(penalty, expected)
+
+
 def test_sampled_curvatures_are_those_of_all_classes_in_the_mean():
     problem, *_, both = joint_problem(3, 60)
     starts = torch.arange(2)

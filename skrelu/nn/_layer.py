@@ -31,8 +31,7 @@ KEYS: dict[Form, str] = {
 # which the read-out takes off again, and so cost digits.
 WINDOW = 4.0
 SHIFT = 0.5
-# Standard deviation of fresh outputs: as heads, layers then begin near no opinion, which trained
-# better than unit variance (benchmarks.images).
+# Standard deviation of fresh outputs: as heads, layers then begin near no opinion.
 OUTPUT_STD = 0.1
 # Points at which the moments of fresh waves are taken.
 N_QUANTILES = 256

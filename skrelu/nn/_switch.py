@@ -36,8 +36,7 @@ def release(
         See `ExponentialReLULayer.release`.
     lr_factor : float, default=0.1
         Learning rate of the new groups, as a factor of that of the old: each time, so give 1 to
-        make blocks dense that learn slowly already. For friedman1 and
-        Adam at 1e-2, 0.03 to 0.3 end alike, and 1 at two to six times their error.
+        make blocks dense that learn slowly already.
 
     Returns
     -------
