@@ -1,9 +1,11 @@
-"""The border between numpy and torch: devices, precision, random numbers, threads."""
+"""The border between numpy and torch: devices, precision, global settings, threads."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import torch
@@ -73,7 +75,62 @@ def make_generator(random_state: np.random.RandomState) -> torch.Generator:
     return generator
 
 
-def threads(work: float) -> AbstractContextManager:
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Compute the same bits whatever the caller has set globally; also a decorator.
+
+    Gradients are off, tensors are no inference tensors, without a device they are on the CPU,
+    nothing is cast automatically, and numpy neither warns nor raises where numbers overflow. All
+    of these are settings of this thread. What is global to the process is not touched:
+    dtypes are given wherever tensors are made.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        if torch.get_default_device() != torch.device("cpu"):
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+class _OneThread:
+    """Limit torch and BLAS to one thread while any fit of the process asks for it.
+
+    The first to enter reads and sets what is global to the process, the last to leave sets it
+    back: fits that run in several threads would otherwise take each other's limit for the user's.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.n_inside = Lock(), 0
+        self.before = ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            if self.n_inside == 0:
+                # Also sets the number of threads of the MKL inside torch, which is invisible.
+                self.before.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(1)
+                self.before.enter_context(_controller().select(user_api="blas").limit(limits=1))
+            self.n_inside += 1
+        try:  # OpenMP has a number of its own in each thread
+            with _controller().select(user_api="openmp").limit(limits=1):
+                yield
+        finally:
+            with self.lock:
+                self.n_inside -= 1
+                if self.n_inside == 0:
+                    self.before.close()
+
+
+_one_thread = _OneThread()
+
+
+@contextmanager
+def threads(work: float) -> Iterator[None]:
     """Limit the threads of torch to one while an iteration's ``work`` is small.
 
     Parameters
@@ -81,7 +138,8 @@ def threads(work: float) -> AbstractContextManager:
     work : float
         Multiplications an iteration.
     """
-    return _controller().limit(limits=1 if work < PARALLEL_WORK else None)
+    with _one_thread() if work < PARALLEL_WORK else nullcontext():
+        yield
 
 
 @cache

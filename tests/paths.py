@@ -1,0 +1,131 @@
+"""Every way through the package, each on a small table, for tests that hold for all of them."""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
+from skrelu.nn import ExponentialReLULayer, fit_windows, release
+from skrelu.regions import regions_along, regions_in_plane
+
+SMALL = {"depth": 2, "n_subnetworks": 2, "n_init": 2, "max_iter": 4, "random_state": 0}
+
+
+def make_table(n=60):
+    """Three features, a smooth target."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(n, 3))
+    return X, np.sin(3 * X[:, 0]) + X[:, 1] * X[:, 2]
+
+
+def _regressor(**parameters):
+    return lambda device: ExponentialReLURegressor(**{**SMALL, **parameters}, device=device)
+
+
+def _classifier(**parameters):
+    return lambda device: ExponentialReLUClassifier(**{**SMALL, **parameters}, device=device)
+
+
+MODELS = {
+    "default": lambda device: ExponentialReLURegressor(max_iter=3, random_state=0, device=device),
+    "composed": _regressor(n_levels=2),
+    "composed, refined": _regressor(n_levels=2, refine_max_iter=2),
+    "one level": _regressor(refine=False),
+    "one level, refined": _regressor(refine_max_iter=3),
+    "in the limit": _regressor(refine_max_iter=60),
+    "free scales": _regressor(smooth=False, refine_max_iter=2),
+    "huber": _regressor(loss="huber"),
+    "poisson": _regressor(loss="poisson"),
+    "quantiles": _regressor(loss="quantile", quantile=[0.1, 0.9]),
+    "adam": _regressor(solver="adam", refine_max_iter=2),
+    "shapes": _regressor(monotonic_cst=[1, 0, 0], convexity={1: "convex"}),
+    "rising and convex": _regressor(monotonic_cst=[1, 1, 0], convexity={0: "convex"}),
+    "shapes by adam": _regressor(convexity={1: "convex"}, solver="adam"),
+    "two classes": _classifier(),
+    "classes": _classifier(refine=True, refine_max_iter=2),
+    "classes by adam": _classifier(solver="adam"),
+}
+
+
+def fitted(name, device="cpu", X=None, y=None):
+    """Return a model of that name, fitted, and its inputs."""
+    if X is None:
+        X, y = make_table()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return MODELS[name](device).fit(X, targets(name, y)), X
+
+
+def targets(name, y):
+    """Return targets that suit a model."""
+    if name == "two classes":
+        return y > np.median(y)
+    return np.digitize(y, np.quantile(y, [0.3, 0.6])) if "classes" in name else y
+
+
+def outputs(model, X):
+    """Return everything that a fitted model tells of inputs, as arrays."""
+    parts = [model.predict_gradient(X), model.predict_contributions(X), model.feature_importances_]
+    if hasattr(model, "classes_"):
+        return [model.decision_function(X), model.predict_proba(X), *parts]
+    return [model.predict(X), *parts]
+
+
+def warm_start():
+    """Go on from a fit."""
+    X, y = make_table()
+    model = ExponentialReLURegressor(**SMALL, refine_max_iter=2, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return outputs(model.fit(X, y).fit(2 * X, y), X)
+
+
+def exported():
+    """Export a network and run it."""
+    model, X = fitted("one level")
+    network = model.to_torch()
+    with torch.no_grad():
+        values = network(torch.tensor(X, device="cpu"))
+    return [np.asarray(p.detach()) for p in network.parameters()] + [np.asarray(values)]
+
+
+def regions():
+    """Find regions along a line, in a plane and of a model of one feature."""
+    model, _ = fitted("one level")
+    line = regions_along(model, [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    plane = regions_in_plane(model, [0.0, 0.0, 0.5], [1.0, 1.0, 0.5])
+    x = np.linspace(0, 1, 40)[:, None]
+    curve, _ = fitted("one level", X=x, y=x[:, 0] ** 2)
+    whole = curve.linear_regions()
+    return [line.breakpoints, np.asarray(plane.n_linear_regions), whole.breakpoints, whole.slopes]
+
+
+def layers():
+    """Train a layer of triangle waves for a few steps, then release it."""
+    torch.manual_seed(0)
+    layer = ExponentialReLULayer(3, 2, depth=3, dtype=torch.float32, device="cpu")
+    X = torch.linspace(-1, 1, 60, dtype=torch.float32, device="cpu").reshape(20, 3)
+    fit_windows(layer, X)
+    with torch.enable_grad():
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            layer(X).square().sum().backward()
+            optimizer.step()
+        layer = release(layer, optimizer)
+        out = layer(X)
+    return [np.asarray(out.detach())]
+
+
+def _of(name):
+    return lambda: outputs(*fitted(name))
+
+
+PATHS = {
+    **{name: _of(name) for name in MODELS},
+    "warm start": warm_start,
+    "to_torch": exported,
+    "regions": regions,
+}
