@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from skrelu._blend import blended, raw_values
 from skrelu._composed_network import ComposedNetwork
 from skrelu._evidence import fit_by_evidence
 from skrelu._fitted import Fitted, pretrained_moved, relu_moved
@@ -78,7 +79,11 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
         error = refinement.validation_loss
-    return job.fitted(plan, theta, None, released, penalty, shares, error, pretraining, refinement)
+    fitted = job.fitted(
+        plan, theta, None, released, penalty, shares, error, pretraining, refinement
+    )
+    kept = torch.from_numpy(shares.nonzero()[0])
+    return blended(job, fitted, rows.of(kept), raw_values(relu, released[kept], rows))
 
 
 def _pretrained_composed(

@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The networks that a fit ended with; their weighted average is the model.
+    """The networks that a fit ended with; their weighted average, blended, is the model.
 
     Parameters of both stages are kept, on standardized data, to go on from.
     """
@@ -49,6 +49,8 @@ class Fitted:
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None
+    gain: Array | None = None  # (n_outputs,), of the average in the model; None for 1
+    linear: Array | None = None  # (1 + n_features, n_outputs), of [1, x] beside it; None for 0
 
 
 def pretrained_moved(fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling) -> Array:

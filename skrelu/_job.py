@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,8 @@ Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 # A start whose validation loss is so many times the median has gone wrong.
 FAILURE = 3.0
 EXACT = 1e-24  # losses below are alike
+# The loss of the best constant on all rows counts as so many rows beside held-out ones.
+ROWS_OF_ALL = 3.0
 
 
 @dataclass(frozen=True)
@@ -118,19 +120,22 @@ class Job:
             held_out = np.tile(held_out, (n_starts, 1))
             weights = np.pad(weights, [(0, 0), (0, len(validation.X))])
         elif hold_out:
-            folds = _folds(n, n_starts, self.settings.validation_fraction, self.generator)
+            fraction = self.settings.validation_fraction
+            folds = _folds(training.y, n_starts, fraction, self.generator)
             held_out = weights * folds
             weights = weights * ~folds
             held_out /= held_out.sum(1, keepdims=True)
         weights /= weights.sum(1, keepdims=True)
-        return Rows(
+        rows = Rows(
             X=to_tensor(X.T, self.device),
             y=to_tensor(y.T, self.device),
             training=to_tensor(weights, self.device),
             validation=None if held_out is None else to_tensor(held_out, self.device),
             n_trained=n,
             loss=loss,
+            base=to_tensor(training.weights / training.weights.sum(), self.device),
         )
+        return rows if held_out is None else replace(rows, null=_null(rows))
 
     def fitted(
         self,
@@ -163,39 +168,104 @@ class Job:
         )
 
 
-def shares_of(result: Result) -> Array:
+def shares_of(result: Result, doubt: float = 0.0) -> Array:
     """Return the share of each start in the average that is the model; they sum to 1.
 
     Without held-out rows, the start with the lowest training loss is the model.
     """
     if not result.validation_loss.isnan().all():
-        return shares_by(result.validation_loss)
+        return shares_by(result.validation_loss, doubt)
     loss = to_numpy(result.loss)
     return (np.arange(len(loss)) == np.nanargmin(loss)).astype(float)
 
 
-def shares_by(error: Tensor) -> Array:
+def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
     """Return shares that go with the inverse of errors on other rows.
 
     The best average of estimates with independent errors has them so, but failures get none.
+
+    Parameters
+    ----------
+    error : Tensor of shape (n_starts,)
+    doubt : float, default=0.0
+        Standard error of the errors: smaller differences are chance.
     """
-    loss = np.maximum(to_numpy(error), 0)  # deviances of exact fits round to -1e-17
-    shares = np.where(loss <= FAILURE * np.nanmedian(loss), 1 / (loss + EXACT), 0.0)
-    if not shares.any():  # no start has taken a step
+    loss = np.maximum(np.nan_to_num(to_numpy(error), nan=np.inf), 0)  # exact fits round to -1e-17
+    usual = np.median(loss)
+    shares = np.where(loss <= FAILURE * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0)
+    if not shares.any() or not np.isfinite(usual):  # no start has taken a step
         shares = np.ones_like(shares)
     return shares / shares.sum()
 
 
+def doubt_of(rows: Rows, raw: Tensor) -> float:
+    """Return the standard error of the starts' losses on held-out rows, their median.
+
+    Parameters
+    ----------
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+    """
+    if rows.validation is None or rows.null is None:
+        return 0.0
+    everything = torch.arange(len(raw), device=raw.device)
+    values = rows.loss.values(raw, rows.y, rows.scale(raw, everything)) / rows.loss.unit(raw)
+    values = values.mean(-2) / rows.null[:, None]
+    mean = (rows.validation * values).sum(1, keepdim=True)
+    errors = (rows.validation * (values - mean)).square().sum(1).sqrt()
+    return float(errors.nan_to_num(0.0, 0.0).median())
+
+
+def _null(rows: Rows) -> Tensor:
+    """Return what the best constant loses on the rows held out from each start, (n_starts,).
+
+    Of few rows it is drawn to 1, what it loses on all.
+    """
+    assert rows.validation is not None
+    starts = torch.arange(len(rows.training), device=rows.X.device)
+    raw = torch.zeros_like(rows.y).expand(len(starts), *rows.y.shape)
+    _, null = rows.evaluated(raw, starts)
+    n_rows = (rows.validation > 0).sum(1)
+    return (n_rows * null.nan_to_num(1.0, 1.0) + ROWS_OF_ALL) / (n_rows + ROWS_OF_ALL)
+
+
 def _folds(
-    n_samples: int, n_starts: int, fraction: float, generator: torch.Generator
+    y: Array, n_starts: int, fraction: float, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """Mark the rows that each start holds out: disjoint ones as long as rows last."""
+    """Mark the rows that each start holds out: disjoint ones as long as rows last.
+
+    All have about the same targets: rare classes and events are shared out evenly.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples, n_outputs)
+
+    Returns
+    -------
+    ndarray of shape (n_starts, n_samples)
+    """
+    n_samples = len(y)
     size = min(max(1, round(fraction * n_samples)), n_samples - 1)
     folds = np.zeros((n_starts, n_samples), bool)
     order = np.empty(0, np.int64)
     for fold in folds:
         if len(order) < size:
-            order = torch.randperm(n_samples, generator=generator).numpy()
+            order = _stratified_order(y, size, generator)
         fold[order[:size]] = True
         order = order[size:]
     return folds
+
+
+def _stratified_order(y: Array, size: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Return rows in an order of which every stretch of ``size`` has targets like all."""
+    n_samples = len(y)
+    shuffled = torch.randperm(n_samples, generator=generator).numpy()
+    by_target = shuffled[np.lexsort(y[shuffled].T[::-1])]
+    n_folds = -(-n_samples // size)
+    # Of each n_folds rows with neighbouring targets one goes to each stretch.
+    places = torch.rand(n_samples, generator=generator, dtype=torch.float64).numpy()
+    block = np.arange(n_samples) // n_folds
+    within = np.lexsort([places, block])
+    rank = np.arange(n_samples) % n_folds
+    stretch = np.empty(n_samples, np.int64)
+    stretch[within] = rank
+    return by_target[np.lexsort([block, stretch])]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from skrelu._fitted import Array, Fitted, coefficients_moved, pretrained_moved, relu_moved
-from skrelu._job import Job, shares_of
-from skrelu._losses import Loss, Pinball
+from skrelu._blend import blended, raw_values
+from skrelu._fitted import Fitted, coefficients_moved, pretrained_moved, relu_moved
+from skrelu._job import Job, doubt_of, shares_of
+from skrelu._losses import Loss
 from skrelu._plan import Plan
 from skrelu._pretraining import Pretrained, pretrain, with_coefficients
 from skrelu._refinement import refine, refine_in_limit, released_penalty
-from skrelu._relu_network import ReLUNetwork
 from skrelu._rows import Rows
-from skrelu._scaling import weighted_quantiles
 from skrelu._solvers import Options, Result
-from skrelu._torch_interop import threads, to_numpy, to_tensor
+from skrelu._torch_interop import threads, to_tensor
 from skrelu._triangle_model import TriangleModel
 
 # Pretraining without held-out rows that refinement follows ends when the loss falls by less
@@ -36,8 +34,6 @@ NOISE = 0.01
 REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
 # Branches of a single start, see `refine_in_limit`, likewise; several starts share them.
 N_BRANCHES = 4
-# Quantiles are not calibrated by fewer held-out rows beyond them.
-FEWEST_BEYOND = 5
 
 
 def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
@@ -114,26 +110,13 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
             last = refine(plan.relu, theta, rows, settings.alpha, penalty, options)
         theta, refinement = last.theta, last.after(refinement)
     assert last is not None  # a warm start refines, any other pretrains
-    shares, error = shares_of(last), last.validation_loss
-    if isinstance(rows.loss, Pinball) and rows.validation is not None:
-        theta = _calibrated(plan.relu, theta, rows, shares)
-    return job.fitted(plan, triangles, coef, theta, penalty, shares, error, pretraining, refinement)
-
-
-def _calibrated(network: ReLUNetwork, theta: Tensor, rows: Rows, shares: Array) -> Tensor:
-    """Shift each quantile so that the right part of the rows held out from a start is below it."""
-    assert isinstance(rows.loss, Pinball)
-    assert rows.validation is not None
-    residual = to_numpy(rows.y - network.forward(theta, rows.X))  # (n_starts, n_outputs, n)
-    weights = shares[:, None] * to_numpy(rows.validation)
-    n_rows = (weights > 0).any(0).sum()
-    levels = np.broadcast_to(rows.loss.quantiles, residual.shape[1])
-    pooled = residual.swapaxes(0, 1).reshape(len(levels), -1).T  # (n_starts * n, n_outputs)
-    shift = weighted_quantiles(pooled, weights.ravel(), levels)
-    shift[n_rows * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
-    unpacked = network.unpack(theta)
-    intercept = unpacked.intercept + to_tensor(shift, theta.device)
-    return network.pack(unpacked._replace(intercept=intercept))
+    raw, error = raw_values(plan.relu, theta, rows), last.validation_loss
+    shares = shares_of(last, doubt_of(rows, raw))
+    fitted = job.fitted(
+        plan, triangles, coef, theta, penalty, shares, error, pretraining, refinement
+    )
+    kept = torch.from_numpy(shares.nonzero()[0])
+    return blended(job, fitted, rows.of(kept), raw[kept])
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:

@@ -16,7 +16,8 @@ class Rows:
     """Standardized data of a batch of starts; samples are the last dimension.
 
     Each start has its own weights, so each can hold out other rows. The training weights
-    of a start sum to 1, and so do its validation weights.
+    of a start sum to 1, and so do its validation weights. Losses of held-out rows are relative to
+    what the best constant of all rows loses on the same: then starts can be compared.
     """
 
     X: Tensor  # (n_features, n_samples)
@@ -25,6 +26,8 @@ class Rows:
     validation: Tensor | None  # (n_starts, n_samples)
     n_trained: int  # rows after these train no start
     loss: Loss = SQUARED_ERROR
+    base: Tensor | None = None  # (n_trained,) weights of the rows that some start trains on
+    null: Tensor | None = None  # (n_starts,), loss of the best constant on held-out rows; None: 1
 
     @property
     def n_samples(self) -> int:
@@ -34,13 +37,16 @@ class Rows:
     def to(self, dtype: torch.dtype) -> Rows:
         """Return the rows in another precision."""
         validation = None if self.validation is None else self.validation.to(dtype)
+        base = None if self.base is None else self.base.to(dtype)
+        null = None if self.null is None else self.null.to(dtype)
         X, y, training = (part.to(dtype) for part in (self.X, self.y, self.training))
-        return replace(self, X=X, y=y, training=training, validation=validation)
+        return replace(self, X=X, y=y, training=training, validation=validation, base=base, null=null)
 
     def of(self, starts: Tensor) -> Rows:
         """Return the rows for some of the starts."""
         validation = None if self.validation is None else self.validation[starts]
-        return replace(self, training=self.training[starts], validation=validation)
+        null = None if self.null is None else self.null[starts]
+        return replace(self, training=self.training[starts], validation=validation, null=null)
 
     def part(self, kept: Tensor) -> Rows:
         """Return the rows with only some of those that train; ``kept`` are their indices."""
@@ -59,6 +65,7 @@ class Rows:
             training=weights(self.training),
             validation=validation,
             n_trained=len(kept),
+            base=None if self.base is None else self.base[kept] / self.base[kept].sum(),
         )
 
     def repeated(self, n: int) -> Rows:
@@ -122,4 +129,5 @@ class Rows:
         training = (self.training[starts, rows] * values).sum(-1)
         if self.validation is None:
             return training, torch.full_like(training, torch.nan)
-        return training, (self.validation[starts, rows] * values).sum(-1)
+        validation = (self.validation[starts, rows] * values).sum(-1)
+        return training, validation if self.null is None else validation / self.null[starts]

@@ -1,0 +1,178 @@
+"""The last step of a fit: the simplest model that fits wins, and the mean is right.
+
+The average of the networks is weighed against a linear model and the best constant, by rows that
+none of them has seen, and shifted so that predictions are right in the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrelu._fitted import Array, Fitted
+from skrelu._job import Job
+from skrelu._losses import Loss, Pinball, SquaredError
+from skrelu._relu_network import WIDTH, ReLUNetwork
+from skrelu._ridge import RidgeFit, fit_ridge
+from skrelu._rows import Rows
+from skrelu._scaling import weighted_quantiles
+from skrelu._solvers import chunk_size
+from skrelu._torch_interop import threads, to_numpy, to_tensor
+
+# A linear model that leaves no more of the loss than this is exact, to rounding.
+EXACT_LINE = 1e-18
+# A blend is taken where it lowers the loss of held-out rows by more than this part.
+LEAST_GAIN = 0.005
+# Weights of the network and of the linear model are tried in steps of such sizes, so many to
+# each side: of 1/2, then of the best.
+STEPS = ((0.25, 2), (0.05, 4))
+# Most held-out rows that weights are chosen by, and most values that a linear model is fitted to.
+BLENDED_ROWS, LINEAR_VALUES = 20_000, 1e7
+# Many rows determine a linear model without a ridge.
+ROWS_A_COLUMN, NO_RIDGE = 100, (1e-8,)
+# Quantiles are not calibrated by fewer held-out rows beyond them.
+FEWEST_BEYOND = 5
+# Rounds in which shares of classes are brought to those of the rows, and how far logits move.
+SHARE_ITER, FARTHEST = 50, 30.0
+
+
+def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
+    """Return a fit whose model is blended with a linear one, and shifted.
+
+    Parameters
+    ----------
+    job : Job
+    fitted : Fitted
+    rows : Rows
+        Of the starts that ``fitted`` averages.
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+        What these give, see `raw_values`.
+    """
+    loss, shape = rows.loss, fitted.plan.model.shape
+    with threads(0.0):
+        linear = None if shape is not None else _linear(rows)
+        gain, share = _weights(fitted, rows, raw, linear)
+        average = torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
+        coefficients = raw.new_zeros(1 + len(rows.X), len(rows.y))
+        if linear is not None:
+            coefficients = linear.coef * share
+        base = coefficients[1:].mT @ rows.X + coefficients[0][:, None]
+        model = gain[:, None] * average + base
+        if isinstance(loss, Pinball):
+            shift = _quantile_shift(fitted, rows, gain[:, None] * raw + base)
+        else:
+            shift = _mean_shift(loss, model[..., : rows.n_trained], rows)
+        coefficients[0] += shift
+    return replace(fitted, gain=to_numpy(gain), linear=to_numpy(coefficients))
+
+
+def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
+    """Return what each network gives for all rows, (n_starts, n_outputs, n_samples)."""
+    size = chunk_size(2 * len(theta) * network.n_subnetworks * WIDTH, theta.dtype)
+    return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
+
+
+def _linear(rows: Rows) -> RidgeFit:
+    """Fit a linear model; its left-out predictions are for all rows."""
+    n = rows.n_trained
+    n_fitted = min(n, max(1000, int(LINEAR_VALUES / (len(rows.X) + 1))))
+    part = slice(n_fitted)  # rows are in random order
+    weights = rows.base[part] / rows.base[part].sum()
+    X, y = rows.X[:, part], rows.y[:, part]
+    ridges = NO_RIDGE if n_fitted > ROWS_A_COLUMN * len(rows.X) else None
+    found = fit_ridge(X, y, weights, rows.loss, None, ridges)
+    rest = found.coef[1:].mT @ rows.X[:, n_fitted:] + found.coef[0][:, None]
+    return found._replace(left_out=torch.cat([found.left_out, rest], -1))
+
+
+def _weights(
+    fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None
+) -> tuple[Tensor, Tensor]:
+    """Return the weights of the networks and of the linear model in the blend, (n_outputs,)."""
+    one, zero = torch.ones_like(rows.y[:, 0]), torch.zeros_like(rows.y[:, 0])
+    if linear is not None and linear.loss <= EXACT_LINE:
+        return zero, one
+    if rows.validation is None:
+        if linear is None:
+            return one, zero
+        error = fitted.error
+        if not np.isfinite(error):  # not known: of rows that train
+            shares = to_tensor(fitted.shares, raw.device)
+            average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
+            error = _mean(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
+        return (zero, one) if linear.loss <= error else (one, zero)
+    pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
+    starts, samples = pooled.nonzero(as_tuple=True)
+    step = -(-len(starts) // BLENDED_ROWS)
+    starts, samples = starts[::step], samples[::step]
+    weights = pooled[starts, samples]
+    weights = weights / weights.sum()
+    y, network = rows.y[:, samples], raw[starts, :, samples].mT
+    line = torch.zeros_like(y) if linear is None else linear.left_out[:, samples]
+
+    def losses(gain: Tensor, share: Tensor) -> Tensor:
+        blend = gain[:, None] * network + share[:, None] * line
+        scale = rows.loss.scale(blend, y, weights)
+        values = (rows.loss.values(blend, y, scale) / rows.loss.unit(blend)) @ weights
+        values = values.mean().expand(len(y)) if rows.loss.coupled else values
+        return values.nan_to_num(torch.inf, torch.inf)
+
+    best, alone = (one, zero), losses(one, zero)
+    lowest = alone
+    center = one / 2, one / 2
+    for step, n_steps in STEPS:
+        offsets = step * np.arange(-n_steps, n_steps + 1)
+        for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
+            gain = (center[0] + by_gain).clamp(0, 1)
+            share = (center[1] + by_share).clamp(0, 1) if linear is not None else zero
+            found = torch.where(gain + share <= 1 + 1e-9, losses(gain, share), torch.inf)
+            better = found < lowest
+            lowest = torch.where(better, found, lowest)
+            best = torch.where(better, gain, best[0]), torch.where(better, share, best[1])
+        center = best
+    kept = lowest > (1 - LEAST_GAIN) * alone
+    return torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
+
+
+def _mean(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
+    values = loss.values(raw, y, loss.scale(raw, y, weights)) / loss.unit(raw)
+    return float((values @ weights).mean().nan_to_num(torch.inf, torch.inf))
+
+
+def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:
+    """Return what to add to raw values so that predictions of rows that train have y's mean."""
+    y, weights = rows.y[:, : rows.n_trained], rows.base
+    if isinstance(loss, SquaredError):
+        return (y - raw) @ weights
+    if loss.log_link:
+        return ((y @ weights).log() - (raw.exp() @ weights).log()).clamp(-FARTHEST, FARTHEST)
+    shift = torch.zeros_like(raw[:, 0])
+    if not loss.classes:
+        return shift
+    wanted = y @ weights
+    for _ in range(SHARE_ITER):
+        found = loss.shares(raw + shift[:, None]) @ weights
+        step = wanted.logit() - found.logit() if len(y) == 1 else (wanted / found).log()
+        shift = (shift + step.nan_to_num(0, 0, 0)).clamp(-FARTHEST, FARTHEST)
+        if bool((step.abs() < 1e-9).all()):
+            break
+    return shift
+
+
+def _quantile_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
+    """Return shifts after which the right part of the held-out rows is below each quantile."""
+    assert isinstance(rows.loss, Pinball)
+    if rows.validation is None:
+        return torch.zeros_like(raw[0, :, 0])
+    residual = to_numpy(rows.y - raw)  # (n_starts, n_outputs, n_samples)
+    weights = fitted.shares[:, None] * to_numpy(rows.validation)
+    n_rows = (weights > 0).any(0).sum()
+    levels: Array = np.broadcast_to(rows.loss.quantiles, residual.shape[1])
+    pooled = residual.swapaxes(0, 1).reshape(len(levels), -1).T  # (n_starts * n, n_outputs)
+    shift = weighted_quantiles(pooled, weights.ravel(), levels)
+    shift[n_rows * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
+    return to_tensor(shift, raw.device)
