@@ -55,7 +55,7 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
     loss, shape = rows.loss, fitted.plan.model.shape
     with threads(0.0):
         linear = None if shape is not None else _linear(rows)
-        gain, share = _weights(fitted, rows, raw, linear)
+        gain, share, error = _weights(fitted, rows, raw, linear)
         average = torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
         coefficients = raw.new_zeros(1 + len(rows.X), len(rows.y))
         if linear is not None:
@@ -63,11 +63,11 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
         base = coefficients[1:].mT @ rows.X + coefficients[0][:, None]
         model = gain[:, None] * average + base
         if isinstance(loss, Pinball):
-            shift = _quantile_shift(fitted, rows, gain[:, None] * raw + base)
+            shift = _held_out_shift(fitted, rows, gain[:, None] * raw + base)
         else:
             shift = _mean_shift(loss, model[..., : rows.n_trained], rows)
         coefficients[0] += shift
-    return replace(fitted, gain=to_numpy(gain), linear=to_numpy(coefficients))
+    return replace(fitted, gain=to_numpy(gain), linear=to_numpy(coefficients), error=error)
 
 
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
@@ -91,20 +91,22 @@ def _linear(rows: Rows) -> RidgeFit:
 
 def _weights(
     fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None
-) -> tuple[Tensor, Tensor]:
-    """Return the weights of the networks and of the linear model in the blend, (n_outputs,)."""
+) -> tuple[Tensor, Tensor, float]:
+    """Return weights in the blend of networks and linear model, (n_outputs,), and its loss."""
     one, zero = torch.ones_like(rows.y[:, 0]), torch.zeros_like(rows.y[:, 0])
     if linear is not None and linear.loss <= EXACT_LINE:
-        return zero, one
+        return zero, one, linear.loss
     if rows.validation is None:
-        if linear is None:
-            return one, zero
         error = fitted.error
+        if linear is None:
+            return one, zero, error
         if not np.isfinite(error):  # not known: of rows that train
             shares = to_tensor(fitted.shares, raw.device)
             average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
             error = _mean(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
-        return (zero, one) if linear.loss <= error else (one, zero)
+        if linear.loss <= error:
+            return zero, one, linear.loss
+        return one, zero, fitted.error
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
     step = -(-len(starts) // BLENDED_ROWS)
@@ -117,25 +119,33 @@ def _weights(
     def losses(gain: Tensor, share: Tensor) -> Tensor:
         blend = gain[:, None] * network + share[:, None] * line
         scale = rows.loss.scale(blend, y, weights)
-        values = (rows.loss.values(blend, y, scale) / rows.loss.unit(blend)) @ weights
-        values = values.mean().expand(len(y)) if rows.loss.coupled else values
-        return values.nan_to_num(torch.inf, torch.inf)
+        values = rows.loss.values(blend, y, scale) / rows.loss.unit(blend)
+        return values.mean(0).expand(values.shape) if rows.loss.coupled else values
 
-    best, alone = (one, zero), losses(one, zero)
-    lowest = alone
-    center = one / 2, one / 2
+    # Networks stop where held-out rows are met best, which flatters them by about an error.
+    alone = losses(one, zero)
+    spread = alone - (alone @ weights)[:, None]
+    doubt = (spread.square() @ weights.square()).sqrt()
+
+    def cost(gain: Tensor, share: Tensor) -> Tensor:
+        found = losses(gain, share) @ weights + gain * doubt
+        return torch.where(gain + share <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
+
+    best, center = (one, zero), (one / 2, one / 2)
+    lowest = first = cost(*best)
     for step, n_steps in STEPS:
         offsets = step * np.arange(-n_steps, n_steps + 1)
         for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
             gain = (center[0] + by_gain).clamp(0, 1)
             share = (center[1] + by_share).clamp(0, 1) if linear is not None else zero
-            found = torch.where(gain + share <= 1 + 1e-9, losses(gain, share), torch.inf)
+            found = cost(gain, share)
             better = found < lowest
             lowest = torch.where(better, found, lowest)
             best = torch.where(better, gain, best[0]), torch.where(better, share, best[1])
         center = best
-    kept = lowest > (1 - LEAST_GAIN) * alone
-    return torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
+    kept = lowest > (1 - LEAST_GAIN) * first
+    gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
+    return gain, share, float((losses(gain, share) @ weights).mean())
 
 
 def _mean(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
@@ -163,16 +173,31 @@ def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:
     return shift
 
 
-def _quantile_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
-    """Return shifts after which the right part of the held-out rows is below each quantile."""
+def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
+    """Return the shift of quantiles by the rows held out from each start."""
     assert isinstance(rows.loss, Pinball)
     if rows.validation is None:
         return torch.zeros_like(raw[0, :, 0])
-    residual = to_numpy(rows.y - raw)  # (n_starts, n_outputs, n_samples)
-    weights = fitted.shares[:, None] * to_numpy(rows.validation)
-    n_rows = (weights > 0).any(0).sum()
-    levels: Array = np.broadcast_to(rows.loss.quantiles, residual.shape[1])
-    pooled = residual.swapaxes(0, 1).reshape(len(levels), -1).T  # (n_starts * n, n_outputs)
-    shift = weighted_quantiles(pooled, weights.ravel(), levels)
-    shift[n_rows * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
-    return to_tensor(shift, raw.device)
+    pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
+    starts, samples = pooled.nonzero(as_tuple=True)
+    residual = rows.y[:, samples] - raw[starts, :, samples].mT
+    return quantile_shift(rows.loss, residual, pooled[starts, samples])
+
+
+def quantile_shift(loss: Pinball, residual: Tensor, weights: Tensor) -> Tensor:
+    """Return shifts after which the right part of some rows is below each quantile.
+
+    Parameters
+    ----------
+    residual : Tensor of shape (n_outputs, n_rows)
+    weights : Tensor of shape (n_rows,)
+
+    Returns
+    -------
+    Tensor of shape (n_outputs,)
+        0 where too few rows are beyond.
+    """
+    levels: Array = np.broadcast_to(loss.quantiles, len(residual))
+    shift = weighted_quantiles(to_numpy(residual).T, to_numpy(weights), levels)
+    shift[len(weights) * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
+    return to_tensor(shift, residual.device)

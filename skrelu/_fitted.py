@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from skrelu._composed_network import ComposedWeights
 from skrelu._plan import Plan
 from skrelu._scaling import Scaling
-from skrelu._solvers import Result
+from skrelu._solvers import Result, Status
 from skrelu._torch_interop import to_tensor
 
 Array = NDArray[np.float64]
@@ -51,6 +51,17 @@ class Fitted:
     refinement: Result | None
     gain: Array | None = None  # (n_outputs,), of the average in the model; None for 1
     linear: Array | None = None  # (1 + n_features, n_outputs), of [1, x] beside it; None for 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user ended the fit."""
+        stages = self.pretraining, self.refinement
+        return any(stage is not None and stage.interrupted for stage in stages)
+
+    def with_status(self, status: Status) -> Fitted:
+        """Return the same with another reason for the end of pretraining."""
+        assert self.pretraining is not None
+        return replace(self, pretraining=replace(self.pretraining, status=status))
 
 
 def pretrained_moved(fitted: Fitted, X_scaling: Scaling, y_scaling: Scaling) -> Array:

@@ -9,11 +9,19 @@ from dataclasses import replace
 
 import torch
 
-from skrelu._composed_fit import fit_composed
+from skrelu._composed_fit import COMPOSED_NOISE, fit_composed
 from skrelu._fitted import Fitted, Table
 from skrelu._job import Job, Report
+from skrelu._neighbours import noise_by_neighbours
 from skrelu._one_level_fit import fit_on_one_level
-from skrelu._plan import Settings, make_plan
+from skrelu._plan import Plan, Settings, make_plan
+from skrelu._solvers import Status
+from skrelu._windows_fit import fit_windows
+
+# Windows side by side that leave no more than so many times the noise have found all structure.
+EXPLAINED = 1.3
+# Errors below need no windows side by side, which take many more sub-networks.
+SMALL = 1e-4
 
 
 def fit_network(
@@ -45,6 +53,8 @@ def fit_network(
     -------
     Fitted
     """
+    if warm is not None and warm.plan.solver == "ridge":
+        warm = None  # linear least squares, which it does not matter where to start
     if warm is not None:
         if settings.n_subnetworks == "auto":
             settings = replace(settings, n_subnetworks=warm.plan.n_subnetworks)
@@ -62,13 +72,35 @@ def fit_network(
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
-    noisy = warm is None and plan.noise_expected
-    if plan.composed is not None:
-        fitted = fit_composed(job, plan, plan.composed)
-        if fitted is not None:
-            return fitted
-        plan, noisy = replace(plan, composed=None), True
+    windows = fit_windows(job, plan) if warm is None and plan.automatic else None
+    if windows is None:
+        return _fit_moving(job, plan)
+    noise = noise_by_neighbours(job.scalings[0].apply(training.X), job.targets(training.y))
+    if noise is None or windows.error > EXPLAINED * noise:
+        fitted: Fitted | None = _fit_moving(job, plan)
+    else:  # many starts on one level could not do much better
+        fitted = _fit_composed(job, plan) if windows.error < COMPOSED_NOISE else None
+    if fitted is None:
+        return windows
+    if fitted.interrupted:
+        return windows.with_status(Status.INTERRUPTED)
+    return fitted if fitted.error <= max(windows.error, SMALL) else windows
+
+
+def _fit_moving(job: Job, plan: Plan) -> Fitted:
+    """Fit sub-networks whose directions and windows move: composed, or on one level."""
+    settings = job.settings
+    fitted = _fit_composed(job, plan)
+    if fitted is not None:
+        return fitted
+    noisy = (job.warm is None and plan.noise_expected) or plan.composed is not None
+    plan = replace(plan, composed=None)
     if noisy:
         plan = plan.for_noise()
     shaped = settings.n_levels == "auto" and plan.model.shape is not None
     return fit_on_one_level(job, plan, noisy or shaped)
+
+
+def _fit_composed(job: Job, plan: Plan) -> Fitted | None:
+    """Fit composed sub-networks; None where the plan has none, or one level should do better."""
+    return None if plan.composed is None else fit_composed(job, plan, plan.composed)

@@ -83,6 +83,7 @@ class Plan:
     in_limit: bool  # whether refinement begins in the limit of infinite depth
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
     noise_expected: bool  # as the loss tells
+    automatic: bool  # whether any kind of fit will do
 
     @property
     def triangles(self) -> TriangleNetwork:
@@ -203,6 +204,9 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         in_limit,
         _composed(settings, n_samples, n_features, n_outputs),
         settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
+        settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
+        and settings.smooth
+        and settings.shape is None,
     )
 
 

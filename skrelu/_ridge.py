@@ -50,6 +50,7 @@ class RidgeFit(NamedTuple):
     coef: Tensor  # (1 + n_columns, n_outputs), the intercept first
     left_out: Tensor  # (n_outputs, n_samples), raw values
     loss: float  # of these, relative to the best constant's
+    ridge: float  # relative to the largest squared singular value
 
 
 class _Decomposed(NamedTuple):
@@ -95,14 +96,15 @@ def fit_ridge(
         ridges = RIDGES if squared else FEW_RIDGES
     search = _squared if squared else _iterated
     best: RidgeFit | None = None
-    for scores, left_out in search(parts, y, weights, loss, ridges):
+    found = search(parts, y, weights, loss, ridges)
+    for ridge, (scores, left_out) in zip(ridges, found, strict=True):
         coef = _coefficients(parts, scores)
         judged, targets, shares = left_out, y, weights
         if other is not None:
             judged, targets, shares = coef[1:].mT @ other[0] + coef[0][:, None], *other[1:]
-        found = _mean_loss(loss, judged, targets, shares)
-        if best is None or found < best.loss:
-            best = RidgeFit(coef, judged, found)
+        value = _mean_loss(loss, judged, targets, shares)
+        if best is None or value < best.loss:
+            best = RidgeFit(coef, judged, value, ridge)
     assert best is not None
     return best
 
@@ -197,9 +199,7 @@ def _weighted(
     ridge = torch.cat([penalty.new_zeros(1), penalty.expand(len(basis))])
     factors, solutions = [], []
     at_a_time = max(1, int(HELD / augmented.numel()))
-    for values, row_weights in zip(
-        target.split(at_a_time), weights.split(at_a_time), strict=True
-    ):
+    for values, row_weights in zip(target.split(at_a_time), weights.split(at_a_time), strict=True):
         weighted = augmented * row_weights[:, None]  # (n_outputs, 1 + rank, n_samples)
         matrix = weighted @ augmented.mT
         jitter = RANK * matrix.diagonal(dim1=-1, dim2=-2).sum(-1, keepdim=True)

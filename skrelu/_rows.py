@@ -40,7 +40,9 @@ class Rows:
         base = None if self.base is None else self.base.to(dtype)
         null = None if self.null is None else self.null.to(dtype)
         X, y, training = (part.to(dtype) for part in (self.X, self.y, self.training))
-        return replace(self, X=X, y=y, training=training, validation=validation, base=base, null=null)
+        return replace(
+            self, X=X, y=y, training=training, validation=validation, base=base, null=null
+        )
 
     def of(self, starts: Tensor) -> Rows:
         """Return the rows for some of the starts."""

@@ -1,0 +1,63 @@
+"""How much of a target neighbouring rows show to be noise: structure is what is beyond that.
+
+Each row is compared with a linear fit to the rows around it (Gasser, Sroka and Jennen-Steinmetz
+1986). Neighbours are near in one dimension or two; in more, rows are too far from each other.
+
+References
+----------
+Gasser, Sroka, Jennen-Steinmetz, "Residual variance and residual pattern in nonlinear
+regression", 1986, https://doi.org/10.1093/biomet/73.3.625
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+Array = NDArray[np.float64]
+
+MOST_FEATURES = 2
+# Rows that are compared at most, neighbours of each by number of features, and fewest rows.
+MOST_ROWS, N_NEIGHBOURS, FEWEST_ROWS = 5000, {1: 2, 2: 8}, 30
+# Keeps fits to neighbours that lie on a line or point solvable.
+JITTER = 1e-6
+
+
+def noise_by_neighbours(X: Array, y: Array) -> float | None:
+    """Return the variance of noise relative to that of y; None where neighbours cannot tell.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Standardized, in random order.
+    y : ndarray of shape (n_samples, n_outputs)
+
+    Returns
+    -------
+    float or None
+        Mean over the outputs. An upper estimate: curvature between neighbours counts as noise.
+    """
+    X, y = X[:MOST_ROWS], y[:MOST_ROWS]
+    n_samples, n_features = X.shape
+    variance = y.var(0)
+    if not 1 <= n_features <= MOST_FEATURES or n_samples < FEWEST_ROWS or not variance.all():
+        return None
+    n_neighbours = N_NEIGHBOURS[n_features]
+    if n_features == 1:
+        order = X[:, 0].argsort(kind="stable")
+        rows = order[1:-1]
+        around = np.stack([order[:-2], order[2:]], 1)
+    else:
+        rows = np.arange(n_samples)
+        around = cKDTree(X).query(X, n_neighbours + 1)[1][:, 1:]
+    gaps = X[around] - X[rows, None]  # (n_rows, n_neighbours, n_features)
+    design = np.concatenate([np.ones_like(gaps[..., :1]), gaps], -1)
+    size = (gaps**2).mean((1, 2), keepdims=True) + np.finfo(float).tiny
+    ridge = JITTER * size * np.eye(1 + n_features) * (np.arange(1 + n_features) > 0)
+    normal = design.mT @ design + ridge
+    # Weights of the neighbours in the fit's value at the row.
+    weights = np.linalg.solve(normal, design.mT)[:, 0]  # (n_rows, n_neighbours)
+    gap = y[rows] - np.einsum("rk,rko->ro", weights, y[around])
+    squares = (gap**2).T / (1 + (weights**2).sum(1))
+    return float((squares.mean(1) / variance).mean())
