@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.utils.parametrizations import weight_norm
 
 from skrelu._triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import (
@@ -766,6 +767,18 @@ def test_parameters_that_are_tied_to_another_model_stay_in_the_optimizer():
     assert identities(held_by(optimizer)) == identities(expected)
 
 
+def test_parts_that_are_still_used_stay_in_the_optimizer_beside_the_new_ones():
+    layer = ExponentialReLULayer(4, 3)
+    used = nn.ModuleList([layer.subnetworks, layer.read_out])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    release(layer, optimizer)
+    expected = identities([*layer.parameters(), *used.parameters()])
+    assert identities(held_by(optimizer)) == expected
+    groups = copy.copy(optimizer.param_groups)
+    release(layer, optimizer)  # nothing is left to do
+    assert optimizer.param_groups == groups
+
+
 def test_a_layer_of_two_models_is_exchanged_once():
     shared = ExponentialReLULayer(4, 4)
     models = nn.Sequential(nn.Linear(4, 4), shared), nn.Sequential(shared, nn.Linear(4, 2))
@@ -794,6 +807,19 @@ def test_groups_that_lose_all_they_had_are_gone_and_others_are_not():
     release(model, optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [1.0, 1e-2, 1.0, 1e-3]
     assert [len(group["params"]) for group in optimizer.param_groups] == [0, 3, 0, 5]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_parametrized_layers_are_released_to_weights_that_are_trained_or_not(trained):
+    layer, inputs = layer_of(), torch.randn(5, 3)
+    weight_norm(layer.subnetworks.directions)
+    weight_norm(layer.read_out)
+    layer.requires_grad_(trained)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    before = layer(inputs)
+    torch.testing.assert_close(release(layer, optimizer)(inputs), before)
+    assert {parameter.requires_grad for parameter in layer.parameters()} == {trained}
+    assert identities(held_by(optimizer)) == identities(layer.parameters())
 
 
 @pytest.mark.parametrize(
@@ -934,7 +960,8 @@ def test_flags_and_rates_of_numpy_are_taken():
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay", "peaks_lr"])
 @pytest.mark.parametrize(
-    "value", [NAN, INF, -1.0, "1", True, 1j, [1.0], double([1, 2]), double(-1), double(NAN)]
+    "value",
+    [NAN, INF, -1.0, 10**400, "1", True, 1j, [1.0], double([1, 2]), double(-1), double(NAN)],
 )
 def test_wrong_rates_are_said(name, value):
     with pytest.raises((TypeError, ValueError), match=rf"{name}=.*\[0, inf\)"):
@@ -1107,6 +1134,13 @@ def test_windows_beyond_all_numbers_are_refused(value):
     with pytest.raises(ValueError, match=r"torch\.float32.*scale"):
         layer.fit_windows(value * torch.cat([signs, -signs]))
     torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
+
+
+def test_windows_of_weights_that_are_computed_are_refused():
+    layer = layer_of()
+    weight_norm(layer.subnetworks.directions)
+    with pytest.raises(ValueError, match=r"weight_norm"):
+        layer.fit_windows(torch.randn(5, 3))
 
 
 # States

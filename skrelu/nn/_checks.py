@@ -64,7 +64,10 @@ def as_rate(name: str, value: Any, *, positive: bool = False, below: float = inf
     message = f"{name}={short(value)}, but it must be a number in {'[('[positive]}0, {below})."
     if not isinstance(number, Real) or isinstance(number, bool):
         raise TypeError(message)
-    rate = float(number)
+    try:
+        rate = float(number)
+    except OverflowError:  # of an integer
+        rate = inf
     if not 0 <= rate < below or (positive and rate == 0):
         raise ValueError(message)
     return rate
@@ -72,7 +75,7 @@ def as_rate(name: str, value: Any, *, positive: bool = False, below: float = inf
 
 def check_factory(device: Any, dtype: Any) -> None:
     """Raise an error if no weights can be made of this dtype or on this device."""
-    if dtype is not None and dtype not in DTYPES:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         raise ValueError(
             f"dtype={short(dtype)}, but it must be one of {', '.join(map(str, DTYPES))}."
         )

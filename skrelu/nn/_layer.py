@@ -197,9 +197,9 @@ class ExponentialReLULayer(nn.Module):
         TypeError
             If the inputs are no floating tensor.
         ValueError
-            If the layer was released, or the inputs are empty, not finite, so large or close to
-            each other that windows are beyond the dtype, of another last dimension or on another
-            device. Nothing is changed then.
+            If the layer was released or parametrized, or the inputs are empty, not finite, so
+            large or close to each other that windows are beyond the dtype, of another last
+            dimension or on another device. Nothing is changed then.
         """
         for parameter, value in self._windows(inputs):
             parameter.copy_(value)
@@ -226,6 +226,11 @@ class ExponentialReLULayer(nn.Module):
         found.append((self.read_out.weight, scale * self.read_out.weight))
         if self.read_out.bias is not None:
             found.append((self.read_out.bias, -scale * outputs.mean(0)))
+        if not all(isinstance(parameter, nn.Parameter) for parameter, _ in found):
+            raise ValueError(
+                "fit_windows changes weights, but some are computed from others; fit first, and "
+                "parametrize the layer (as by weight_norm) then."
+            )
         if not all(value.isfinite().all() for _, value in found):
             raise ValueError(
                 f"The windows of these inputs are beyond what {weight.dtype} can hold; scale the "
@@ -367,7 +372,9 @@ class ExponentialReLULayer(nn.Module):
             device=weight.device,
             dtype=weight.dtype,
         ).train(self.training)
-        read_out.requires_grad_(weight.requires_grad)
+        read_out.requires_grad_(
+            any(part.requires_grad for part in self.read_out.parameters() if part is not bias)
+        )
         read_out.bias = bias
         return subnetworks, read_out
 
@@ -388,8 +395,8 @@ class ExponentialReLULayer(nn.Module):
             ]
             if misfits:
                 errors.append(
-                    f"the state has the form {form!r}, but {', '.join(misfits)} are missing or of "
-                    f"other sizes than {self.extra_repr()} makes them."
+                    f"the state has the form {form!r}, but misses or has of other sizes than "
+                    f"ExponentialReLULayer({self.extra_repr()}): {', '.join(misfits)}."
                 )
             else:
                 self.subnetworks, self.read_out = subnetworks, read_out

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,15 +97,16 @@ def _check_optimizer(optimizer: object) -> None:
         )
 
 
-class _Change(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Change:
     """The parameters of a layer before and after its release, by their names in the layer."""
 
     prefix: str  # of the names in the model
     before: dict[str, nn.Parameter]
     after: dict[str, nn.Parameter]
 
-    def names_in(self, held: dict[nn.Parameter, str]) -> dict[str, nn.Parameter]:
-        """Return the new parameters by names like those that a group has for the old ones."""
+    def news(self, held: dict[nn.Parameter, str]) -> dict[str, nn.Parameter]:
+        """Return the new parameters, by names like those that the old ones are held by."""
         known = [(held[old], name) for name, old in self.before.items() if old in held]
         ends = (full.removesuffix(name) for full, name in known if full.endswith(name))
         prefix = next(ends, self.prefix)
@@ -114,18 +116,18 @@ class _Change(NamedTuple):
 
 def _update(optimizer: torch.optim.Optimizer, changes: list[_Change], lr_factor: float) -> None:
     """Exchange the parameters that changes took away for those that they brought."""
-    before = {part for change in changes for part in change.before.values()}
-    gone = before - {part for change in changes for part in change.after.values()}
-    gone -= _held_by_modules(gone)
-    waiting = [change for change in changes if gone & set(change.before.values())]
-    fresh, emptied = [], []
+    gone = {part for group in optimizer.param_groups for part in group["params"]}
+    gone &= {part for change in changes for part in change.before.values()}
+    gone -= {part for change in changes for part in change.after.values()}
+    gone -= _held_by_modules(gone) if gone else set()
+    waiting, fresh, emptied = list(changes), [], []
     for group in optimizer.param_groups:
         params = group["params"]
         held = dict(zip(params, group.get("param_names", [""] * len(params)), strict=True))
         news: dict[str, nn.Parameter] = {}
         for change in [each for each in waiting if held.keys() & set(each.before.values())]:
             waiting.remove(change)  # the first group that has any of them takes all
-            news |= change.names_in(held)
+            news |= change.news(held)
         if news:
             fresh.append(_like(group, news, lr_factor))
         kept = [part not in gone for part in params]
@@ -157,6 +159,7 @@ def _held_by_modules(parameters: set[nn.Parameter]) -> set[nn.Parameter]:
     Weights may be tied to modules that nothing here leads to, and an optimizer that forgot them
     would leave these untrained without a word. Only the garbage collector knows all modules.
     """
+    gc.collect()  # parametrized modules are cycles, which outlive their use
     modules = (each for each in gc.get_objects() if issubclass(type(each), nn.Module))
     held = (vars(module).get("_parameters") or {} for module in modules)
     return {part for parts in held for part in parts.values() if part in parameters}
