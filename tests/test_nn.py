@@ -862,6 +862,8 @@ def test_models_with_layers_that_cannot_be_released_are_left_alone():
         release(model)
     with pytest.raises(ValueError, match=r"meta device"):
         model[1].to_torch()
+    with pytest.raises(ValueError, match=r"meta device"):
+        model[1].fit_windows(torch.ones(2, 3, device="meta"))
     assert [layer.form for layer in model] == ["peaks", "peaks"]
 
 

@@ -94,6 +94,12 @@ def check_module(model: Any) -> None:
         raise TypeError(f"model={short(model)}, but it must be an instance of torch.nn.Module.")
 
 
+def check_values(parameter: Tensor) -> None:
+    """Raise an error if a parameter of a layer has no values."""
+    if parameter.is_meta:
+        raise ValueError("The layer is on the meta device, without values; load a state first.")
+
+
 def check_inputs(inputs: Any, n_features: int, weight: Tensor | None) -> None:
     """Raise an error if inputs are not floating, of another last dimension, or not at a weight."""
     if not isinstance(inputs, Tensor):

@@ -20,6 +20,7 @@ from skrelu.nn._checks import (
     check_inputs,
     check_module,
     check_precision,
+    check_values,
 )
 from skrelu.nn._forms import Blocks, Dense, Peaks
 from skrelu.nn._lowering import block_diagonal, sequential
@@ -197,7 +198,7 @@ class ExponentialReLULayer(nn.Module):
         TypeError
             If the inputs are no floating tensor.
         ValueError
-            If the layer was released or parametrized, or the inputs are empty, not finite, so
+            If the layer was released, parametrized or has no values, or the inputs are empty, not finite, so
             large or close to each other that windows are beyond the dtype, of another last
             dimension or on another device. Nothing is changed then.
         """
@@ -210,6 +211,7 @@ class ExponentialReLULayer(nn.Module):
         """Return parameters and what `fit_windows` makes of them."""
         peaks = self.check_peaks("fit_windows")
         weight, offsets = peaks.directions.weight, peaks.directions.bias
+        check_values(weight)
         check_inputs(inputs, self.in_features, weight)
         inputs = inputs.reshape(-1, self.in_features).to(weight.dtype)
         if not len(inputs) or not inputs.isfinite().all():

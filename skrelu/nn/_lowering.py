@@ -10,6 +10,7 @@ from torch.nn.utils import skip_init
 
 from skrelu._triangle import bounded_peaks, outer_slopes, smooth_scales
 from skrelu._triangle_network import lower_waves
+from skrelu.nn._checks import check_values
 
 Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 
@@ -38,8 +39,7 @@ def lowered(
     ValueError
         If the waves are on the meta device.
     """
-    if logits.is_meta:
-        raise ValueError("The layer is on the meta device, without values; load a state first.")
+    check_values(logits)
     directions, offsets, logits = (
         part.detach().to("cpu", torch.float64) for part in (directions, offsets, logits)
     )
