@@ -5,14 +5,17 @@ import pickle
 import shutil
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.utils.parametrizations import weight_norm
 
 from skrelu._triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import (
@@ -412,6 +415,8 @@ def test_hessian_by_peaks_is_symmetric_and_right():
 @pytest.mark.parametrize("in_dims", [(0, 0), (0, None), (None, 0)])
 def test_ensembles_run_by_vmap(form, in_dims):
     layers = [layer_of(form, seed=seed, dtype=DOUBLE) for seed in range(3)]
+    for parameter in nn.ModuleList(layers).parameters():  # off the kinks
+        parameter.data += 0.01 * torch.randn_like(parameter)
     inputs = torch.randn(3, 10, 3, dtype=DOUBLE)
     parameters, _ = torch.func.stack_module_state(layers)
 
@@ -678,3 +683,587 @@ def test_windows_need_finite_rows():
 def test_layers_that_are_used_twice_have_regions():
     layer = ExponentialReLULayer(2, 2, depth=2, n_subnetworks=2)
     assert regions_along(nn.Sequential(layer, nn.ReLU(), layer), [[0, 0], [1, 1]]).positions.size
+
+
+# Optimizers after a release
+
+
+def held_by(optimizer):
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def identities(parameters):
+    return {id(parameter) for parameter in parameters}
+
+
+def two_layers():
+    torch.manual_seed(0)
+    return nn.ModuleDict(
+        {
+            "body": nn.Linear(4, 8),
+            "heads": nn.ModuleList(
+                [ExponentialReLULayer(8, 2), nn.Sequential(ExponentialReLULayer(8, 3))]
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize("part", ["heads", "heads.0", "heads.1", "heads.1.0"])
+@pytest.mark.parametrize("named", [True, False])
+def test_releasing_a_part_leaves_everything_else_to_the_optimizer(part, named):
+    model, other = two_layers(), nn.Linear(3, 3).requires_grad_(False)
+    stray = nn.Parameter(torch.ones(2))  # of no module
+
+    def given(prefix, module):
+        return [(prefix + n, p) if named else p for n, p in module.named_parameters()]
+
+    groups = [
+        {"params": [*given("other.", other), ("stray", stray) if named else stray], "lr": 0.5},
+        {"params": given("model.", model), "betas": (0.8, 0.9)},
+    ]
+    if not named:  # torch refuses empty groups among named ones
+        groups.insert(0, {"params": []})
+    optimizer = torch.optim.Adam(groups, lr=1e-2, weight_decay=0.1)
+    x = model["body"](torch.randn(5, 4))
+    sum(head(x).square().sum() for head in model["heads"]).backward()
+    optimizer.step()
+    released = model.get_submodule(part)
+    gone = identities(p for n, p in released.named_parameters() if not n.endswith("read_out.bias"))
+    before = [dict(group, params=list(group["params"])) for group in optimizer.param_groups]
+    states = {p: copy.copy(state) for p, state in optimizer.state.items()}
+    release(released, optimizer)
+
+    kept, added = optimizer.param_groups[:-1], optimizer.param_groups[-1:]
+    for group, old in zip(kept, before, strict=True):
+        assert [id(p) for p in group["params"]] == [
+            id(p) for p in old["params"] if id(p) not in gone
+        ]
+        assert {k: v for k, v in group.items() if "param" not in k} == {
+            k: v for k, v in old.items() if "param" not in k
+        }
+    for parameter, state in states.items():
+        if id(parameter) in gone:
+            assert parameter not in optimizer.state
+        else:
+            found = optimizer.state[parameter]
+            assert all(found[key] is value for key, value in state.items())
+    (group,) = added
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.8, 0.9), 0.1)
+    assert identities(model.parameters()) <= identities(held_by(optimizer))
+    if named:
+        found = {f"model.{n}": p for n, p in model.named_parameters()}
+        found |= {f"other.{n}": p for n, p in other.named_parameters()} | {"stray": stray}
+        for group in optimizer.param_groups:
+            names = group.get("param_names", [])
+            assert [id(found[name]) for name in names] == [id(p) for p in group["params"]]
+
+
+def test_parameters_that_are_tied_to_another_model_stay_in_the_optimizer():
+    embedding, head = nn.Embedding(30, 16), ExponentialReLULayer(16, 30, n_subnetworks=16)
+    head.read_out.weight = embedding.weight
+    optimizer = torch.optim.SGD(nn.Sequential(embedding, head).parameters(), lr=1.0)
+    release(head, optimizer)
+    expected = [embedding.weight, *head.parameters()]
+    assert identities(held_by(optimizer)) == identities(expected)
+
+
+def test_parts_that_are_still_used_stay_in_the_optimizer_beside_the_new_ones():
+    layer = ExponentialReLULayer(4, 3)
+    used = nn.ModuleList([layer.subnetworks, layer.read_out])
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    release(layer, optimizer)
+    expected = identities([*layer.parameters(), *used.parameters()])
+    assert identities(held_by(optimizer)) == expected
+    groups = copy.copy(optimizer.param_groups)
+    release(layer, optimizer)  # nothing is left to do
+    assert optimizer.param_groups == groups
+
+
+def test_a_layer_of_two_models_is_exchanged_once():
+    shared = ExponentialReLULayer(4, 4)
+    models = nn.Sequential(nn.Linear(4, 4), shared), nn.Sequential(shared, nn.Linear(4, 2))
+    parameters = {p: None for model in models for p in model.parameters()}
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    release(models[0], optimizer)
+    expected = identities(p for model in models for p in model.parameters())
+    assert identities(held_by(optimizer)) == expected
+    assert len(held_by(optimizer)) == len(expected)
+
+
+def test_layers_that_an_optimizer_does_not_hold_stay_out_of_it():
+    model = nn.Sequential(nn.Linear(4, 8), ExponentialReLULayer(8, 2).requires_grad_(False))
+    optimizer = torch.optim.Adam(model[0].parameters(), lr=1e-2)
+    groups = copy.copy(optimizer.param_groups)
+    release(model, optimizer)
+    assert optimizer.param_groups == groups
+    assert identities(held_by(optimizer)) == identities(model[0].parameters())
+    assert not any(p.requires_grad for p in model[1].parameters())
+
+
+def test_groups_that_lose_all_they_had_are_gone_and_others_are_not():
+    model = nn.Sequential(nn.Linear(4, 8), ExponentialReLULayer(8, 2))
+    groups = [{"params": []}, *parameter_groups(model, 1e-2, peaks_lr=1e-3), {"params": []}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    release(model, optimizer)
+    assert [group["lr"] for group in optimizer.param_groups] == [1.0, 1e-2, 1.0, 1e-3]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [0, 3, 0, 5]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_parametrized_layers_are_released_to_weights_that_are_trained_or_not(trained):
+    layer, inputs = layer_of(), torch.randn(5, 3)
+    weight_norm(layer.subnetworks.directions)
+    weight_norm(layer.read_out)
+    layer.requires_grad_(trained)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    before = layer(inputs)
+    torch.testing.assert_close(release(layer, optimizer)(inputs), before)
+    assert {parameter.requires_grad for parameter in layer.parameters()} == {trained}
+    assert identities(held_by(optimizer)) == identities(layer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer='adam'.*torch.optim.Optimizer"),
+        ({"optimizer": []}, r"optimizer=\[\]"),
+        ({"optimizer": torch.optim.SGD}, "optimizer=<class.*instance"),
+        ({"dense": "yes"}, "dense='yes'.*True or False"),
+        ({"dense": None}, "dense=None"),
+        ({"lr_factor": 0}, r"lr_factor=0.*\(0, inf\)"),
+        ({"lr_factor": -1.0}, r"lr_factor=-1\.0"),
+        ({"lr_factor": float("nan")}, "lr_factor=nan"),
+        ({"lr_factor": float("inf")}, "lr_factor=inf"),
+        ({"lr_factor": "0.1"}, "lr_factor='0.1'.*a number"),
+        ({"lr_factor": True}, "lr_factor=True"),
+        ({"lr_factor": None}, "lr_factor=None"),
+    ],
+)
+def test_wrong_arguments_of_release_are_said_and_change_nothing(arguments, message):
+    layer = layer_of()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    before = identities(layer.parameters())
+    with pytest.raises((TypeError, ValueError), match=message):
+        release(layer, **{"optimizer": optimizer, **arguments})
+    assert layer.form == "peaks"
+    assert identities(layer.parameters()) == before == identities(held_by(optimizer))
+
+
+def test_optimizers_of_a_single_group_are_refused():
+    layer = layer_of()
+    with pytest.raises(TypeError, match=r"LBFGS.*one group.*new one"):
+        release(layer, torch.optim.LBFGS(layer.parameters()))
+    assert layer.form == "peaks"
+
+
+def test_models_with_layers_that_cannot_be_released_are_left_alone():
+    model = nn.Sequential(layer_of(n_out=3), layer_of(device="meta"))
+    with pytest.raises(ValueError, match=r"meta device.*load"):
+        release(model)
+    with pytest.raises(ValueError, match=r"meta device"):
+        model[1].to_torch()
+    with pytest.raises(ValueError, match=r"meta device"):
+        model[1].fit_windows(torch.ones(2, 3, device="meta"))
+    assert [layer.form for layer in model] == ["peaks", "peaks"]
+
+
+# Arguments
+
+
+def double(values):
+    return torch.tensor(values, dtype=DOUBLE)
+
+
+NAN, INF = float("nan"), float("inf")
+NO_INTEGERS = [2.0, "3", True, NAN, [3], np.float64(3), np.True_, torch.tensor(3.0)]
+
+
+@pytest.mark.parametrize("value", NO_INTEGERS)
+@pytest.mark.parametrize(
+    "name", ["in_features", "out_features", "depth", "n_subnetworks", "n_features"]
+)
+def test_sizes_that_are_no_integers_are_said(name, value):
+    message = rf"{name}=.*must be an integer"
+    sizes = {} if name == "n_features" else {"in_features": 3, "out_features": 2}
+    make = ExponentialReLULayer if sizes else TriangleWave
+    with pytest.raises(TypeError, match=message):
+        make(**{**sizes, name: value})
+    if name in ("depth", "n_subnetworks"):
+        model = mlp(3, 4, 2)
+        with pytest.raises(TypeError, match=message):
+            swap_dense(model, **{name: value})
+        assert isinstance(model[0], nn.Linear)
+    if name == "depth":
+        with pytest.raises(TypeError, match=message):
+            TriangleWave(3, value)
+
+
+@pytest.mark.parametrize("name", ["in_features", "out_features", "depth"])
+def test_sizes_that_are_missing_are_said(name):
+    with pytest.raises(TypeError, match=f"{name}=None"):
+        ExponentialReLULayer(**{"in_features": 3, "out_features": 2, name: None})
+
+
+@pytest.mark.parametrize("integer", [np.int8, np.uint8, np.int16, np.int64, torch.tensor])
+def test_sizes_become_ints(integer):
+    layer = ExponentialReLULayer(integer(100), integer(3), integer(52), integer(90))
+    sizes = layer.in_features, layer.out_features, layer.depth, layer.n_subnetworks
+    assert sizes == (100, 3, 52, 90)
+    assert {type(size) for size in sizes} == {int}
+    assert layer.release()(torch.zeros(1, 100)).isfinite().all()
+    wave = TriangleWave(integer(3), integer(2))
+    assert (type(wave.n_features), type(wave.depth)) == (int, int)
+    stack = swap_dense(mlp(300, 9, 2), depth=integer(30))[0]
+    assert stack.n_subnetworks == swap_dense(mlp(300, 9, 2), depth=30)[0].n_subnetworks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dropout": NAN}, r"dropout=nan.*\[0, 1\)"),
+        ({"dropout": -0.1}, r"dropout=-0\.1"),
+        ({"dropout": "0.1"}, "dropout='0.1'.*a number"),
+        ({"dropout": None}, "dropout=None"),
+        ({"dropout": True}, "dropout=True"),
+        ({"dropout": 0.1j}, "dropout=0.1j"),
+        ({"bias": "no"}, "bias='no'.*True or False"),
+        ({"bias": None}, "bias=None"),
+        ({"bias": 1}, "bias=1"),
+        ({"bias": torch.zeros(2)}, "bias=tensor"),
+        ({"dtype": torch.complex64}, r"dtype=torch\.complex64.*torch\.float32"),
+        ({"dtype": torch.int64}, r"dtype=torch\.int64"),
+        ({"dtype": torch.bool}, r"dtype=torch\.bool"),
+        ({"dtype": torch.float8_e5m2}, r"dtype=torch\.float8"),
+        ({"dtype": np.float32}, "dtype=<class 'numpy.float32'>"),
+        ({"dtype": "float32"}, "dtype='float32'"),
+        ({"dtype": float}, "dtype=<class 'float'>"),
+        ({"device": "gpu"}, "device='gpu'.*Expected one of"),
+        ({"device": 1.5}, r"device=1\.5"),
+    ],
+)
+@pytest.mark.parametrize("make", [ExponentialReLULayer, TriangleWave])
+def test_wrong_arguments_of_layers_are_said(make, arguments, message):
+    if make is TriangleWave and not {"dtype", "device"} & set(arguments):
+        return
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(3, 2, **arguments)
+
+
+def test_flags_and_rates_of_numpy_are_taken():
+    layer = ExponentialReLULayer(3, 2, bias=np.False_, dropout=np.float32(0.5))
+    assert layer.read_out.bias is None
+    assert type(layer.dropout) is float
+    assert layer.release(np.True_).form == "dense"
+    (group, _) = parameter_groups(layer_of(), np.float32(0.5), weight_decay=np.int8(1))
+    assert (group["lr"], group["weight_decay"]) == (0.5, 1)
+    lr = torch.tensor(0.5)
+    assert parameter_groups(layer_of(), lr)[0]["lr"] is lr
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "peaks_lr"])
+@pytest.mark.parametrize(
+    "value",
+    [NAN, INF, -1.0, 10**400, "1", True, 1j, [1.0], double([1, 2]), double(-1), double(NAN)],
+)
+def test_wrong_rates_are_said(name, value):
+    with pytest.raises((TypeError, ValueError), match=rf"{name}=.*\[0, inf\)"):
+        parameter_groups(layer_of(), **{"lr": 1.0, name: value})
+
+
+def test_missing_rates_are_said():
+    with pytest.raises(TypeError, match="lr=None"):
+        parameter_groups(layer_of(), None)
+    with pytest.raises(TypeError, match="weight_decay=None"):
+        parameter_groups(layer_of(), 1.0, weight_decay=None)
+
+
+@pytest.mark.parametrize("model", [None, "model", ExponentialReLULayer, [layer_of()], np.ones(3)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        release,
+        swap_dense,
+        lambda m: fit_windows(m, torch.ones(2, 3)),
+        lambda m: parameter_groups(m, 1),
+    ],
+)
+def test_models_that_are_no_modules_are_said(function, model):
+    with pytest.raises(TypeError, match=r"model=.*torch\.nn\.Module"):
+        function(model)
+
+
+@pytest.mark.parametrize("names", [5, [1, 2], [None], True, [["0"]], b"0"])
+def test_names_that_are_no_strings_are_said(names):
+    with pytest.raises(TypeError, match=r"names=.*strings"):
+        swap_dense(nn.Sequential(mlp(2, 3, 1)), names=names)
+
+
+def test_a_swap_that_fails_changes_nothing():
+    model = nn.Sequential(mlp(2, 3, 1), mlp(2, 3, 1, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="complex64"):
+        swap_dense(model)
+    assert isinstance(model[0][0], nn.Linear)
+
+
+def test_peaks_that_are_tied_are_in_their_group_once():
+    waves = nn.Sequential(TriangleWave(3), TriangleWave(3))
+    waves[1].peak_logits = waves[0].peak_logits
+    (group,) = parameter_groups(waves, 1.0)
+    assert group["params"] == [waves[0].peak_logits]
+
+
+# Inputs
+
+
+def modules_and_calls():
+    for form in FORMS:
+        yield pytest.param(layer_of(form), id=form)
+    yield pytest.param(layer_of().fit_windows, id="fit_windows")
+    yield pytest.param(TriangleWave(3), id="wave")
+
+
+@pytest.mark.parametrize("call", list(modules_and_calls()))
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.ones((2, 3)), r"a ndarray.*torch\.Tensor"),
+        ([[1.0, 2.0, 3.0]], "a list"),
+        (None, "a NoneType"),
+        (1.0, "a float"),
+        (torch.ones(2, 3, dtype=torch.int64), r"torch\.int64.*floating"),
+        (torch.ones(2, 3, dtype=torch.bool), r"torch\.bool"),
+        (torch.ones(2, 3, dtype=torch.complex64), r"torch\.complex64"),
+        (torch.tensor(1.0), r"the shape \(\).*must be 3"),
+        (torch.ones(3, 2), r"the shape \(3, 2\).*must be 3"),
+        (torch.ones(2, 3, device="meta"), r"on meta.*on cpu"),
+    ],
+)
+def test_inputs_that_a_layer_cannot_read_are_said(call, inputs, message):
+    with pytest.raises((TypeError, ValueError), match=f"^Inputs.*{message}"):
+        call(inputs)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.bfloat16, torch.float16, torch.float8_e5m2])
+def test_inputs_of_another_precision_are_said(form, dtype):
+    layer, inputs = layer_of(form), torch.ones(2, 3).to(dtype)
+    with pytest.raises(TypeError, match=r"^Inputs are.*weights are torch\.float32.*inputs\.to"):
+        layer(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        if dtype == DOUBLE:  # which autocast leaves as they are
+            with pytest.raises(TypeError, match=r"^Inputs are"):
+                layer(inputs)
+        elif dtype != torch.float8_e5m2:
+            assert layer(inputs).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.bfloat16, torch.float16])
+def test_windows_are_fitted_to_inputs_of_any_precision(dtype):
+    inputs = torch.randn(30, 3).to(dtype)
+    layer, other = layer_of(), layer_of()
+    layer.fit_windows(inputs)
+    other.fit_windows(inputs.float())
+    torch.testing.assert_close(layer.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_are_exported(form):
+    layer, inputs = layer_of(form), torch.randn(5, 3)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(layer, (inputs,), dynamic_shapes=({0: batch},))
+    torch.testing.assert_close(program.module()(inputs[:3]), layer(inputs[:3]))
+
+
+# Windows of models
+
+
+def test_models_without_windows_are_said():
+    with pytest.raises(ValueError, match=r"no ExponentialReLULayer.*swap_dense"):
+        fit_windows(mlp(4, 8, 2), torch.randn(16, 4))
+
+
+class Failing(nn.Module):
+    def forward(self, inputs):
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize(
+    ("last", "inputs", "error"),
+    [
+        (nn.Identity(), torch.full((5, 4), NAN), ValueError),
+        (nn.Identity(), torch.full((5, 4), INF), ValueError),
+        (nn.Identity(), torch.empty(0, 4), ValueError),
+        (nn.Identity(), torch.randn(5, 3), ValueError),
+        (nn.Identity(), np.ones((5, 4)), TypeError),
+        (nn.Identity(), torch.full((5, 4), 1e-40) * torch.randn(5, 1), ValueError),
+        (Failing(), torch.randn(5, 4), ArithmeticError),
+        (nn.Linear(7, 2), torch.randn(5, 4), RuntimeError),
+        (ExponentialReLULayer(9, 2), torch.randn(5, 4), ValueError),
+    ],
+)
+def test_a_call_that_fails_leaves_the_windows_as_they_were(last, inputs, error):
+    model = nn.Sequential(ExponentialReLULayer(4, 4), ExponentialReLULayer(4, 4), last)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(error):
+        fit_windows(model, inputs)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert not any(part._forward_pre_hooks for part in model.modules())
+
+
+class Choosing(nn.ModuleDict):
+    def forward(self, inputs, name="first"):
+        return self[name](inputs) if name in self else inputs
+
+
+def test_layers_that_the_call_does_not_reach_are_told():
+    model = Choosing({"first": ExponentialReLULayer(4, 2), "second": ExponentialReLULayer(4, 2)})
+    second = copy.deepcopy(model["second"].state_dict())
+    inputs = 100 + torch.rand(20, 4)
+    with pytest.warns(UserWarning, match=r"did not reach.*\['second'\]"):
+        fit_windows(model, inputs)
+    z = model["first"].subnetworks.directions(inputs)
+    torch.testing.assert_close(z.amin(0), torch.zeros(16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(model["second"].state_dict(), second, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"did not reach.*first.*second"):
+        fit_windows(model, inputs, "neither")
+
+
+@pytest.mark.parametrize("value", [3e38, 1e-40])
+def test_windows_beyond_all_numbers_are_refused(value):
+    layer = ExponentialReLULayer(100, 4)
+    before = copy.deepcopy(layer.state_dict())
+    signs = layer.subnetworks.directions.weight[:1].detach().sign()
+    with pytest.raises(ValueError, match=r"torch\.float32.*scale"):
+        layer.fit_windows(value * torch.cat([signs, -signs]))
+    torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
+
+
+def test_windows_of_weights_that_are_computed_are_refused():
+    layer = layer_of()
+    weight_norm(layer.subnetworks.directions)
+    with pytest.raises(ValueError, match=r"weight_norm"):
+        layer.fit_windows(torch.randn(5, 3))
+
+
+# States
+
+
+@pytest.mark.parametrize("form", ["blocks", "dense"])
+def test_a_state_that_does_not_fit_leaves_the_form(form):
+    layer, inputs = layer_of(), torch.randn(5, 3)
+    before = layer(inputs)
+    state = layer_of(form, n=6).state_dict()
+    with pytest.raises(RuntimeError, match=f"form '{form}'.*other sizes"):
+        layer.load_state_dict(state)
+    state = layer_of(form).state_dict()
+    del state["read_out.weight"]
+    with pytest.raises(RuntimeError, match=r"read_out\.weight"):
+        layer.load_state_dict(state)
+    assert layer.form == "peaks"
+    if layer.read_out.bias is not None:  # which fits, and torch loads what fits
+        assert change(layer(inputs) - layer.read_out.bias, before - before.mean(0)) < 10
+
+
+def test_loading_keeps_what_is_trained():
+    layer = layer_of().requires_grad_(False)
+    layer.load_state_dict(layer_of("blocks").state_dict())
+    assert not any(parameter.requires_grad for parameter in layer.parameters())
+
+
+# Global settings
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+GLOBALS = {
+    "float64": lambda: default_dtype(DOUBLE),
+    "float16": lambda: default_dtype(torch.float16),
+    "meta": lambda: torch.device("meta"),
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+
+
+def made(dtype):
+    """Every way of making and changing layers, with explicit dtype and device."""
+    factory = {"dtype": dtype, "device": "cpu"}
+    torch.manual_seed(0)
+    inputs = torch.linspace(-2, 3, 60, **factory).reshape(20, 3)
+    wave, layer = TriangleWave(3, **factory), ExponentialReLULayer(3, 2, **factory)
+    layer.reset_parameters()
+    yield wave, inputs
+    yield wave.to_torch(), inputs
+    yield copy.deepcopy(layer), inputs
+    yield layer.fit_windows(inputs), inputs
+    yield layer.to_torch(), inputs
+    blocks = release(copy.deepcopy(layer))
+    yield blocks, inputs
+    yield blocks.to_torch(), inputs
+    dense = copy.deepcopy(blocks).release(dense=True)
+    yield dense, inputs
+    yield dense.to_torch(), inputs
+    loaded = ExponentialReLULayer(3, 2, **factory)
+    loaded.load_state_dict(blocks.state_dict())
+    yield loaded, inputs
+    yield fit_windows(swap_dense(mlp(3, 9, 2, **factory)), inputs), inputs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("setting", GLOBALS)
+def test_layers_do_not_depend_on_global_settings(setting, dtype):
+    expected = list(made(dtype))
+    with GLOBALS[setting]():
+        found = list(made(dtype))
+    for i, ((module, inputs), (other, _)) in enumerate(zip(expected, found, strict=True)):
+        tolerance = {"rtol": 0, "atol": 0}
+        torch.testing.assert_close(other.state_dict(), module.state_dict(), **tolerance)
+        with torch.no_grad():
+            torch.testing.assert_close(other(inputs), module(inputs), **tolerance)
+        assert module.training == other.training, i
+
+
+def test_what_is_released_or_exported_without_gradients_can_be_trained():
+    wave, layer, inputs = TriangleWave(3), layer_of(), torch.randn(5, 3)
+    with torch.inference_mode():
+        modules = [wave.to_torch(), layer.to_torch(), layer.release(), layer.to_torch()]
+    for module in modules:
+        module(inputs).sum().backward()
+        assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_exports_draw_no_random_numbers(form):
+    layer, wave, blocks = layer_of(form), TriangleWave(3), layer_of("blocks")
+    inputs = torch.randn(5, 3)
+    before = torch.get_rng_state()
+    layer.to_torch()
+    wave.to_torch()
+    release(layer, dense=True)
+    layer.load_state_dict(blocks.state_dict())
+    layer(inputs)
+    if form == "peaks":
+        fit_windows(layer_without_drawing(), inputs)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def layer_without_drawing():
+    state = torch.get_rng_state()
+    layer = layer_of()
+    torch.set_rng_state(state)
+    return layer
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_exports_are_in_the_mode_of_the_layer(training):
+    for module in (layer_of(), layer_of("dense"), TriangleWave(3)):
+        exported = module.train(training).to_torch()
+        assert {part.training for part in exported.modules()} == {training}

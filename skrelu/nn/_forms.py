@@ -26,6 +26,11 @@ class Peaks(nn.Module):
         self.directions = nn.Linear(in_features, n_subnetworks, **factory)
         self.wave = TriangleWave(n_subnetworks, depth, **factory)
 
+    @property
+    def first(self) -> nn.Module:
+        """What reads the inputs."""
+        return self.directions
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the waves, (..., n_subnetworks)."""
         return self.wave(self.directions(inputs))
@@ -82,6 +87,11 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(size if i else in_features, size, **factory) for i in range(depth)
         )
+
+    @property
+    def first(self) -> nn.Module:
+        """What reads the inputs."""
+        return self.layers[0]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last layer, (..., n_subnetworks * 4)."""

@@ -7,9 +7,21 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, linear
+from torch.nn.utils import skip_init
 
-from skrelu.nn._checks import check_inputs, check_sizes
+from skrelu._torch_interop import isolated
+from skrelu.nn._checks import (
+    as_depth,
+    as_flag,
+    as_rate,
+    as_size,
+    check_factory,
+    check_inputs,
+    check_module,
+    check_precision,
+    check_values,
+)
 from skrelu.nn._forms import Blocks, Dense, Peaks
 from skrelu.nn._lowering import block_diagonal, sequential
 from skrelu.nn._wave_function import triangle_wave
@@ -62,7 +74,7 @@ class ExponentialReLULayer(nn.Module):
     dropout : float, default=0.0
         Probability, while training, that the values of a sub-network are left out.
     device, dtype : optional
-        Of the parameters.
+        Of the parameters. float32, float64, bfloat16 or float16.
 
     Attributes
     ----------
@@ -72,9 +84,19 @@ class ExponentialReLULayer(nn.Module):
         With parameters ``directions`` and ``wave.peak_logits`` in the form of peaks.
     read_out : torch.nn.Linear
 
+    Raises
+    ------
+    TypeError
+        If a size is no integer, ``dropout`` no number, ``bias`` no bool, or inputs are no tensor
+        of the dtype of the parameters.
+    ValueError
+        If these are out of range, ``device`` or ``dtype`` is none for weights, or inputs have
+        another last dimension or device.
+
     Notes
     -----
-    - Input: (..., in_features), of a floating dtype. Output: (..., out_features).
+    - Input: (..., in_features), of the dtype of the parameters or what `torch.autocast` makes
+      that. Output: (..., out_features).
     - Fresh layers expect inputs of zero mean and unit variance. Their outputs have zero mean
       then and a standard deviation of 0.1, on average over draws. For other inputs there is
       `fit_windows`.
@@ -113,21 +135,18 @@ class ExponentialReLULayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.in_features = as_size("in_features", in_features)
+        self.out_features = as_size("out_features", out_features)
+        self.depth = as_depth(depth)
         if n_subnetworks is None:
-            n_subnetworks = max(in_features, out_features, FEWEST)
-        check_sizes(
-            depth,
-            in_features=in_features,
-            out_features=out_features,
-            n_subnetworks=n_subnetworks,
-        )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout}, but it must be in [0, 1).")
-        self.in_features, self.out_features = in_features, out_features
-        self.depth, self.n_subnetworks, self.dropout = depth, n_subnetworks, dropout
+            n_subnetworks = max(self.in_features, self.out_features, FEWEST)
+        self.n_subnetworks = as_size("n_subnetworks", n_subnetworks)
+        self.dropout = as_rate("dropout", dropout, below=1)
+        bias = as_flag("bias", bias)
+        check_factory(device, dtype)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.subnetworks = Peaks(in_features, n_subnetworks, depth, **factory)
-        self.read_out = nn.Linear(n_subnetworks, out_features, bias=bias, **factory)
+        self.subnetworks = Peaks(self.in_features, self.n_subnetworks, self.depth, **factory)
+        self.read_out = nn.Linear(self.n_subnetworks, self.out_features, bias=bias, **factory)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -149,14 +168,15 @@ class ExponentialReLULayer(nn.Module):
         weight.normal_()
         weight /= WINDOW * weight.norm(dim=1, keepdim=True)
         offsets.uniform_(0.5 - SHIFT / WINDOW, 0.5 + SHIFT / WINDOW)
-        quantiles = torch.arange(0.5, N_QUANTILES, device=weight.device) / N_QUANTILES
-        z = offsets + torch.special.ndtri(quantiles)[:, None] / WINDOW
+        steps = torch.arange(0.5, N_QUANTILES, dtype=torch.float32, device=weight.device)
+        z = offsets + torch.special.ndtri(steps / N_QUANTILES)[:, None] / WINDOW
         waves = triangle_wave(z, peaks.wave.peak_logits)
         mean, std = waves.mean(0), waves.std(0, correction=0)
         self.read_out.weight.normal_()
         self.read_out.weight *= OUTPUT_STD / (sqrt(self.n_subnetworks) * std)
         if self.read_out.bias is not None:
-            self.read_out.bias.copy_(-self.read_out.weight @ mean.to(weight))
+            # No product of matrices: autocast and settings of its precision would change it.
+            self.read_out.bias.copy_(-(self.read_out.weight * mean).sum(1))
 
     @torch.no_grad()
     def fit_windows(self, inputs: Tensor) -> ExponentialReLULayer:
@@ -175,27 +195,50 @@ class ExponentialReLULayer(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the inputs are no floating tensor.
         ValueError
-            If the layer was released, or the inputs are empty or not finite.
+            If the layer was released, parametrized or has no values, or the inputs are empty, not finite, so
+            large or close to each other that windows are beyond the dtype, of another last
+            dimension or on another device. Nothing is changed then.
         """
+        for parameter, value in self._windows(inputs):
+            parameter.copy_(value)
+        return self
+
+    @isolated()
+    def _windows(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return parameters and what `fit_windows` makes of them."""
         peaks = self.check_peaks("fit_windows")
-        check_inputs(inputs, self.in_features)
         weight, offsets = peaks.directions.weight, peaks.directions.bias
-        inputs = inputs.reshape(-1, self.in_features).to(weight)
+        check_values(weight)
+        check_inputs(inputs, self.in_features, weight)
+        inputs = inputs.reshape(-1, self.in_features).to(weight.dtype)
         if not len(inputs) or not inputs.isfinite().all():
             raise ValueError("fit_windows needs a batch of one row or more, and finite values.")
         z = inputs @ weight.mT
         low, width = z.amin(0), z.amax(0) - z.amin(0)
         width = torch.where(width > 0, width, 1)
-        weight /= width[:, None]
-        offsets.copy_(-low / width)
-        outputs = peaks(inputs) @ self.read_out.weight.mT
+        directions, starts = weight / width[:, None], -low / width
+        waves = triangle_wave(linear(inputs, directions, starts), peaks.wave.peak_logits)
+        outputs = waves @ self.read_out.weight.mT
         std = outputs.var(0, correction=0).mean().sqrt()
         scale = torch.where(std > 0, OUTPUT_STD / std, 1)
-        self.read_out.weight *= scale
+        found = [(weight, directions), (offsets, starts)]
+        found.append((self.read_out.weight, scale * self.read_out.weight))
         if self.read_out.bias is not None:
-            self.read_out.bias.copy_(-scale * outputs.mean(0))
-        return self
+            found.append((self.read_out.bias, -scale * outputs.mean(0)))
+        if not all(isinstance(parameter, nn.Parameter) for parameter, _ in found):
+            raise ValueError(
+                "fit_windows changes weights, but some are computed from others; fit first, and "
+                "parametrize the layer (as by weight_norm) then."
+            )
+        if not all(value.isfinite().all() for _, value in found):
+            raise ValueError(
+                f"The windows of these inputs are beyond what {weight.dtype} can hold; scale the "
+                f"inputs, as to unit variance."
+            )
+        return found
 
     @property
     def form(self) -> Form:
@@ -204,7 +247,11 @@ class ExponentialReLULayer(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return f(x), of shape (..., out_features)."""
-        check_inputs(inputs, self.in_features)
+        first = self.subnetworks.first
+        # What others put in place of linear layers knows best what it reads.
+        weight = first.weight if type(first) is nn.Linear else None
+        check_inputs(inputs, self.in_features, weight)
+        check_precision(inputs, weight)
         values = self.subnetworks(inputs)
         if self.training and self.dropout:
             by_subnetwork = values.unflatten(-1, (self.n_subnetworks, -1))
@@ -212,7 +259,7 @@ class ExponentialReLULayer(nn.Module):
             values = (by_subnetwork * kept).flatten(-2)
         return self.read_out(values)
 
-    @torch.no_grad()
+    @isolated()
     def release(self, dense: bool = False) -> ExponentialReLULayer:
         """Replace the parameters by free weights that make the same function, in place.
 
@@ -232,36 +279,50 @@ class ExponentialReLULayer(nn.Module):
 
         Raises
         ------
+        TypeError
+            If ``dense`` is no bool.
         ValueError
-            If blocks are asked for and the layer is dense already.
+            If blocks are asked for and the layer is dense already, or peaks are on the meta
+            device. Nothing is changed then.
         """
-        after: Form = "dense" if dense else "blocks"
-        if self.form == after:
-            return self
+        self.subnetworks, self.read_out = self.released(dense)
+        return self
+
+    @isolated()
+    def released(self, dense: bool) -> tuple[Peaks | Blocks | Dense, nn.Linear]:
+        """Return the sub-networks and the read-out that `release` puts in place."""
+        form: Form = "dense" if as_flag("dense", dense) else "blocks"
+        if self.form == form:
+            return self.subnetworks, self.read_out
         if self.form == "dense":
             raise ValueError(
                 "The layer is dense already, and its weights between sub-networks cannot be "
                 "left out; release it with dense=True or build a new one."
             )
-        matrices, biases, read_out = self._lowered()
-        trained = any(parameter.requires_grad for parameter in self.subnetworks.parameters())
-        weight, bias = self.read_out.weight, self.read_out.bias
-        self._take_form(after)
-        if dense:
-            cast(Dense, self.subnetworks).copy_(block_diagonal(matrices, biases))
+        matrices, biases, weight = self._lowered()
+        subnetworks, read_out = self._empty(form)
+        if isinstance(subnetworks, Dense):
+            subnetworks.copy_(block_diagonal(matrices, biases))
         else:
-            cast(Blocks, self.subnetworks).copy_(matrices, biases)
-        self.subnetworks.requires_grad_(trained)
-        self.read_out.weight.copy_(read_out)
-        self.read_out.weight.requires_grad_(weight.requires_grad)
-        self.read_out.bias = bias
-        return self
+            cast(Blocks, subnetworks).copy_(matrices, biases)
+        read_out.weight.copy_(weight)
+        return subnetworks, read_out
 
-    @torch.no_grad()
+    @isolated()
     def to_torch(self) -> nn.Sequential:
         """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`.
 
         Dropout is left out.
+
+        Returns
+        -------
+        Sequential
+            With the dtype, device and mode of the layer.
+
+        Raises
+        ------
+        ValueError
+            If peaks are on the meta device.
         """
         weight, bias = self.read_out.weight, self.read_out.bias
         if isinstance(self.subnetworks, Dense):
@@ -293,20 +354,67 @@ class ExponentialReLULayer(nn.Module):
             return matrices, biases, (weight.to(waves)[..., None] * waves).flatten(1)
         return *cast(Blocks, self.subnetworks).layers(), weight
 
-    def _take_form(self, form: Form) -> None:
-        """Make new sub-networks and a new read-out, whose values are to be filled in."""
-        like = self.read_out.weight
-        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
-        sizes = self.in_features, self.n_subnetworks, self.depth
-        self.subnetworks = FORMS[form](*sizes, **factory).train(self.training)
-        n_values = self.n_subnetworks * self.subnetworks.width
-        has_bias = self.read_out.bias is not None
-        self.read_out = nn.Linear(n_values, self.out_features, bias=has_bias, **factory)
-        self.read_out.train(self.training)
+    def _empty(self, form: Form) -> tuple[Peaks | Blocks | Dense, nn.Linear]:
+        """Return sub-networks and a read-out of a form, whose weights are to be filled in.
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        They draw no random numbers; mode, bias and what is trained are those of the layer.
+        """
+        weight, bias = self.read_out.weight, self.read_out.bias
+        sizes = self.in_features, self.n_subnetworks, self.depth
+        subnetworks = FORMS[form](*sizes, device="meta", dtype=weight.dtype)
+        subnetworks.to_empty(device=weight.device).train(self.training)
+        subnetworks.requires_grad_(
+            any(part.requires_grad for part in self.subnetworks.parameters())
+        )
+        read_out = skip_init(
+            nn.Linear,
+            self.n_subnetworks * subnetworks.width,
+            self.out_features,
+            bias=False,
+            device=weight.device,
+            dtype=weight.dtype,
+        ).train(self.training)
+        read_out.requires_grad_(
+            any(part.requires_grad for part in self.read_out.parameters() if part is not bias)
+        )
+        read_out.bias = bias
+        return subnetworks, read_out
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors
+    ) -> None:
         """Take the form of what is loaded; the parts are loaded after this, by torch."""
-        for form, key in KEYS.items():
-            if f"{prefix}subnetworks.{key}" in state_dict and form != self.form:
-                self._take_form(form)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        keys = {f"{prefix}subnetworks.{key}": form for form, key in KEYS.items()}
+        form = next((form for key, form in keys.items() if key in state_dict), self.form)
+        if form != self.form:
+            with isolated():
+                subnetworks, read_out = self._empty(form)
+            parts = nn.ModuleDict({"subnetworks": subnetworks, "read_out": read_out})
+            misfits = [
+                prefix + name
+                for name, value in parts.state_dict().items()
+                if getattr(state_dict.get(prefix + name), "shape", None) != value.shape
+            ]
+            if misfits:
+                errors.append(
+                    f"the state has the form {form!r}, but misses or has of other sizes than "
+                    f"ExponentialReLULayer({self.extra_repr()}): {', '.join(misfits)}."
+                )
+            else:
+                self.subnetworks, self.read_out = subnetworks, read_out
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing, unexpected, errors
+        )
+
+
+def layers_of(model: nn.Module) -> dict[str, ExponentialReLULayer]:
+    """Return the layers of a model by name, or raise an error if it has none."""
+    check_module(model)
+    parts = model.named_modules()
+    layers = {name: part for name, part in parts if isinstance(part, ExponentialReLULayer)}
+    if not layers:
+        raise ValueError(
+            "The model has no ExponentialReLULayer; put one in place of dense layers, as "
+            "swap_dense does."
+        )
+    return layers

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from skrelu._triangle import bounded_peaks, outer_slopes, smooth_scales
 from skrelu._triangle_network import lower_waves
+from skrelu.nn._checks import check_values
 
 Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 
@@ -31,7 +33,13 @@ def lowered(
     biases : list of Tensor of shape (n_subnetworks, 4)
     read_out : Tensor of shape (n_subnetworks, 4)
         What reads each wave out of its last four neurons.
+
+    Raises
+    ------
+    ValueError
+        If the waves are on the meta device.
     """
+    check_values(logits)
     directions, offsets, logits = (
         part.detach().to("cpu", torch.float64) for part in (directions, offsets, logits)
     )
@@ -54,7 +62,8 @@ def sequential(layers: Sequence[Affine], like: Tensor) -> nn.Sequential:
     """Return layers with ReLU in between, with the dtype and device of a tensor."""
     modules: list[nn.Module] = []
     for matrix, bias in layers:
-        linear = nn.Linear(matrix.shape[1], len(matrix), device=like.device, dtype=like.dtype)
+        sizes = matrix.shape[1], len(matrix)
+        linear = skip_init(nn.Linear, *sizes, device=like.device, dtype=like.dtype)
         linear.weight.copy_(matrix)
         linear.bias.copy_(bias)
         modules += [linear, nn.ReLU()]

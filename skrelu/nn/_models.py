@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from skrelu.nn._layer import ExponentialReLULayer
+from skrelu.nn._checks import as_depth, as_size, check_module, short
+from skrelu.nn._layer import ExponentialReLULayer, layers_of
 
 
 class _Run(NamedTuple):
@@ -62,7 +64,7 @@ def swap_dense(
     n_subnetworks : int, default=None
         Of each new layer. None: as many as have at most the number of parameters of the
         stack that is replaced, at least one.
-    names : iterable of str, default=None
+    names : str or iterable of str, default=None
         Sequentials to look at, by their names in ``model.named_modules()``. None: all.
 
     Returns
@@ -71,8 +73,11 @@ def swap_dense(
 
     Raises
     ------
+    TypeError
+        If ``model`` is no module, ``names`` are no strings, or a size is no integer.
     ValueError
-        If there is no such stack, or no `torch.nn.Sequential` of a given name.
+        If there is no such stack, or no `torch.nn.Sequential` of a given name, or a size is out
+        of range. Nothing is changed then.
 
     Examples
     --------
@@ -92,29 +97,45 @@ def swap_dense(
       (1): Softmax(dim=-1)
     )
     """
+    check_module(model)
+    depth = as_depth(depth)
+    if n_subnetworks is not None:
+        n_subnetworks = as_size("n_subnetworks", n_subnetworks)
     found = {name: part for name, part in model.named_modules() if isinstance(part, nn.Sequential)}
     if names is not None:
-        names = [names] if isinstance(names, str) else list(names)
+        names = _as_names(names)
         if unknown := [name for name in names if name not in found]:
             raise ValueError(
                 f"{unknown} are no Sequential modules of the model: {list(found)} are."
             )
         found = {name: found[name] for name in names}
-    runs = [(part, run) for part in found.values() for run in reversed(list(_runs(part)))]
-    if not runs:
+    swaps = [
+        (part, run, run.replacement(depth, n_subnetworks))
+        for part in found.values()
+        for run in reversed(list(_runs(part)))
+    ]
+    if not swaps:
         raise ValueError(
             "Found no nn.Sequential in which nn.Linear, nn.ReLU (and nn.Dropout), nn.Linear "
             "follow each other. Where a forward method calls them, replace the layers by one "
             "ExponentialReLULayer(in_features, out_features), and call that alone."
         )
-    for part, run in runs:
+    for part, run, replacement in swaps:
         kept = list(part._modules.items())
         name = kept[run.begin][0]
-        kept[run.begin : run.end] = [(name, run.replacement(depth, n_subnetworks))]
+        kept[run.begin : run.end] = [(name, replacement)]
         part._modules.clear()
         for i, (name, layer) in enumerate(kept):
             part.add_module(str(i) if name.isdigit() else name, layer)
     return model
+
+
+def _as_names(names: str | Iterable[str]) -> list[str]:
+    found = [names] if isinstance(names, str) else names
+    found = list(found) if isinstance(found, Iterable) else [found]
+    if not all(isinstance(name, str) for name in found):
+        raise TypeError(f"names={short(names)}, but it must be a string or several strings.")
+    return found
 
 
 def _runs(part: nn.Sequential) -> Iterator[_Run]:
@@ -138,6 +159,7 @@ def _next_linear(layers: list[nn.Module], i: int) -> int | None:
     return i + 3 if kinds == [nn.ReLU, nn.Dropout, nn.Linear] else None
 
 
+@torch.no_grad()
 def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     """Fit the windows of all layers of a model to what they read, one after the other.
 
@@ -156,6 +178,20 @@ def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     -------
     model : Module
 
+    Raises
+    ------
+    TypeError
+        If ``model`` is no module.
+    ValueError
+        If the model has no `ExponentialReLULayer`, one that was released, or none that the call
+        reaches, or if a layer reads what no windows can be fitted to. Whatever the call raises,
+        the layers are as before then.
+
+    Warns
+    -----
+    UserWarning
+        If the call does not reach all layers. The windows of the others are fitted.
+
     Examples
     --------
     >>> import torch
@@ -166,19 +202,30 @@ def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
     >>> bool(fit_windows(model, images)(images).mean().abs() < 1e-3)
     True
     """
-    layers = [part for part in model.modules() if isinstance(part, ExponentialReLULayer)]
-    for layer in layers:
+    layers = layers_of(model)
+    for layer in layers.values():
         layer.check_peaks("fit_windows")
-    hooks = [layer.register_forward_pre_hook(_fit, with_kwargs=True) for layer in layers]
+    reached = set()
+
+    def fit(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        cast(ExponentialReLULayer, layer).fit_windows(*inputs, **named)
+        reached.add(layer)
+
+    before = [(part, part.clone()) for layer in layers.values() for part in layer.parameters()]
+    hooks = [layer.register_forward_pre_hook(fit, with_kwargs=True) for layer in layers.values()]
     try:
-        with torch.no_grad():
-            model(*inputs)
+        model(*inputs)
+    except BaseException:
+        for parameter, value in before:
+            parameter.copy_(value)
+        raise
     finally:
         for hook in hooks:
             hook.remove()
+    missed = [name for name, layer in layers.items() if layer not in reached]
+    message = f"The call did not reach the layers {missed}, so their windows are as before"
+    if not reached:
+        raise ValueError(f"{message}. Call the model in a way that runs them.")
+    if missed:
+        warnings.warn(f"{message}; fit them to what they will read.", UserWarning, stacklevel=3)
     return model
-
-
-def _fit(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-    assert isinstance(layer, ExponentialReLULayer)
-    layer.fit_windows(*inputs, **named)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skrelu._torch_interop import isolated
 from skrelu._triangle import bounded_peaks, peak_logits
-from skrelu.nn._checks import check_inputs, check_sizes
+from skrelu.nn._checks import as_depth, as_size, check_factory, check_inputs
 from skrelu.nn._lowering import block_diagonal, lowered, sequential
 from skrelu.nn._wave_function import triangle_wave
 
@@ -32,13 +33,21 @@ class TriangleWave(nn.Module):
     depth : int, default=4
         Number of composed triangles, 1 to 52.
     device, dtype : optional
-        Of the parameter.
+        Of the parameter. float32, float64, bfloat16 or float16.
 
     Attributes
     ----------
     peak_logits : Parameter of shape (n_features, depth + 1)
         Peaks are a logistic function of these, see `peaks`. They are drawn around 1/2: some
         features are nearly parabolas, others far from it.
+
+    Raises
+    ------
+    TypeError
+        If ``n_features`` or ``depth`` is no integer, or inputs are no floating tensor.
+    ValueError
+        If these are out of range, ``device`` or ``dtype`` is none for weights, or inputs have
+        another last dimension or device.
 
     Notes
     -----
@@ -69,9 +78,9 @@ class TriangleWave(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(depth, n_features=n_features)
-        self.n_features, self.depth = n_features, depth
-        logits = torch.empty(n_features, depth + 1, device=device, dtype=dtype)
+        self.n_features, self.depth = as_size("n_features", n_features), as_depth(depth)
+        check_factory(device, dtype)
+        logits = torch.empty(self.n_features, self.depth + 1, device=device, dtype=dtype)
         self.peak_logits = nn.Parameter(logits)
         self.reset_parameters()
 
@@ -89,17 +98,29 @@ class TriangleWave(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return F(z) of each feature."""
-        check_inputs(z, self.n_features)
-        return triangle_wave(z, self.peak_logits)
+        logits = self.peak_logits
+        check_inputs(z, self.n_features, logits)
+        return triangle_wave(z, logits)
 
-    @torch.no_grad()
+    @isolated()
     def to_torch(self) -> nn.Sequential:
-        """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`."""
-        eye = torch.eye(self.n_features)
-        zeros = torch.zeros(self.n_features)
+        """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`.
+
+        Returns
+        -------
+        Sequential
+            With the dtype, device and mode of the layer.
+
+        Raises
+        ------
+        ValueError
+            If the layer is on the meta device.
+        """
+        eye = torch.eye(self.n_features, dtype=torch.float64)
+        zeros = eye.new_zeros(self.n_features)
         matrices, biases, read_out = lowered(eye, zeros, self.peak_logits)
         layers = [*block_diagonal(matrices, biases), (torch.block_diag(*read_out[:, None]), zeros)]
-        return sequential(layers, self.peak_logits)
+        return sequential(layers, self.peak_logits).train(self.training)
 
     def extra_repr(self) -> str:
         """Return what `repr` shows."""

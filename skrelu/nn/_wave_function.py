@@ -65,11 +65,15 @@ def _working(z: Tensor, logits: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(z.dtype, logits.dtype), torch.float32)
 
 
-def _no_autocast(z: Tensor) -> AbstractContextManager:
+def autocasts(z: Tensor) -> bool:
+    """Return whether `torch.autocast` is on where a tensor is."""
     device = z.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _no_autocast(z: Tensor) -> AbstractContextManager:
+    """Return a context in which what is computed where a tensor is keeps its dtype."""
+    return torch.autocast(z.device.type, enabled=False) if autocasts(z) else nullcontext()
 
 
 def _plain_derivatives(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,474 @@
+"""What must hold for every case, and how it is told that it does not."""
+
+from __future__ import annotations
+
+import dis
+import os
+import pickle
+import random
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy
+import sklearn
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.class_weight import compute_class_weight
+
+import skrelu
+from benchmarks.fuzz.cases import SMALL, Case, exactly_linear, far_inputs
+
+OUTCOMES = (
+    "fitted",
+    "refused",
+    "foreign",
+    "warned",
+    "not refused",
+    "raises later",
+    "non-finite",
+    "wrong shape",
+    "container matters",
+    "to_torch differs",
+    "parts differ",
+    "pickle differs",
+    "refit differs",
+    "biased",
+    "not linear",
+    "model lost",
+    "state changed",
+    "over time",
+    "over memory",
+    "crashed",
+)
+ROOTS = {
+    module.__name__: f"{Path(module.__file__).parent}{os.sep}"
+    for module in (skrelu, sklearn, torch, np, scipy)
+}
+LIBRARIES = ("torch", "numpy", "scipy")
+OF_RANGE, OF_SIZE = 1e-8, 1e-12  # most that equal predictions may differ by
+WIDEST = 1e300  # what is larger may overflow on the way
+REFITTED = 5  # one case in so many is fitted twice
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way in which a case fails."""
+
+    outcome: str
+    text: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a case ended: fitted or refused, with the sentence, and what is wrong with that."""
+
+    number: int
+    tags: tuple[tuple[str, str], ...]
+    ended: str
+    sentence: str = ""
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def outcomes(self) -> set[str]:
+        """What to count the case as."""
+        return {finding.outcome for finding in self.findings} or {self.ended}
+
+
+def _package(filename: str) -> str:
+    return next((name for name, root in ROOTS.items() if filename.startswith(root)), "")
+
+
+def _nearest(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
+    """Return the innermost frame of skrelu or scikit-learn."""
+    frames = [frame for frame in stack if _package(frame.filename) in ("skrelu", "sklearn")]
+    return frames[-1] if frames else None
+
+
+def is_sentence(error: BaseException) -> bool:
+    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote.
+
+    One of skrelu must come from a ``raise``: what a function in C raises has no frame of its own.
+    """
+    if not isinstance(error, ValueError | TypeError) or len(str(error).split()) < 4:
+        return False
+    stack = traceback.extract_tb(error.__traceback__)
+    nearest = _nearest(stack)
+    if nearest is None or _package(stack[-1].filename) in LIBRARIES:
+        return False
+    if _package(nearest.filename) == "sklearn":
+        return True
+    *_, trace = _traces(error)
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def _traces(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _place(stack: traceback.StackSummary) -> str:
+    frames = [frame for frame in stack if _package(frame.filename) == "skrelu"]
+    return f" in {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+
+
+def finding_of(error: BaseException, outcome: str) -> Finding:
+    """Return the finding that an exception is."""
+    message = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "allocate" in message:
+        outcome = "over memory"
+    place = _place(traceback.extract_tb(error.__traceback__))
+    text = f"{type(error).__name__}{place}: {message[:160]}"
+    return Finding(outcome, text, "".join(traceback.format_exception(error)))
+
+
+def fingerprint(values: Any) -> Any:
+    """Return what changes if values do."""
+    if isinstance(values, dict):
+        return {name: fingerprint(value) for name, value in values.items()}
+    if isinstance(values, torch.Tensor):
+        bits = values.detach().clone().view(torch.uint8).numpy() if values.ndim else values.detach()
+        return values.dtype, values.requires_grad, values.grad is None, np.array(bits).tobytes()
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values.dtype, values.flags.writeable, values.shape, values.tobytes()
+    if isinstance(values, pd.DataFrame):
+        return list(values.columns), list(values.dtypes), repr(values.to_dict("list"))
+    if isinstance(values, np.ndarray | pd.Series):
+        return values.dtype, repr(values.tolist())
+    if hasattr(values, "to_dict"):  # polars
+        return repr(values.to_dict(as_series=False))
+    return repr(values.toarray()) if hasattr(values, "toarray") else repr(values)
+
+
+def global_state() -> dict[str, Any]:
+    """Return what a fit must leave as it is."""
+    return {
+        "np.random": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "random": random.getstate(),
+        "torch.random": torch.get_rng_state().numpy().tobytes(),
+        "torch threads": torch.get_num_threads(),
+        "torch dtype": torch.get_default_dtype(),
+        "torch grad mode": torch.is_grad_enabled(),
+        "np.errstate": np.geterr(),
+        # Modules that torch imports when first needed add filters of their own warnings.
+        "warnings.filters": [
+            one for one in warnings.filters if one[2].__module__.startswith(("builtins", "sklearn"))
+        ],
+        "environment": dict(os.environ),
+    }
+
+
+def make(case: Case) -> Any:
+    """Return the estimator, after its earlier fit if there is one."""
+    if case.earlier is None:
+        return case.estimator(**case.parameters)
+    parameters, data = case.earlier
+    return case.estimator(**parameters).fit(**data).set_params(**case.parameters)
+
+
+def examine(case: Case) -> Result:
+    """Run one case and all checks."""
+    warned: list[Finding] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = partial(_note_warning, warned)
+        try:
+            model = make(case)
+        except Exception as error:  # of the earlier fit
+            foreign = () if is_sentence(error) else (finding_of(error, "foreign"),)
+            return Result(case.number, case.tags, "refused", f"earlier fit: {error}", foreign)
+        given, state = fingerprint([case.data, case.parameters]), global_state()
+        before = None if case.earlier is None else model.predict(case.earlier[1]["X"])
+        ended, sentence, findings = "fitted", "", []
+        try:
+            model.fit(**case.data)
+        except Exception as error:
+            ended, sentence = "refused", " ".join(str(error).split())
+            if not is_sentence(error):
+                findings.append(finding_of(error, "foreign"))
+            findings += _model_kept(case, model, before)
+        else:
+            findings += _checked(Fit(case, model))
+        if fingerprint([case.data, case.parameters]) != given:
+            findings.append(Finding("state changed", "what fit was given"))
+        now = global_state()
+        changed = [name for name, value in state.items() if now[name] != value]
+        if changed:
+            findings.append(Finding("state changed", ", ".join(changed)))
+    findings += warned
+    return Result(case.number, case.tags, ended, sentence, tuple(dict.fromkeys(findings)))
+
+
+def _note_warning(found: list[Finding], message, category, *where, **options) -> None:
+    """Note a numerical warning that skrelu, and not scikit-learn, lets through."""
+    stack = traceback.extract_stack()
+    nearest = _nearest(stack)
+    if issubclass(category, RuntimeWarning) and nearest and _package(nearest.filename) == "skrelu":
+        found.append(Finding("warned", f"{message}{_place(stack)}", "".join(stack.format())))
+
+
+def _model_kept(case: Case, model: Any, before: NDArray | None) -> Iterator[Finding]:
+    """Check that a fit that raised leaves what was fitted before."""
+    if case.earlier is not None:
+        X = case.earlier[1]["X"]
+    else:  # refuse it once more, now with something to lose
+        X = np.random.default_rng(0).uniform(size=(12, 2))
+        model = case.estimator(**SMALL).fit(X, X[:, 0] > 0.5)
+        before, kept = model.predict(X), model.get_params()
+        model.set_params(**case.parameters)
+        try:
+            model.fit(**case.data)
+        except Exception:
+            model.set_params(**kept)
+        else:
+            return
+    try:
+        same = np.array_equal(model.predict(X), before)
+    except Exception as error:
+        yield finding_of(error, "model lost")
+    else:
+        if not same:
+            yield Finding("model lost", "predictions changed by a fit that raised")
+
+
+class Fit:
+    """A fitted case, with what checks compare.
+
+    Parameters
+    ----------
+    case : Case
+    model : estimator
+    """
+
+    def __init__(self, case: Case, model: Any) -> None:
+        self.case, self.model = case, model
+        values = np.asarray(case.targets.values)
+        self.n, self.p = case.inputs.shape
+        self.values = values.astype(float).reshape(self.n, -1)
+        several = np.ndim(case.parameters.get("quantile")) > 0
+        self.y_shape = (self.n, 3) if several else values.shape
+        if case.classifies:
+            n_classes = len(np.unique(values))
+            self.y_shape = (self.n,) if n_classes == 2 else (self.n, n_classes)
+        weights = np.broadcast_to(np.asarray(case.data.get("sample_weight", 1.0), float), self.n)
+        with np.errstate(all="ignore"):
+            self.weights = weights / weights.max()
+            self.weights = self.weights / self.weights.sum()
+
+    def raw(self, X: Any) -> Any:
+        """Return predictions, or logits of a classifier."""
+        return (self.model.decision_function if self.case.classifies else self.model.predict)(X)
+
+    @property
+    def known(self) -> Any:
+        """Inputs in float64, with names if the model knows some."""
+        seen, names = self.case.inputs.seen, getattr(self.model, "feature_names_in_", None)
+        return seen if names is None else pd.DataFrame(seen, columns=names)
+
+    @property
+    def chosen_freely(self) -> bool:
+        """Whether nothing keeps training rows from counting: no odd fractions or data."""
+        fraction = self.case.parameters.get("validation_fraction", 0.1)
+        return self.case.has("validation", "none") and 1e-3 < fraction <= 0.5
+
+
+def _differs(a: Any, b: Any, of_range: float = OF_RANGE, of_size: float = OF_SIZE) -> str:
+    """Return by how much arrays differ, "" for no more than rounding."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape != b.shape:
+        return f"shapes {a.shape} and {b.shape}"
+    with np.errstate(all="ignore"):
+        size = np.abs(b).max(initial=0) or 1.0
+        error = np.nan_to_num(np.abs(a / size - b / size), nan=np.inf).max(initial=0)
+        spread = np.ptp(b / size) if b.size else 0.0
+        if error <= of_range * spread + of_size + 1e-322 / size:
+            return ""
+        return f"{error / (spread or 1):.0e} of the range"
+
+
+def _predictions(fit: Fit) -> Iterator[Finding]:
+    """Predictions are finite, of the right shape, and do not depend on the container."""
+    case, X = fit.case, fit.case.inputs.X
+    predicted, raw = fit.model.predict(X), fit.raw(X)
+    if raw.shape != fit.y_shape:
+        yield Finding("wrong shape", f"{raw.shape}, not {fit.y_shape}")
+    if not np.isfinite(raw).all():
+        yield Finding("non-finite", f"predictions of training rows of dtype {raw.dtype}")
+    elif case.inputs.seen is not None:
+        single = raw.dtype == np.float32
+        difference = _differs(raw, fit.raw(fit.known), OF_SIZE, 1e-6 if single else OF_SIZE)
+        if difference:
+            yield Finding("container matters", difference)
+    if case.classifies:
+        if predicted.shape != (fit.n,) or not np.isin(predicted, fit.model.classes_).all():
+            yield Finding("wrong shape", "labels")
+        shares = fit.model.predict_proba(X)
+        if shares.shape != (fit.n, len(fit.model.classes_)):
+            yield Finding("wrong shape", f"probabilities {shares.shape}")
+        if not (np.abs(shares.sum(1) - 1) < 1e-6).all() or (shares < 0).any():
+            yield Finding("non-finite", "probabilities do not sum to 1")
+
+
+def _far_predictions(fit: Fit) -> Iterator[Finding]:
+    """Predictions far out are finite, and on the line if targets are."""
+    case, parameters = fit.case, fit.case.parameters
+    if case.inputs.seen is None:
+        return
+    free = parameters.get("extrapolation") == "linear" or "convexity" in parameters
+    exponential = parameters.get("loss") in ("poisson", "gamma")
+    predicted = fit.raw(far_inputs(case))
+    may_overflow = (exponential and free) or np.abs(fit.values).max() > WIDEST
+    if not np.isfinite(predicted).all() and not may_overflow:
+        yield Finding("non-finite", "predictions at 10 times the range")
+    plain = set(parameters) == {"random_state"} and case.has("weights", "none", "ones")
+    if plain and fit.chosen_freely and exactly_linear(case):
+        error = np.abs(predicted - case.targets.far).max() / np.abs(case.targets.far).max()
+        if error > 1e-9:
+            yield Finding("not linear", f"{error:.0e} off a line at 10 times the range")
+
+
+def _to_torch(fit: Fit) -> Iterator[Finding]:
+    if fit.case.inputs.seen is None:
+        return
+    with torch.no_grad():
+        exported = fit.model.to_torch()(torch.tensor(fit.case.inputs.seen)).numpy()
+    difference = _differs(exported.reshape(fit.y_shape), fit.raw(fit.known))
+    if difference:
+        yield Finding("to_torch differs", difference)
+
+
+def _parts(fit: Fit) -> Iterator[Finding]:
+    """Slopes, parts and importances are finite, and parts sum to the prediction."""
+    model, X = fit.model, fit.known if fit.case.inputs.seen is not None else fit.case.inputs.X
+    slopes, parts = model.predict_gradient(X), model.predict_contributions(X)
+    importances = model.feature_importances_
+    with np.errstate(all="ignore"):
+        scales = model.X_scale_[model.X_scale_ > 0]
+        steepest = np.abs(fit.values).max() / scales.min(initial=1)
+    if slopes.shape != (*fit.y_shape, fit.p):
+        yield Finding("wrong shape", f"gradient {slopes.shape}")
+    if steepest < WIDEST and not np.isfinite(slopes).all():
+        yield Finding("non-finite", "gradient")
+    total = importances.sum()
+    if importances.shape != (fit.p,) or not (total == 0 or abs(total - 1) < 1e-9):
+        yield Finding("non-finite", f"importances sum to {total}")
+    with np.errstate(all="ignore"):
+        summed = parts.sum(-1)
+        largest = np.abs(parts).max()
+        if getattr(model, "y_limits_", None) is not None:
+            low, high = model.y_limits_
+            summed = np.clip(summed.reshape(fit.n, -1), low, high).reshape(summed.shape)
+        if fit.case.parameters.get("loss") in ("poisson", "gamma"):
+            summed = np.exp(summed)
+        if np.ndim(fit.case.parameters.get("quantile")):
+            summed = np.sort(summed, axis=-1)
+        predicted = fit.raw(X)
+        cancelled = largest / max(np.abs(predicted).max(), 1e-300)
+    if not np.isfinite(parts).all():
+        yield Finding("non-finite", "contributions")
+    elif difference := _differs(summed, predicted, OF_RANGE, OF_SIZE * max(1.0, cancelled)):
+        yield Finding("parts differ", difference)
+
+
+def _pickled(fit: Fit) -> Iterator[Finding]:
+    again = pickle.loads(pickle.dumps(fit.model))
+    X = fit.case.inputs.X
+    if not np.array_equal(again.predict(X), fit.model.predict(X)):
+        yield Finding("pickle differs", "predictions")
+
+
+def _refitted(fit: Fit) -> Iterator[Finding]:
+    if fit.case.number % REFITTED or fit.case.earlier is not None:
+        return
+    again = clone(fit.model).fit(**deepcopy(fit.case.data))
+    if not np.array_equal(again.predict(fit.case.inputs.X), fit.model.predict(fit.case.inputs.X)):
+        yield Finding("refit differs", "predictions")
+
+
+def _unbiased(fit: Fit) -> Iterator[Finding]:
+    """Training rows are met no worse than by a constant, and in total."""
+    if not fit.chosen_freely or fit.n < 2:
+        return
+    with np.errstate(all="ignore"):
+        if fit.case.classifies:
+            yield from _worse_than_shares(fit)
+            return
+        size = np.abs(fit.values).max(0)
+        y = fit.values / np.where(size > 0, size, 1)
+        predicted = fit.raw(fit.case.inputs.X).reshape(fit.n, -1)
+        predicted = predicted / np.where(size > 0, size, 1)
+    loss, weights = fit.case.parameters.get("loss", "squared_error"), fit.weights[:, None]
+    if loss == "squared_error":
+        mean = (weights * y).sum(0)
+        best = (weights * (y - mean) ** 2).sum(0)
+        left = (weights * (y - predicted) ** 2).sum(0)
+        if (left > 1.05 * best + 1e-12).any():
+            ratio = (left / np.maximum(best, 1e-12)).max()
+            yield Finding("biased", f"R^2 {1 - ratio:.2g} on training rows")
+    elif loss in ("poisson", "gamma") and not fit.case.has("parameters", "convexity"):
+        parts = fit.model.predict_contributions(fit.case.inputs.X).sum(-1).reshape(fit.n, -1)
+        limits = fit.model.y_limits_
+        if limits is not None and not ((limits[0] < parts) & (parts < limits[1])).all():
+            return  # clipped
+        totals = [(weights * predicted).sum() / (weights * y).sum()]
+        if loss == "gamma":  # what its best constant meets
+            totals.append((weights * y / predicted).sum() / weights.sum())
+        if min(abs(total - 1) for total in totals) > 0.02:
+            yield Finding("biased", f"total {totals[0]:.3g} of that of the targets")
+
+
+def _worse_than_shares(fit: Fit) -> Iterator[Finding]:
+    codes, chosen = fit.values[:, 0], fit.case.parameters.get("class_weight")
+    labels = fit.model.classes_
+    classes, index = np.unique(codes, return_inverse=True)
+    shares = np.bincount(index, fit.weights)
+    factors = 1 / np.where(shares > 0, shares, np.inf)
+    if chosen != "balanced":
+        factors = compute_class_weight(chosen, classes=labels, y=labels)
+    weights = fit.weights * factors[index]
+    weights /= weights.sum()
+    shares = np.bincount(index, weights, len(classes))
+    best = -(weights[weights > 0] * np.log(shares[index][weights > 0])).sum()
+    logs = fit.model.predict_log_proba(fit.case.inputs.X)[np.arange(fit.n), index]
+    left = -(weights[weights > 0] * logs[weights > 0]).sum()
+    if not left <= 1.001 * best + 1e-9:
+        yield Finding("biased", f"log-loss {left / best:.3g} times that of the shares")
+
+
+CHECKS: tuple[Callable[[Fit], Iterator[Finding]], ...] = (
+    _predictions,
+    _far_predictions,
+    _to_torch,
+    _parts,
+    _unbiased,
+    _pickled,
+    _refitted,
+)
+
+
+def _checked(fit: Fit) -> Iterator[Finding]:
+    if fit.case.reasons:  # what to compare with is not known
+        yield Finding("not refused", "; ".join(fit.case.reasons))
+        return
+    for check in CHECKS:
+        try:
+            yield from check(fit)
+        except Exception as error:
+            found = finding_of(error, "raises later")
+            yield Finding(found.outcome, f"{check.__name__}: {found.text}", found.detail)

@@ -1,0 +1,377 @@
+"""What users hand over becomes arrays, or gets a sentence that names it.
+
+Frames and series are read through narwhals, as scikit-learn does; pandas and polars may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Set
+from numbers import Integral
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import validate_data
+
+FLOATS = (np.float64, np.float32)
+# Sums of weights up to this, times weights of classes, don't overflow.
+LARGEST_WEIGHT = 1e200
+
+DATES = "dates or times", "turn them into numbers first, such as X['when'].dt.dayofyear in pandas"
+DURATIONS = "durations", "turn them into numbers first, such as their .dt.total_seconds() in pandas"
+ARRAYS = "arrays", "give each of their values a column of its own"
+KINDS = {  # by the names of classes
+    **dict.fromkeys(("date", "time", "datetime64", "Period"), DATES),
+    **dict.fromkeys(("timedelta", "timedelta64"), DURATIONS),
+    **dict.fromkeys(("ndarray", "Series", "void"), ARRAYS),
+    "Interval": ("intervals", "use numbers instead, such as their .mid"),
+}
+ENCODE = {  # by the argument's name
+    "X": "encode it first, for example with sklearn.preprocessing.OneHotEncoder in "
+    "sklearn.compose.make_column_transformer, or leave it out",
+    "y": "a regressor needs numbers; for labels there is ExponentialReLUClassifier",
+}
+IMPUTE = {"X": "fill them in, for example with sklearn.impute.SimpleImputer in a pipeline, or "}
+
+
+def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
+    """Return inputs, targets and weights as arrays; set or check the features.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X, y, sample_weight : object
+        As users hand them over.
+    suffix : {"", "_val"}, default=""
+        What follows their names in messages. If empty, the estimator gets `n_features_in_` and
+        `feature_names_in_` once all else is checked; otherwise it has them.
+    numeric : bool
+        True if targets are numbers, in one or several columns; False if they are labels.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    sample_weight : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    TypeError
+        If something is no container of values, or holds objects that are no numbers.
+    ValueError
+        If values, shapes or names are not usable.
+    """
+    X_name, y_name = f"X{suffix}", f"y{suffix}"
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
+            f"{y_name} is None."
+        )
+    table = _inputs(estimator, X, X_name, check=bool(suffix))
+    if numeric:
+        targets = _checked(estimator, y, y_name, ensure_2d=False)
+    else:
+        is_framed = isinstance(_native(y, y_name), nw.DataFrame | nw.Series)
+        labels = y if is_framed else as_array(y, y_name)
+        labels = _named(y_name, column_or_1d, labels, warn=True, input_name=y_name)
+        parameters = {"ensure_2d": False, "dtype": None, "input_name": y_name}
+        targets = _named(y_name, check_array, labels, **parameters)
+    _named(f"{X_name} and {y_name}", check_consistent_length, table, targets)
+    weights = as_weights(sample_weight, f"sample_weight{suffix}", len(table))
+    if not suffix:
+        _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
+    return table, targets, weights
+
+
+def validated_inputs(estimator, X, name="X"):
+    """Return inputs of a fitted estimator as an array; raises as `validated_data` does."""
+    return _inputs(estimator, X, name, check=True)
+
+
+def as_table(values, name):
+    """Return an array, tensor, frame, series, or lists of these, as an array of numbers.
+
+    Missing values become NaN. Sparse matrices and complex numbers are returned as they are, for
+    scikit-learn to refuse.
+
+    Raises
+    ------
+    TypeError
+        If it is no container of values, or holds objects that are no numbers.
+    ValueError
+        If it holds strings, categories, dates, durations, arrays, or too large numbers.
+    """
+    frame = _native(values, name)
+    if isinstance(frame, nw.Series):
+        return _numbers_of(frame, name)
+    if isinstance(frame, nw.DataFrame):
+        if all(dtype.is_integer() or dtype.is_float() for dtype in frame.schema.values()):
+            return _values_of(frame, name)  # at once, since tables may have thousands of columns
+        columns = [_numbers_of(c, f"Column {c.name!r} of {name}") for c in frame.iter_columns()]
+        return np.column_stack(columns) if columns else np.empty(frame.shape)
+    array = as_array(values, name)
+    if issparse(array) or _holds_numbers(array):
+        return array
+    if array.ndim != 2:
+        return _numbers(array.ravel(), name).reshape(array.shape)
+    columns = [_numbers(column, f"Column {i} of {name}") for i, column in enumerate(array.T)]
+    return np.column_stack(columns) if columns else np.empty(array.shape)
+
+
+def as_array(values, name):
+    """Return an array, tensor, or lists of these, as an array of whatever they hold.
+
+    Raises
+    ------
+    TypeError
+        If it is no container of values.
+    ValueError
+        If it cannot be read as an array.
+    """
+    if issparse(values):
+        return values
+    if values is not None and not isinstance(values, str | bytes | Mapping | Set | Iterator):
+        try:
+            array = _read(values)
+        except (TypeError, ValueError, RuntimeError, BufferError) as error:
+            raise ValueError(
+                f"{name} cannot be read as an array ({error}): pass an array of numbers, or a "
+                "list of rows of one length."
+            ) from None
+        if array.ndim or array.dtype != object or hasattr(values, "__float__"):
+            return array
+    raise TypeError(
+        f"{name} is of type {type(values).__name__}, but values are needed: pass an array, a "
+        "DataFrame or a list."
+    )
+
+
+def as_weights(weights, name, n_samples):
+    """Return one weight a row, from a number for all, one for each, or None for ones.
+
+    If some are beyond 1e200, all are scaled down to there: only their relations matter.
+
+    Raises
+    ------
+    TypeError
+        If it is no container of values, or holds objects that are no numbers.
+    ValueError
+        If weights are not numbers, not one a row, not finite, negative, or all 0.
+    """
+    if weights is None:
+        return np.ones(n_samples)
+    values = as_table(weights, name)
+    if values.ndim and values.shape != (n_samples,):
+        raise ValueError(
+            f"{name} has shape {values.shape}, but must be a vector of {n_samples} weights, one "
+            "for each row, or a number."
+        )
+    if values.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} must be real.")
+    values = np.array(np.broadcast_to(values, n_samples), float)
+    _refuse_nonfinite(values, name)
+    if np.any(values < 0):
+        row = values.argmin()
+        raise ValueError(
+            f"Negative values in {name}, such as {values[row]:g} in row {row}: make them 0 or more."
+        )
+    if not np.any(values):
+        raise ValueError(f"{name} must contain at least one non-zero number.")
+    return values / max(1.0, values.max() / LARGEST_WEIGHT)
+
+
+def as_integer(value):
+    """Return integers of numpy, which overflow, as Python's, and all else as it is."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _inputs(estimator, X, name, *, check):
+    """Return inputs; check the features, which matter more than values where they have names."""
+    is_frame = _columns(X, name) is not None
+    if check and is_frame:
+        _features(estimator, X, name, reset=False)
+    table = _checked(estimator, X, name)
+    if check and not is_frame:
+        _features(estimator, table, name, reset=False)
+    return table
+
+
+def _checked(estimator, values, name, **parameters):
+    """Return numbers that scikit-learn has checked."""
+    table = as_table(values, name)
+    _refuse_nonfinite(table, name, _columns(values, name))
+    parameters |= {"dtype": FLOATS, "estimator": estimator, "input_name": name}
+    return _named(name, check_array, table, **parameters)
+
+
+def _features(estimator, X, name, *, reset):
+    """Set or check their number and names."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _named(name, validate_data, estimator, X, reset=reset, skip_check_array=True)
+    for warning in caught:  # that names are missing here or there
+        warnings.warn(_rename(str(warning.message), name), warning.category, stacklevel=5)
+
+
+def _named(name, check, *args, **kwargs):
+    """Call a check of scikit-learn; what it says names the argument."""
+    try:
+        return check(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise type(error)(_rename(str(error), name)) from None
+
+
+def _rename(text, name):
+    text = re.sub("^[Xy](?= )", name, text)
+    return text if re.search(rf"\b{name}\b", text) else f"{name}: {text}"
+
+
+def _refuse_nonfinite(array, name, columns=None):
+    """Say where NaN or infinity are, in words of scikit-learn."""
+    if issparse(array) or array.dtype.kind != "f" or get_config()["assume_finite"]:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return
+    bad, what, advice = np.isnan(array), "NaN", IMPUTE.get(_argument(name), "")
+    if not bad.any():
+        bad, what, advice = (
+            np.isinf(array),
+            f"infinity or a value too large for {array.dtype!r}",
+            "",
+        )
+    if not bad.any():
+        return
+    where = f"{np.count_nonzero(bad.reshape(len(bad), -1).any(1))} of {len(bad)} rows"
+    if bad.ndim == 2:
+        first, *others = np.flatnonzero(bad.any(0))
+        label = first if columns is None else repr(columns[first])
+        where = f"column {label} ({np.count_nonzero(bad[:, first])} of {len(bad)} rows)"
+        where += f" and {len(others)} more columns" * bool(others)
+    raise ValueError(f"Input {name} contains {what} in {where}: {advice}leave such rows out.")
+
+
+def _columns(values, name):
+    """Return the names of the columns of a frame, None of all else."""
+    frame = _native(values, name)
+    return frame.columns if isinstance(frame, nw.DataFrame) else None
+
+
+def _native(values, name):
+    """Return frames and series of any library as those of narwhals, all else as it is."""
+    if isinstance(values, np.ndarray):
+        return values
+    try:
+        frame = nw.from_native(values, pass_through=True, allow_series=True)
+    except nw.exceptions.DuplicateError as error:
+        raise ValueError(f"Columns of {name} need names of their own. {error}") from None
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError(f"{name} is lazy: pass {name}.collect().")
+    return frame
+
+
+def _read(values):
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):
+        return values.astype(float).filled(np.nan)  # type: ignore[attr-defined]
+    if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
+        return np.from_dlpack(values)
+    array = np.asarray(_without_tensors(values))
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 of jax
+        return array.astype(np.float32)
+    return array
+
+
+def _without_tensors(values):
+    """Return tensors, also those in lists, as arrays: numpy knows no gradients and no bfloat16."""
+    first = values
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if not isinstance(first, torch.Tensor):
+        return values
+    if not isinstance(values, torch.Tensor):
+        return [_without_tensors(value) for value in values]
+    if values.is_meta:
+        raise ValueError("tensors on the meta device have no values")
+    if values.layout != torch.strided or values.is_nested:
+        raise ValueError("it is sparse or nested; see its to_dense and to_padded_tensor")
+    values = values.dequantize() if values.is_quantized else values
+    values = values.detach().cpu().resolve_conj().resolve_neg()
+    short = values.is_floating_point() and values.dtype not in (torch.float32, torch.float64)
+    return (values.float() if short else values).numpy()
+
+
+def _holds_numbers(array):
+    return array.dtype.kind in "biuc" or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)
+
+
+def _numbers_of(series, place):
+    """Return a series as an array of numbers; ``place`` is what messages call it."""
+    if isinstance(series.dtype, nw.Categorical | nw.Enum):
+        value = next(iter(series.drop_nulls()), None)
+        raise ValueError(f"{place} holds categories, such as {value!r}: {_encode(place)}.")
+    values = _values_of(series, place)
+    if values.ndim > 1:
+        raise ValueError(f"{place} holds {ARRAYS[0]}: {ARRAYS[1]}.")
+    return _numbers(values, place)
+
+
+def _values_of(native, place):
+    try:
+        return native.to_numpy()
+    except Exception as error:  # each library has its own
+        raise ValueError(f"{place} cannot be read as numbers ({error}): cast it first.") from None
+
+
+def _numbers(values, place):
+    """Return a vector as numbers."""
+    if _holds_numbers(values):
+        return values
+    if values.dtype.kind == "f":  # longdouble
+        with np.errstate(over="ignore"):
+            floats = values.astype(float)
+        for large in values[np.isinf(floats) & np.isfinite(values)]:
+            raise ValueError(f"{place} holds {large!s}, too large for float64: scale it.")
+        return floats
+    entries = values.tolist() if values.dtype.kind in "US" else values
+    try:
+        return np.array([_number(value, place) for value in entries], float)
+    except OverflowError:
+        raise ValueError(f"{place} holds integers beyond 1.8e308: scale it.") from None
+
+
+def _number(value, place):
+    if type(value) in (float, int):  # of most objects; the rest takes thirty times as long
+        return float(value)
+    kinds = [cls.__name__ for cls in type(value).__mro__]
+    is_numpy_time = isinstance(value, np.datetime64 | np.timedelta64)
+    if value is None or kinds[0] in ("NAType", "NaTType") or (is_numpy_time and np.isnat(value)):
+        return np.nan
+    for kind, advice in (KINDS[kind] for kind in kinds if kind in KINDS):
+        raise ValueError(f"{place} holds {kind}, such as {value}: {advice}.")
+    if isinstance(value, complex | np.complexfloating):
+        raise ValueError(f"Complex data not supported: {place} holds {value}.")
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise ValueError(f"{place} holds strings, {error}: {_encode(place)}.") from None
+    except TypeError as error:
+        raise TypeError(f"{place} holds {value!r}: {error}. Take numbers out first.") from None
+    if isinstance(value, str | bytes):
+        raise ValueError(
+            f"{place} holds numbers as strings, such as {value!r}: turn them into numbers first, "
+            "for example with .astype(float)."
+        )
+    return number
+
+
+def _encode(place):
+    return ENCODE.get(_argument(place), "numbers are needed")
+
+
+def _argument(place):
+    return place.split()[-1].removesuffix("_val")
