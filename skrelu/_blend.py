@@ -17,7 +17,7 @@ from skrelu._fitted import Array, Fitted
 from skrelu._job import Job
 from skrelu._losses import Loss, Pinball, SquaredError
 from skrelu._relu_network import WIDTH, ReLUNetwork
-from skrelu._ridge import RidgeFit, fit_ridge
+from skrelu._ridge import RidgeFit, fit_ridge, mean_loss
 from skrelu._rows import Rows
 from skrelu._scaling import weighted_quantiles
 from skrelu._solvers import chunk_size
@@ -103,7 +103,7 @@ def _weights(
         if not np.isfinite(error):  # not known: of rows that train
             shares = to_tensor(fitted.shares, raw.device)
             average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
-            error = _mean(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
+            error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
         if linear.loss <= error:
             return zero, one, linear.loss
         return one, zero, fitted.error
@@ -127,8 +127,16 @@ def _weights(
     spread = alone - (alone @ weights)[:, None]
     doubt = (spread.square() @ weights.square()).sqrt()
 
+    # The average varies less than each of its networks does, which is to its credit.
+    variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)
+    scale = rows.loss.scale(network, y, weights)
+    _, curvature = rows.loss.working(network, y, scale)
+    credit = (1 - 1 / len(raw)) * variance * curvature / rows.loss.unit(y)
+    credit = credit.mean(0).expand(credit.shape) if rows.loss.coupled else credit
+    credit = torch.minimum(credit, alone / 2)  # variances may be far from those of parabolas
+
     def cost(gain: Tensor, share: Tensor) -> Tensor:
-        found = losses(gain, share) @ weights + gain * doubt
+        found = (losses(gain, share) - gain.square()[:, None] * credit) @ weights + gain * doubt
         return torch.where(gain + share <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
 
     best, center = (one, zero), (one / 2, one / 2)
@@ -146,11 +154,6 @@ def _weights(
     kept = lowest > (1 - LEAST_GAIN) * first
     gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
     return gain, share, float((losses(gain, share) @ weights).mean())
-
-
-def _mean(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
-    values = loss.values(raw, y, loss.scale(raw, y, weights)) / loss.unit(raw)
-    return float((values @ weights).mean().nan_to_num(torch.inf, torch.inf))
 
 
 def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:

@@ -7,21 +7,17 @@ The columns :math:`\phi_i` of the rows have weights :math:`w_i` that sum to 1. F
 is solved for many :math:`\lambda` by one singular value decomposition of the centered columns.
 The fit without row i differs from that with it by :math:`h_i r_i / (1 - h_i)` there, h being the
 diagonal of the hat matrix (Allen 1974), so that each row is predicted by a fit that has not
-seen it. Other losses are met by iterated least squares on their working residuals, of which the
-last one gives the same to first order (Rad and Maleki 2020).
+seen it. Other losses are met by iterated least squares on their working residuals, in folds.
 
 References
 ----------
 Allen, "The relationship between variable selection and data augmentation and a method for
 prediction", 1974, https://doi.org/10.1080/00401706.1974.10489157
-
-Rad, Maleki, "A scalable estimate of the out-of-sample prediction error via approximate
-leave-one-out cross-validation", 2020, https://doi.org/10.1111/rssb.12374
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,6 +36,8 @@ MAX_ITER, TOL = 30, 1e-5
 HALVINGS = 8
 # Values of weighted columns to hold at a time.
 HELD = 2e7
+# Folds of other losses, and ridges after the best before the search for it ends.
+FOLDS, PATIENCE = 5, 2
 # Leverages above are rounding: the row determines its own prediction.
 MOST_LEVERAGE = 1 - 1e-9
 
@@ -90,23 +88,61 @@ def fit_ridge(
     -------
     RidgeFit
     """
-    parts = _decomposed(columns, weights)
     squared = isinstance(loss, SquaredError)
     if ridges is None:
         ridges = RIDGES if squared else FEW_RIDGES
-    search = _squared if squared else _iterated
+    judged = (y, weights) if other is None else other[1:]
     best: RidgeFit | None = None
-    found = search(parts, y, weights, loss, ridges)
-    for ridge, (scores, left_out) in zip(ridges, found, strict=True):
-        coef = _coefficients(parts, scores)
-        judged, targets, shares = left_out, y, weights
-        if other is not None:
-            judged, targets, shares = coef[1:].mT @ other[0] + coef[0][:, None], *other[1:]
-        value = _mean_loss(loss, judged, targets, shares)
+    waited = 0
+    for ridge, (coef, left_out) in zip(
+        ridges, _trials(columns, y, weights, loss, other, ridges), strict=True
+    ):
+        value = mean_loss(loss, left_out, *judged)
+        waited += 1
         if best is None or value < best.loss:
-            best = RidgeFit(coef, judged, value, ridge)
+            best, waited = RidgeFit(coef, left_out, value, ridge), 0
+        if waited == PATIENCE and not squared:
+            break
     assert best is not None
+    if squared or other is not None:
+        return best
+    for coef in _iterated(_decomposed(columns, weights), y, weights, loss, [best.ridge]):
+        best = best._replace(coef=coef)
     return best
+
+
+def _trials(
+    columns: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    loss: Loss,
+    other: tuple[Tensor, Tensor, Tensor] | None,
+    ridges: Sequence[float],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield coefficients and predictions of rows that the fit has not seen, by ridge."""
+    if isinstance(loss, SquaredError):
+        for coef, left_out in _squared(_decomposed(columns, weights), y, weights, ridges):
+            yield coef, left_out if other is None else predicted(coef, other[0])
+    elif other is not None:
+        for coef in _iterated(_decomposed(columns, weights), y, weights, loss, ridges):
+            yield coef, predicted(coef, other[0])
+    else:  # rows are in random order
+        index = torch.arange(y.shape[1], device=y.device)
+        folds = [index % FOLDS == fold for fold in range(FOLDS)]
+        fits = []
+        for out in folds:
+            kept, share = columns[:, ~out], weights[~out] / weights[~out].sum()
+            fits.append(_iterated(_decomposed(kept, share), y[:, ~out], share, loss, ridges))
+        for coefs in zip(*fits, strict=True):
+            left_out = torch.empty_like(y)
+            for out, coef in zip(folds, coefs, strict=True):
+                left_out[:, out] = predicted(coef, columns[:, out])
+            yield coefs[0], left_out
+
+
+def predicted(coef: Tensor, columns: Tensor) -> Tensor:
+    """Return what a linear model gives, (n_outputs, n_samples)."""
+    return coef[1:].mT @ columns + coef[0][:, None]
 
 
 def _decomposed(columns: Tensor, weights: Tensor) -> _Decomposed:
@@ -123,56 +159,56 @@ def _decomposed(columns: Tensor, weights: Tensor) -> _Decomposed:
     return _Decomposed(mean, u[kept], s[kept], v[:, kept])
 
 
-def _coefficients(parts: _Decomposed, scores: tuple[Tensor, Tensor]) -> Tensor:
-    """Return coefficients of the columns, from those of the u_j and the mean of the rows."""
-    by_u, constant = scores
-    coef = parts.v @ (by_u / parts.s[:, None])
+def _coefficients(parts: _Decomposed, by_basis: Tensor, constant: Tensor) -> Tensor:
+    """Return coefficients of the columns, from those of uncorrelated ones and a mean."""
+    coef = parts.v @ by_basis
     return torch.cat([(constant - parts.mean @ coef)[None], coef])
 
 
-def _squared(parts: _Decomposed, y: Tensor, weights: Tensor, loss: Loss, ridges: Sequence[float]):
-    """Yield coefficients of u (rank, n_outputs) with constants, and left-out predictions."""
+def _squared(
+    parts: _Decomposed, y: Tensor, weights: Tensor, ridges: Sequence[float]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield coefficients and predictions of each row without it."""
     root = weights.sqrt()
     mean = y @ weights
     targets = (y - mean[:, None]) * root
     inner = parts.u @ targets.mT
+    squares = parts.s.square()
     for ridge in ridges:
-        squares = parts.s.square()
         shrink = squares / (squares + ridge * squares.amax()) if len(squares) else squares
         by_u = shrink[:, None] * inner
         residual = (targets - by_u.mT @ parts.u) / root
         leverage = (shrink @ parts.u.square() + weights).clamp_max(MOST_LEVERAGE)
-        yield (by_u, mean), y - residual / (1 - leverage)
+        yield _coefficients(parts, by_u / parts.s[:, None], mean), y - residual / (1 - leverage)
 
 
-def _iterated(parts: _Decomposed, y: Tensor, weights: Tensor, loss: Loss, ridges: Sequence[float]):
-    """Yield the same for any loss; each ridge begins where the one before it ended."""
-    root = weights.sqrt()
-    basis = parts.s[:, None] * parts.u / root  # (rank, n_samples), uncorrelated columns
+def _iterated(
+    parts: _Decomposed, y: Tensor, weights: Tensor, loss: Loss, ridges: Sequence[float]
+) -> Iterator[Tensor]:
+    """Yield coefficients for any loss; each ridge begins where the one before it ended."""
+    basis = parts.s[:, None] * parts.u / weights.sqrt()  # (rank, n_samples), uncorrelated
     by_basis, constant = y.new_zeros(len(parts.s), len(y)), y.new_zeros(len(y))
     largest = parts.s.square().amax() if len(parts.s) else y.new_zeros(())
     unit = loss.unit(y)
 
-    def cost_of(by_basis: Tensor, constant: Tensor, penalty: Tensor) -> float:
+    def cost_of(by_basis: Tensor, constant: Tensor) -> float:
         raw = by_basis.mT @ basis + constant[:, None]
         norm = float(penalty * by_basis.square().sum()) / len(y)
-        return _mean_loss(loss, raw, y, weights) + norm
+        return mean_loss(loss, raw, y, weights) + norm
 
     for ridge in ridges:
         penalty = ridge * largest
-        cost, factors = cost_of(by_basis, constant, penalty), None
+        cost = cost_of(by_basis, constant)
         for _ in range(MAX_ITER):
             raw = by_basis.mT @ basis + constant[:, None]
             residual, curvature = loss.working(raw, y, loss.scale(raw, y, weights))
             row_weights = weights * (curvature / unit).expand_as(raw)
-            target = raw - residual
-            new, factors = _weighted(basis, target, row_weights, penalty)
-            # Halve steps that do not lower the cost.
-            step = new[0] - by_basis, new[1] - constant
+            wanted = _weighted(basis, raw - residual, row_weights, penalty)
+            step = wanted[0] - by_basis, wanted[1] - constant
             for halving in range(HALVINGS):
                 length = 0.5**halving
                 trial = by_basis + length * step[0], constant + length * step[1]
-                now = cost_of(*trial, penalty)
+                now = cost_of(*trial)
                 if now < cost:
                     break
             if not now < cost:
@@ -180,24 +216,16 @@ def _iterated(parts: _Decomposed, y: Tensor, weights: Tensor, loss: Loss, ridges
             (by_basis, constant), fell, cost = trial, cost - now, now
             if fell < TOL * cost:
                 break
-        assert factors is not None
-        raw = by_basis.mT @ basis + constant[:, None]
-        residual, curvature = loss.working(raw, y, loss.scale(raw, y, weights))
-        row_weights = weights * (curvature / unit).expand_as(raw)
-        augmented = torch.cat([torch.ones_like(basis[:1]), basis])
-        halves = torch.linalg.solve_triangular(factors, augmented, upper=False)
-        leverage = (row_weights * halves.square().sum(-2)).clamp_max(MOST_LEVERAGE)
-        left_out = raw + leverage / (1 - leverage) * residual
-        yield (parts.s[:, None] * by_basis, constant), left_out
+        yield _coefficients(parts, by_basis, constant)
 
 
 def _weighted(
     basis: Tensor, target: Tensor, weights: Tensor, penalty: Tensor
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Solve a least-squares problem for each output; return the Cholesky factors, too."""
+) -> tuple[Tensor, Tensor]:
+    """Return coefficients and constants of a least-squares problem for each output."""
     augmented = torch.cat([torch.ones_like(basis[:1]), basis])
     ridge = torch.cat([penalty.new_zeros(1), penalty.expand(len(basis))])
-    factors, solutions = [], []
+    solutions = []
     at_a_time = max(1, int(HELD / augmented.numel()))
     for values, row_weights in zip(target.split(at_a_time), weights.split(at_a_time), strict=True):
         weighted = augmented * row_weights[:, None]  # (n_outputs, 1 + rank, n_samples)
@@ -205,13 +233,13 @@ def _weighted(
         jitter = RANK * matrix.diagonal(dim1=-1, dim2=-2).sum(-1, keepdim=True)
         diagonal = ridge + jitter + torch.finfo(matrix.dtype).tiny
         factor, _ = torch.linalg.cholesky_ex(matrix + torch.diag_embed(diagonal))
-        factors.append(factor)
         solutions.append(torch.cholesky_solve(weighted @ values[..., None], factor)[..., 0])
     solution = torch.cat(solutions).mT
-    return (solution[1:], solution[0]), torch.cat(factors)
+    return solution[1:], solution[0]
 
 
-def _mean_loss(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
+def mean_loss(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
+    """Return the mean loss relative to the best constant's, infinite where it is not known."""
     values = loss.values(raw, y, loss.scale(raw, y, weights)) / loss.unit(raw)
     mean = float((values @ weights).mean())
     return mean if mean == mean else torch.inf  # NaN

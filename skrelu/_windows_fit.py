@@ -42,9 +42,9 @@ MOST_WORK = 2e10
 LEAST_GAIN, EXACT_ENOUGH = 0.02, 1e-5
 # Ridges to choose from where each takes several iterations.
 RIDGES = tuple(10.0**-k for k in range(3, 14))
-# Quantiles are given the size for targets between these quantiles, stronger ridges by such
-# factors, and are chosen by one row in so many.
-CLIPPED, STRONGER, HELD_OUT = (0.02, 0.98), (100.0, 10.0, 1.0), 5
+# Quantiles are given the size for targets between these quantiles, and ridges stronger by such
+# factors.
+CLIPPED, STRONGER = (0.02, 0.98), (100.0, 10.0, 1.0)
 
 
 def fit_windows(job: Job, plan: Plan) -> Fitted | None:
@@ -139,8 +139,7 @@ def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
 def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     """Fit quantiles with the size and about the ridge that suit the mean.
 
-    Leaving rows out to first order tells too little of quantiles: a fifth of the rows chooses
-    the ridge, and shifts the quantiles so that the right part of it is below.
+    Left-out rows choose the ridge, and the right part of them is brought below.
     """
     assert isinstance(rows.loss, Pinball)
     low, high = (rows.y.quantile(q, 1, keepdim=True) for q in CLIPPED)
@@ -148,20 +147,8 @@ def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     if best is None or best[1].loss > 1:
         return None
     dictionary, n = best[0], rows.n_trained
-    ridges = [factor * best[1].ridge for factor in STRONGER]
-    if rows.validation is not None:
-        return dictionary, dictionary.fit(rows, ridges)
-    n_kept = n - n // HELD_OUT
-    base = rows.base
-    assert base is not None
-    columns = dictionary.columns(rows.X[:, :n])
-    parts = (columns, rows.y[:, :n], base)
-    kept, others = (
-        [part[..., rows] for part in parts] for rows in (slice(n_kept), slice(n_kept, n))
-    )
-    kept[2], others[2] = kept[2] / kept[2].sum(), others[2] / others[2].sum()
-    first = fit_ridge(*kept, rows.loss, tuple(others), ridges)
-    fit = fit_ridge(*parts, rows.loss, None, [first.ridge])
-    shift = quantile_shift(rows.loss, others[1] - first.left_out, others[2])
-    fit.coef[0] += shift
-    return dictionary, fit._replace(loss=first.loss)
+    fit = dictionary.fit(rows, [factor * best[1].ridge for factor in STRONGER])
+    if rows.validation is None:
+        assert rows.base is not None
+        fit.coef[0] += quantile_shift(rows.loss, rows.y[:, :n] - fit.left_out, rows.base)
+    return dictionary, fit
