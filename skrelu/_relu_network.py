@@ -172,7 +172,7 @@ class ReLUNetwork:
             parts = [by_output[..., subnetworks, :, :, :].flatten(-3, -2)]
             g = by_last[level]
             for layer in reversed(range(first, first + self.depth)):
-                g = g * (layers[layer] > 0)
+                g = g * layers[layer].sign()  # 1 where it is active
                 below = layers[layer - 1] if layer > first else self.inputs(layers, X, level)
                 by_matrix = g[..., :, None, :] * below[..., None, :, :]
                 parts[:0] = [by_matrix.flatten(-3, -2), g]
@@ -204,7 +204,7 @@ class ReLUNetwork:
         for level in reversed(range(self.n_levels)):
             first, g = level * self.depth, by_last[level]
             for layer in reversed(range(first, first + self.depth)):
-                g = g * (layers[layer] > 0)[..., None, :, :, :]
+                g = g * layers[layer].sign()[..., None, :, :, :]  # 1 where it is active
                 if layer > first:
                     g = weights.hidden[layer][..., None, :, :, :].mT @ g
             matrix = weights.hidden[first].flatten(-3, -2)  # (..., 4 level_size, n_inputs)
