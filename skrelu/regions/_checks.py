@@ -87,6 +87,8 @@ def too_many(limit: int, bytes_each: int, place: str, instead: str) -> ValueErro
 
 
 def _without_tensors(values: Any) -> Any:
+    if values is None:
+        raise TypeError("it is None")
     if isinstance(values, Tensor):
         if values.is_complex():
             raise TypeError("these are complex")

@@ -148,8 +148,9 @@ class RegionRecorder:
         """
         given = {"lower": lower, "upper": upper, "origin": origin, "axes": axes}
         plane: dict = {
-            name: None if value is None else as_floats(value, name).copy()
+            name: as_floats(value, name).copy()
             for name, value in given.items()
+            if name in ("lower", "upper") or value is not None
         }
         find = partial(regions_in_plane, **plane, max_regions=max_regions)
         return cls(find, steps=steps, max_bytes=max_bytes)
