@@ -62,9 +62,10 @@ def adam(
             order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
             for batch in order.split(options.batch_size):
                 optimizer.zero_grad()
-                loss = rows.n_trained / len(batch) * _batch_loss(model, theta, rows, batch)
-                cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
-                cost.sum().backward()
+                with torch.enable_grad():
+                    loss = rows.n_trained / len(batch) * _batch_loss(model, theta, rows, batch)
+                    cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
+                    cost.sum().backward()
                 optimizer.step()
                 if bounds is not None:
                     theta.data.clamp_(*bounds)

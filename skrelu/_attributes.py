@@ -9,7 +9,7 @@ import torch
 
 from skrelu._fitted import Fitted, Table
 from skrelu._relu_network import average
-from skrelu._stored_network import inverse
+from skrelu._scaling import quotients
 
 # Predictions are bounded by default where so much of the loss of the best constant is left on
 # other rows.
@@ -29,7 +29,8 @@ def attributes_of(fitted: Fitted) -> dict:
     else:
         windows = plan.composed.windows(pretrained)
         directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
-    directions = directions * inverse(X_scale)
+    offsets = offsets - directions @ quotients(X_mean, 1.0, X_scale)
+    directions = quotients(directions, 1.0, X_scale)
     network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
     weights = network.unpack(theta)
     if fitted.gain is not None and fitted.linear is not None:
@@ -52,7 +53,7 @@ def attributes_of(fitted: Fitted) -> dict:
         "peaks_": peaks,
         "scales_": scales,
         "directions_": directions,
-        "offsets_": offsets - directions @ X_mean,
+        "offsets_": offsets,
         "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
         "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
         "output_weights_": weights.output.numpy().copy(),

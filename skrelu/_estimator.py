@@ -32,7 +32,7 @@ from skrelu._sklearn_private import (
     _check_sample_weight,
 )
 from skrelu._solvers import Status
-from skrelu._stored_network import StoredNetwork, inverse
+from skrelu._stored_network import StoredNetwork
 from skrelu._torch_interop import make_generator, resolve_device
 from skrelu._triangle import MAX_DEPTH
 from skrelu.regions import as_piecewise_linear
@@ -102,12 +102,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         )
         for name, value in attributes(fitted).items():
             setattr(self, name, value)
-        slopes = self._stored().gradient(
-            training.X[:: -(-len(training.X) // SLOPES_ROWS)], torch.device("cpu")
-        )
-        known = self.X_scale_ > 0
-        sizes = np.abs(slopes * known * inverse(self.y_scale_)[:, None]).mean((0, 1))
-        self.feature_importances_ = sizes / (sizes.sum() or 1.0)
+        rows = training.X[:: -(-len(training.X) // SLOPES_ROWS)]
+        self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
         return self
@@ -181,7 +177,6 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         """
         X = self._checked(X)
         slopes = self._stored().gradient(X, resolve_device(self.device))
-        slopes = slopes * inverse(self.X_scale_)
         return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
 
     def predict_contributions(self, X):

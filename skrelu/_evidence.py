@@ -172,7 +172,7 @@ def fit_by_evidence(
             ]
             taken = costs[0] < costs[1]  # False for NaN
             now = _where(taken, trial, now)
-            damping = damping * torch.where(taken, DAMPING_DOWN, DAMPING_UP)
+            damping = torch.where(taken, DAMPING_DOWN * damping, DAMPING_UP * damping)
             damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
             progress.update(now.theta, now.evaluation(), problem.everything)
             if options.stops(progress):

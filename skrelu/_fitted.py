@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skrelu._composed_network import ComposedWeights
 from skrelu._plan import Plan
-from skrelu._scaling import Scaling
+from skrelu._scaling import Scaling, quotients
 from skrelu._solvers import Result, Status
 from skrelu._torch_interop import to_tensor
 
@@ -140,8 +140,4 @@ def _inputs_moved(
 
 def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:
     """Return factor and shift that turn newly standardized values into the old ones."""
-    safe = np.where(old.scale > 0, old.scale, 1.0)
-    varies = old.scale > 0
-    return np.where(varies, new.scale / safe, 0.0), np.where(
-        varies, (new.mean - old.mean) / safe, 0
-    )
+    return quotients(new.scale, 1.0, old.scale), old.apply(new.mean)

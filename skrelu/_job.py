@@ -224,7 +224,7 @@ def _null(rows: Rows) -> Tensor:
     starts = torch.arange(len(rows.training), device=rows.X.device)
     raw = torch.zeros_like(rows.y).expand(len(starts), *rows.y.shape)
     _, null = rows.evaluated(raw, starts)
-    n_rows = (rows.validation > 0).sum(1)
+    n_rows = (rows.validation > 0).sum(1).to(null)
     return (n_rows * null.nan_to_num(1.0, 1.0) + ROWS_OF_ALL) / (n_rows + ROWS_OF_ALL)
 
 

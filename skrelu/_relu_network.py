@@ -172,7 +172,7 @@ class ReLUNetwork:
             parts = [by_output[..., subnetworks, :, :, :].flatten(-3, -2)]
             g = by_last[level]
             for layer in reversed(range(first, first + self.depth)):
-                g = g * (layers[layer] > 0)
+                g = g * layers[layer].sign()  # 1 where it is active
                 below = layers[layer - 1] if layer > first else self.inputs(layers, X, level)
                 by_matrix = g[..., :, None, :] * below[..., None, :, :]
                 parts[:0] = [by_matrix.flatten(-3, -2), g]
@@ -185,6 +185,36 @@ class ReLUNetwork:
                 by_last[:level] = [a + b for a, b in zip(by_last[:level], read, strict=True)]
         by_linear = X[:, None] * cotangent[..., None, :, :]
         return torch.cat([*blocks, by_linear.flatten(-3, -2), cotangent], -2)
+
+    def slopes(self, weights: ReLUWeights, layers: list[Tensor]) -> Tensor:
+        """Return the derivatives of all outputs by the inputs: products of the active weights.
+
+        Parameters
+        ----------
+        weights, layers
+            From `unpack` and `hidden_layers`.
+
+        Returns
+        -------
+        Tensor of shape (..., n_outputs, n_features, n_samples)
+        """
+        # By the last layers of each level, (..., n_outputs, level_size, 4, n_samples or 1).
+        by_last = list(weights.output.movedim(-1, -3)[..., None].split(self.level_size, -3))
+        total = weights.linear.mT[..., None]  # (..., n_outputs, n_features, 1)
+        for level in reversed(range(self.n_levels)):
+            first, g = level * self.depth, by_last[level]
+            for layer in reversed(range(first, first + self.depth)):
+                g = g * layers[layer].sign()[..., None, :, :, :]  # 1 where it is active
+                if layer > first:
+                    g = weights.hidden[layer][..., None, :, :, :].mT @ g
+            matrix = weights.hidden[first].flatten(-3, -2)  # (..., 4 level_size, n_inputs)
+            by_inputs = matrix[..., None, :, :].mT @ g.flatten(-3, -2)
+            total = total + by_inputs[..., : self.n_features, :]
+            if level:
+                earlier = by_inputs[..., self.n_features :, :].unflatten(-2, (-1, WIDTH))
+                read = earlier.split(self.level_size, -3)
+                by_last[:level] = [a + b for a, b in zip(by_last[:level], read, strict=True)]
+        return total
 
     def hidden_layers(self, weights: ReLUWeights, X: Tensor) -> list[Tensor]:
         """Return the values of each hidden layer, (..., level_size, 4, n_samples)."""
@@ -265,16 +295,19 @@ def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[tuple[Tenso
     alone: the linear part of each output, or all of x where there are several levels. So
     do the last layers of earlier levels, in a neuron a value.
     """
-    eye = torch.eye(network.n_features).to(weights.linear)
-    carried = weights.linear.T if network.n_levels == 1 else eye
+    linear = weights.linear
+
+    def eye(n: int) -> Tensor:
+        return torch.eye(n, dtype=linear.dtype, device=linear.device)
+
+    carried = linear.T if network.n_levels == 1 else eye(network.n_features)
     n_carried = carried.shape[0]
-    signs = torch.eye(n_carried).to(eye)
-    signs = torch.cat([signs, -signs], -1)  # reads v from its two neurons
+    signs = torch.cat([eye(n_carried), -eye(n_carried)], -1)  # reads v from its two neurons
     layers: list[tuple[Tensor, Tensor]] = []
     for i, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
         level, layer = divmod(i, network.depth)
         n_kept = 2 * n_carried + level * network.level_size * WIDTH
-        kept = torch.eye(n_kept).to(eye)
+        kept = eye(n_kept)
         if i == 0:
             dense = torch.cat([signs.T @ carried, matrix.flatten(0, 1)])
         elif layer == 0:
@@ -285,6 +318,6 @@ def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[tuple[Tenso
         else:
             dense = torch.block_diag(kept, *matrix)
         layers.append((dense, torch.cat([bias.new_zeros(n_kept), bias.flatten()])))
-    linear = signs if network.n_levels == 1 else weights.linear.T @ signs
-    read_out = torch.cat([linear, weights.output.flatten(0, 1).T], -1)
+    by_carried = signs if network.n_levels == 1 else linear.T @ signs
+    read_out = torch.cat([by_carried, weights.output.flatten(0, 1).T], -1)
     return [*layers, (read_out, weights.intercept)]

@@ -13,6 +13,8 @@ GAUSSIAN_DEVIATION = 0.7979
 SMALLEST_SHARE = 1e-10
 # Standardized inputs are cut here, far beyond any data: keeps extrapolation finite.
 LARGEST = 1e100
+# Results are cut at the largest double; spreads that are not 0 are no less than the smallest.
+MOST, LEAST = np.finfo(np.float64).max, np.finfo(np.float64).smallest_subnormal
 
 
 class Scaling(NamedTuple):
@@ -32,14 +34,14 @@ class Scaling(NamedTuple):
             Sum to 1.
         """
         low, high = values.min(0), values.max(0)
-        largest = np.maximum(np.abs(low), np.abs(high))
-        unit = np.where(largest > 0, largest, 1.0)  # squares of 1e300 would overflow
+        unit = _units(low, high)  # squares of 1e300 would overflow
         shrunk = values / unit
         mean = weights @ shrunk
         shrunk -= mean
         scale = np.sqrt(weights @ np.square(shrunk, out=shrunk))
-        constant = (low == high) | (scale * unit < np.finfo(np.float64).tiny)
-        return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale * unit))
+        constant = (low == high) | (scale == 0)
+        scale = np.maximum(scale * unit, LEAST)
+        return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale))
 
     @classmethod
     def of_quantiles(
@@ -55,14 +57,19 @@ class Scaling(NamedTuple):
         levels : sequence of float
             One for all columns, or one a column.
         """
-        median = weighted_quantiles(values, weights, [0.5])
-        deviation = weights @ np.abs(values - median)
-        return cls(weighted_quantiles(values, weights, levels), deviation / GAUSSIAN_DEVIATION)
+        unit = _units(values.min(0), values.max(0))
+        shrunk = values / unit
+        median = weighted_quantiles(shrunk, weights, [0.5])
+        deviation = weights @ np.abs(shrunk - median) / GAUSSIAN_DEVIATION
+        scale = np.where(deviation > 0, np.clip(deviation * unit, LEAST, MOST), 0.0)
+        return cls(weighted_quantiles(values, weights, levels), scale)
 
     @classmethod
     def of_logarithms(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
         """Return logarithms of the means, and ones."""
-        return cls(np.log(weights @ values), np.ones(values.shape[1]))
+        unit = _units(values.min(0), values.max(0))
+        means = np.maximum(np.minimum(weights @ (values / unit), 1.0) * unit, LEAST)
+        return cls(np.log(means), np.ones(values.shape[1]))
 
     @classmethod
     def of_shares(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
@@ -73,15 +80,43 @@ class Scaling(NamedTuple):
 
     def apply(self, values: NDArray) -> NDArray[np.float64]:
         """Standardize; constant columns become 0 whatever is in them later."""
-        varies = self.scale > 0
-        safe = np.where(varies, self.scale, 1.0)
-        with np.errstate(over="ignore"):
-            scaled = (np.asarray(values, np.float64) - self.mean) / safe
+        varies, half = self.scale > 0, self._half
+        safe = np.where(varies, self.scale * half, 1.0)
+        with np.errstate(all="ignore"):
+            scaled = (np.asarray(values, np.float64) * half - self.mean * half) / safe
         return np.where(varies, np.clip(scaled, -LARGEST, LARGEST), 0.0)
 
     def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return to the units of the data."""
-        return scaled * self.scale + self.mean
+        """Return to the units of the data, cut at the largest double."""
+        half = self._half
+        with np.errstate(all="ignore"):
+            values = (scaled * (self.scale * half) + self.mean * half) / half
+        return np.clip(values, -MOST, MOST)
+
+    @property
+    def _half(self) -> NDArray[np.float64]:
+        """What is subtracted and added in halves, as 1e308 and -1e308 are further apart than MOST.
+
+        Where the numbers are small that is no danger, but halves of the smallest would be rounded.
+        """
+        return np.where(np.maximum(np.abs(self.mean), self.scale) < 1, 1.0, 0.5)
+
+
+def quotients(values: ArrayLike, over: ArrayLike, under: ArrayLike) -> NDArray[np.float64]:
+    """Return values * over / under of any sizes, cut at the largest double.
+
+    Where ``under``, which is not negative, is 0, this is 0.
+    """
+    (over, up), (under, down) = np.frexp(over), np.frexp(under)
+    factor = np.where(under > 0, over / np.where(under > 0, under, 1.0), 0.0)
+    with np.errstate(all="ignore"):
+        return np.clip(np.ldexp(values * factor, up - down), -MOST, MOST)
+
+
+def _units(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest magnitudes of columns, 1 where all is 0."""
+    largest = np.maximum(np.abs(low), np.abs(high))
+    return np.where(largest > 0, largest, 1.0)
 
 
 def weighted_quantiles(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights, dense_layers
-from skrelu._scaling import Scaling
-from skrelu._torch_interop import threads, to_numpy, to_tensor
+from skrelu._scaling import MOST, Scaling, quotients
+from skrelu._torch_interop import isolated, threads, to_numpy, to_tensor
 
 Array = NDArray[np.float64]
 Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 
+# Rows, their standardized columns, the hidden layers there and all weights.
+Chunk = tuple[slice, Tensor, list[Tensor], ReLUWeights]
+
 # Bytes of a layer's values at a time: about what a processor's cache holds.
 CHUNK = 250_000
+# A column so many times its spread from 0 is centered before it is multiplied by weights, and one
+# whose spread has an exponent of two beyond this is also brought to the size of 1.
+FAR, EXTREME = 100, 900
 
 
 @dataclass(frozen=True)
@@ -49,88 +56,135 @@ class StoredNetwork:
     ordered: bool
     log_link: bool
 
+    @isolated()
     def predict(self, X: NDArray, device: torch.device) -> Array:
-        """Return predictions, (n_samples, n_outputs)."""
+        """Return predictions, (n_samples, n_outputs), cut at the largest double."""
         y = np.empty((len(X), self.network.n_outputs))
-        for rows, function, inputs in self._chunks(X, device):
-            y[rows] = to_numpy(function(inputs)).T
+        for rows, inputs, layers, weights in self._chunks(X, device):
+            y[rows] = self._finished(self._raw(weights, layers, inputs))
         return y
 
+    @isolated()
     def gradient(self, X: NDArray, device: torch.device) -> Array:
-        """Return slopes of predictions by standardized features, (n, n_outputs, n_features)."""
+        """Return slopes of predictions, (n, n_outputs, n_features), cut at the largest double."""
+        mean, scale = self.y_scaling
+        unit = np.minimum(np.exp(mean), MOST) if self.log_link else scale
+        return quotients(self._slopes(X, device), unit[:, None], self.X_scaling.scale)
+
+    @isolated()
+    def importances(self, X: NDArray) -> Array:
+        """Return shares of the features in the mean absolute slope on standardized data."""
+        slopes = self._slopes(X, torch.device("cpu"))
+        sizes = np.abs(slopes[:, self.y_scaling.scale > 0]).mean(0).sum(0)
+        sizes = np.where(self.X_scaling.scale > 0, sizes, 0.0)
+        return sizes / (sizes.sum() or 1.0)
+
+    def _slopes(self, X: NDArray, device: torch.device) -> Array:
+        """Return slopes on standardized data; with a log link relative to the mean target."""
         slopes = np.empty((len(X), self.network.n_outputs, X.shape[1]))
-        for rows, function, inputs in self._chunks(X, device):
-            inputs.requires_grad_()
-            for i, output in enumerate(function(inputs).sum(-1)):
-                (slope,) = torch.autograd.grad(output, inputs, retain_graph=True)
-                slopes[rows, i] = to_numpy(slope).T
+        for rows, inputs, layers, weights in self._chunks(X, device, self.network.n_outputs):
+            raw = self._raw(weights, layers, inputs)
+            by_inputs = to_numpy(self.network.slopes(weights, layers)).transpose(2, 0, 1)
+            slopes[rows] = self._slopes_finished(raw, by_inputs)
         if self.X_limits is not None:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
         return slopes
 
+    @isolated()
     def contributions(self, X: NDArray, device: torch.device) -> Array:
         """Return the parts of raw outputs, (n_samples, n_outputs, 1 + n_subnetworks)."""
-        network, weights = self.network, _on(self.weights, device)
+        network = self.network
         parts = np.empty((len(X), network.n_outputs, 1 + network.n_subnetworks))
-        gain, mean = self.y_scaling.scale[:, None], self.y_scaling.mean
-        for rows, _, inputs in self._chunks(X, device):
-            last = network.last(network.hidden_layers(weights, inputs))
-            waves = torch.einsum("kwo,kwn->nok", weights.output, last)
+        for rows, inputs, layers, weights in self._chunks(X, device):
+            waves = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
             linear = weights.linear.T @ inputs + weights.intercept[:, None]
-            parts[rows] = to_numpy(torch.cat([linear.T[..., None], waves], -1)) * gain
-        parts[..., 0] += mean
-        return parts
+            parts[rows, :, 0] = self.y_scaling.undo(to_numpy(linear).T)
+            parts[rows, :, 1:] = to_numpy(waves) * self.y_scaling.scale[:, None]
+        return np.clip(parts, -MOST, MOST)
 
-    def _chunks(self, X, device):
-        """Yield rows, what predicts from standardized columns, and these."""
-        theta = self.network.pack(_on(self.weights, device))
-        size = max(256, CHUNK // (self.network.level_size * WIDTH * theta.itemsize))
+    def _chunks(self, X: NDArray, device: torch.device, n_values: int = 1) -> Iterator[Chunk]:
+        """Yield rows, their standardized columns, the layers there and the weights.
 
-        def function(inputs: Tensor) -> Tensor:
-            return self._finished(self.network.forward(theta, inputs))
-
-        with threads(float(size * self.network.n_parameters) if len(X) >= size else 0.0):
+        ``n_values`` are computed of each neuron.
+        """
+        network = self.network
+        weights = _on(self.weights, device)
+        n_bytes = network.level_size * WIDTH * weights.output.itemsize * n_values
+        size = max(256, CHUNK // n_bytes)
+        with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
             for begin in range(0, len(X), size):
                 rows = slice(begin, begin + size)
                 part = X[rows] if self.X_limits is None else np.clip(X[rows], *self.X_limits)
-                yield rows, function, to_tensor(self.X_scaling.apply(part).T, device)
+                inputs = to_tensor(self.X_scaling.apply(part).T, device)
+                yield rows, inputs, network.hidden_layers(weights, inputs), weights
 
-    def _finished(self, raw: Tensor) -> Tensor:
-        """Return predictions from the outputs of the network, (n_outputs, n_samples)."""
+    def _raw(self, weights: ReLUWeights, layers: list[Tensor], inputs: Tensor) -> Array:
+        """Return the outputs of the network, (n_samples, n_outputs)."""
+        return to_numpy(self.network.read_out(weights, self.network.last(layers), inputs)).T
 
-        def column(values: Array) -> Tensor:
-            return to_tensor(values, raw.device)[:, None]
-
-        raw = raw * column(self.y_scaling.scale) + column(self.y_scaling.mean)
+    def _finished(self, raw: Array) -> Array:
+        """Return predictions from the outputs of the network, (n_samples, n_outputs)."""
+        y = self.y_scaling.undo(raw)
         if self.ordered:
-            raw = raw.sort(0).values
+            y = np.sort(y, -1)
+        if self.y_limits is not None:
+            y = np.clip(y, *self.y_limits)
+        return np.minimum(np.exp(y), MOST) if self.log_link else y
+
+    def _slopes_finished(self, raw: Array, slopes: Array) -> Array:
+        """Return slopes of predictions from the outputs of the network and their slopes.
+
+        Parameters
+        ----------
+        raw : ndarray of shape (n_samples, n_outputs)
+        slopes : ndarray of shape (n_samples, n_outputs, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs, n_features)
+            In units of the scales of y or, with a log link, of its means.
+        """
+        y = self.y_scaling.undo(raw)
+        if self.ordered:  # such outputs have one scale
+            order = y.argsort(-1, kind="stable")
+            y = np.take_along_axis(y, order, -1)
+            slopes = np.take_along_axis(slopes, order[..., None], 1)
         if self.y_limits is not None:
             low, high = self.y_limits
-            raw = raw.clamp(column(low), column(high))
-        return raw.exp() if self.log_link else raw
+            slopes = slopes * ((low <= y) & (y <= high))[..., None]
+            y = np.clip(y, low, high)
+        return slopes * np.exp(y - self.y_scaling.mean)[..., None] if self.log_link else slopes
 
+    @isolated()
     def to_torch(self) -> nn.Sequential:
         """Return the same function as plain layers in the units of the data."""
         layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
+        mean, scale = self.X_scaling
+        unit = np.where(_extreme(scale), 1 / _power_of_two(scale), 1.0)
         matrix, bias = layers[0]
-        scale, mean = torch.tensor(inverse(self.X_scaling.scale)), torch.tensor(self.X_scaling.mean)
-        layers[0] = matrix * scale, bias - matrix @ (scale * mean)
-        matrix, bias = layers[-1]
-        gain = torch.tensor(self.y_scaling.scale)
-        layers[-1] = gain[:, None] * matrix, gain * bias + torch.tensor(self.y_scaling.mean)
+        matrix = matrix * torch.tensor(quotients(1.0, 1.0, scale * unit))
+        layers[0] = matrix, bias
+        chains = [layers]  # without a ReLU in between
+        apart = (scale > 0) & ((np.abs(mean) > FAR * scale) | (unit != 1))
         if self.X_limits is not None:
-            layers = _joined(_clipping(*self.X_limits), layers)
+            low, high = self.X_limits
+            chains = [_joined(_clipping(low, high, mean, unit), layers)]
+        elif apart.any():
+            chains.insert(0, [_affine(np.diag(unit), -mean * unit)])
+        else:
+            layers[0] = matrix, bias - matrix @ torch.tensor(mean)
+        mean, gain = self.y_scaling
+        units_of_y = [_affine(np.diag(gain), mean)]
+        if _extreme(np.abs([mean, gain])).any():
+            chains.append(units_of_y)
+        else:
+            chains[-1] = _joined(chains[-1], units_of_y)
         if self.ordered:
-            layers = _joined(layers, _sorting(self.network.n_outputs))
+            chains[-1] = _joined(chains[-1], _sorting(self.network.n_outputs))
         if self.y_limits is not None:
-            layers = _joined(layers, _clipping(*self.y_limits))
-        modules: list[nn.Module] = []
-        for matrix, bias in layers:
-            linear = nn.Linear(matrix.shape[1], matrix.shape[0], dtype=matrix.dtype)
-            linear.weight.data, linear.bias.data = matrix.contiguous(), bias
-            modules += [linear, nn.ReLU()]
-        modules.pop()
-        return nn.Sequential(*modules, Exp()) if self.log_link else nn.Sequential(*modules)
+            chains[-1] = _joined(chains[-1], _clipping(*self.y_limits))
+        modules = [module for chain in chains for module in _modules(chain)]
+        return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
 
 
 class Exp(nn.Module):
@@ -141,9 +195,14 @@ class Exp(nn.Module):
         return raw.exp()
 
 
-def inverse(scale: Array) -> Array:
-    """Return 1 / scale, and 0 for constant columns."""
-    return np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
+def _extreme(sizes: Array) -> NDArray[np.bool_]:
+    """Tell which sizes times weights might leave the range of doubles; 0 does not."""
+    return (sizes > 0) & (np.abs(np.frexp(sizes)[1]) > EXTREME)
+
+
+def _power_of_two(sizes: Array) -> Array:
+    """Return the next power of two that has an inverse, of sizes > 0."""
+    return np.ldexp(1.0, np.clip(np.frexp(sizes)[1], -1022, 1022))
 
 
 def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
@@ -161,14 +220,33 @@ def _joined(first: list[Affine], second: list[Affine]) -> list[Affine]:
     return [*first[:-1], (outer @ inner, outer @ shift + bias), *second[1:]]
 
 
-def _clipping(low: Array, high: Array) -> list[Affine]:
-    """Return layers that clip: low + (v - low)+ - (v - high)+; (v)+ - (-v)+ where low is -inf."""
+def _affine(matrix: Array, bias: Array) -> Affine:
+    return torch.tensor(matrix), torch.tensor(bias)
+
+
+def _modules(layers: list[Affine]) -> list[nn.Module]:
+    """Return layers with ReLU in between as modules; nothing is drawn for their weights."""
+    modules: list[nn.Module] = []
+    for matrix, bias in layers:
+        linear = nn.Linear(*matrix.T.shape, device="meta", dtype=matrix.dtype)
+        linear.weight, linear.bias = (nn.Parameter(part.clone()) for part in (matrix, bias))
+        modules += [linear, nn.ReLU()]
+    return modules[:-1]
+
+
+def _clipping(
+    low: Array, high: Array, center: Array | float = 0.0, unit: Array | float = 1.0
+) -> list[Affine]:
+    """Return layers that clip, subtract a center and multiply by a power of two.
+
+    low + (v - low)+ - (v - high)+; (v)+ - (-v)+ where low is -inf.
+    """
     eye, bounded = np.eye(len(low)), np.isfinite(low)
     floor = np.where(bounded, low, 0.0)
-    into = np.concatenate([eye, -eye[~bounded], eye])
-    shift = np.concatenate([-floor, np.zeros((~bounded).sum()), -high])
+    into = np.concatenate([eye, -eye[~bounded], eye]) * unit
+    shift = np.concatenate([-floor * unit, np.zeros((~bounded).sum()), -high * unit])
     out = np.concatenate([eye, -eye[~bounded].T, -eye], 1)
-    return [(torch.tensor(into), torch.tensor(shift)), (torch.tensor(out), torch.tensor(floor))]
+    return [_affine(into, shift), _affine(out, floor * unit - center * unit)]
 
 
 def _sorting(n: int) -> list[Affine]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 # an idle machine, cost tens of times as much on a busy one, and change the last digits. Ordinary
 # tables stay below, so their fits do not depend on the number of threads or jobs.
 PARALLEL_WORK = 1.5e10
+BACKENDS = (torch.backends.mkldnn, torch.backends.cuda)  # with a precision of products each
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -81,10 +83,11 @@ def isolated() -> Iterator[None]:
 
     Gradients are off, tensors are no inference tensors, without a device they are on the CPU,
     nothing is cast automatically, and numpy neither warns nor raises where numbers overflow. All
-    of these are settings of this thread. What is global to the process is not touched:
-    dtypes are given wherever tensors are made.
+    of these are settings of this thread. What is global to the process is not touched, but for
+    the precision of products of float32: dtypes are given wherever tensors are made.
     """
     with ExitStack() as stack:
+        stack.enter_context(_full_products())
         stack.enter_context(np.errstate(all="ignore"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
@@ -96,29 +99,30 @@ def isolated() -> Iterator[None]:
         yield
 
 
-class _OneThread:
-    """Limit torch and BLAS to one thread while any fit of the process asks for it.
+class _Shared:
+    """A setting of the whole process that holds while anything in it asks for that.
 
-    The first to enter reads and sets what is global to the process, the last to leave sets it
-    back: fits that run in several threads would otherwise take each other's limit for the user's.
+    The first to enter reads and sets what is global, the last to leave sets it back: fits that
+    run in several threads would otherwise take each other's settings for the user's.
+
+    Parameters
+    ----------
+    enter : callable
+        Changes the setting, and leaves with the stack that it is given how to undo that.
     """
 
-    def __init__(self) -> None:
-        self.lock, self.n_inside = Lock(), 0
+    def __init__(self, enter: Callable[[ExitStack], None]) -> None:
+        self.enter, self.lock, self.n_inside = enter, Lock(), 0
         self.before = ExitStack()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self.lock:
             if self.n_inside == 0:
-                # Also sets the number of threads of the MKL inside torch, which is invisible.
-                self.before.callback(torch.set_num_threads, torch.get_num_threads())
-                torch.set_num_threads(1)
-                self.before.enter_context(_controller().select(user_api="blas").limit(limits=1))
+                self.enter(self.before)
             self.n_inside += 1
-        try:  # OpenMP has a number of its own in each thread
-            with _controller().select(user_api="openmp").limit(limits=1):
-                yield
+        try:
+            yield
         finally:
             with self.lock:
                 self.n_inside -= 1
@@ -126,7 +130,27 @@ class _OneThread:
                     self.before.close()
 
 
-_one_thread = _OneThread()
+@_Shared
+def _one_thread(before: ExitStack) -> None:
+    # Also sets the number of threads of the MKL inside torch, which is invisible.
+    before.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(1)
+    before.enter_context(_controller().select(user_api="blas").limit(limits=1))
+
+
+@_Shared
+def _full_products(before: ExitStack) -> None:
+    """Multiply float32 as such, whatever `torch.set_float32_matmul_precision` says."""
+    products: list[Any] = [getattr(backend, "matmul", None) for backend in BACKENDS]
+    settings = [part for part in products if hasattr(part, "fp32_precision")]
+    for part in settings:
+        if part.fp32_precision not in ("none", "ieee"):
+            before.callback(setattr, part, "fp32_precision", part.fp32_precision)
+            part.fp32_precision = "ieee"
+    if not settings and torch.get_float32_matmul_precision() != "highest":  # before torch 2.9
+        precision = torch.get_float32_matmul_precision()
+        before.callback(torch.set_float32_matmul_precision, precision)
+        torch.set_float32_matmul_precision("highest")
 
 
 @contextmanager
@@ -138,7 +162,11 @@ def threads(work: float) -> Iterator[None]:
     work : float
         Multiplications an iteration.
     """
-    with _one_thread() if work < PARALLEL_WORK else nullcontext():
+    with ExitStack() as stack:
+        if work < PARALLEL_WORK:
+            stack.enter_context(_one_thread())
+            # OpenMP has a number of its own in each thread
+            stack.enter_context(_controller().select(user_api="openmp").limit(limits=1))
         yield
 
 

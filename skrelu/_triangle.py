@@ -134,3 +134,26 @@ def outer_slopes(peaks: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
     later = (scales[..., 1:] / peaks[..., 1:].cumprod(-1)).sum(-1)
     right = -(scales[..., 0] + later) / (1 - peaks[..., 0])
     return left, right
+
+
+def outer_slopes_derivatives(peaks: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the derivatives of both :func:`outer_slopes` by the peaks and by the scales.
+
+    With :math:`t_i = s_i / (a_0 \cdots a_i)` the left one is :math:`\sum_i t_i`, so that its
+    derivatives are :math:`t_i / s_i` and :math:`-\sum_{i \ge j} t_i / a_j`; the right one
+    is the left one times :math:`-a_0 / (1 - a_0)`.
+
+    Returns
+    -------
+    dpeaks, dscales : Tensor of shape (..., depth, 2)
+        At fixed scales and peaks; left, right.
+    """
+    by_scales = 1 / peaks.cumprod(-1)  # (..., depth)
+    tails = (scales * by_scales).flip(-1).cumsum(-1).flip(-1)
+    by_peaks = -tails / peaks
+    first = peaks[..., :1]
+    ratio = -first / (1 - first)
+    on_right = ratio * by_peaks
+    on_right[..., :1] -= tails[..., :1] / (1 - first).square()
+    dscales = torch.stack([by_scales, ratio * by_scales], -1)
+    return torch.stack([by_peaks, on_right], -1), dscales

@@ -134,17 +134,17 @@ class TriangleModel:
         low = like.new_full((self.triangles.n_subnetworks, n_each), -torch.inf)
         high = -low
         linear = like.new_full((n_features,), -torch.inf), like.new_full((n_features,), torch.inf)
-        sign = like.new_tensor([kind.sign for kind in self.kinds])
+        sign, free = like.new_tensor([kind.sign for kind in self.kinds]), like.new_tensor(torch.inf)
         if self.shape is not None:
             pairs = list(zip(self.shape.monotonic, self.shape.convexity, strict=True))
             for j, (rise, bend) in enumerate(pairs):
                 for k, kind in enumerate(self.kinds):
-                    free = kind.reads(rise, bend)
-                    low[k, j] = 0 if rise > 0 or not free else -torch.inf
-                    high[k, j] = 0 if rise < 0 or not free else torch.inf
+                    read = kind.reads(rise, bend)
+                    low[k, j] = 0 if rise > 0 or not read else -torch.inf
+                    high[k, j] = 0 if rise < 0 or not read else torch.inf
                 linear[0][j] = 0 if rise > 0 else -torch.inf
                 linear[1][j] = 0 if rise < 0 else torch.inf
-        signed = torch.where(sign > 0, 0, -torch.inf), torch.where(sign < 0, 0, torch.inf)
+        signed = torch.where(sign > 0, 0, -free), torch.where(sign < 0, 0, free)
         first = like.new_tensor([-torch.inf]), like.new_tensor([torch.inf])
         shift = LEAST_SHIFT, LARGEST_SHIFT
         whole = []
@@ -300,13 +300,11 @@ class TriangleModel:
     def _by_ramp_slopes(self, theta: Tensor, combined: Tensor, X: Tensor) -> Tensor:
         """Return the derivatives of what is taken off the ramps, (..., n_ramps, n_each, n)."""
         ramps, n_features = self._of("ramp"), self.triangles.n_features
-        with torch.enable_grad():
-            leaf = theta.detach().requires_grad_()
-            slopes = self._ramp_slopes(leaf)
-            (by_theta,) = torch.autograd.grad(slopes.sum(), leaf)
-        by_blocks = by_theta.unflatten(-1, (-1, self._n_each))[..., ramps, :]
+        by_left, by_right = self.triangles.outer_slopes_derivatives(theta).unbind(-1)
+        falls = theta.new_tensor([self.kinds[k].sign for k in ramps])[:, None] < 0
+        by_blocks = torch.where(falls, by_left[..., ramps, :], by_right[..., ramps, :])
         total = by_blocks[..., None] * self._reach(theta, X)[..., None, :]
-        slopes = slopes.detach()[..., None]
+        slopes = self._ramp_slopes(theta)[..., None]
         total[..., :n_features, :] += slopes[..., None] * X
         total[..., n_features, :] += slopes
         return total * combined[..., 1 + n_features :, :][..., ramps, None, :]

@@ -21,6 +21,7 @@ from skrelu._triangle import (
     bounded_peaks,
     bounded_peaks_slope,
     outer_slopes,
+    outer_slopes_derivatives,
     peak_logits,
     smooth_scales,
     smooth_scales_jacobian,
@@ -167,15 +168,37 @@ class TriangleNetwork:
         directions, offsets, peaks, scales = self.unpack(theta)
         z = directions @ X + offsets[..., None]
         dz, dpeaks, dscales = triangle_sum_derivatives(z, peaks[..., : self.depth], scales)
+        parts = [dz[..., None, :] * X, dz[..., None, :], *self._by_shape(peaks, dpeaks, dscales)]
+        return torch.cat(parts, -2).flatten(-3, -2)
+
+    def outer_slopes_derivatives(self, theta: Tensor) -> Tensor:
+        """Return the derivatives of both `outer_slopes` by each F_k's own parameters.
+
+        Returns
+        -------
+        Tensor of shape (..., n_subnetworks, n_parameters / n_subnetworks, 2)
+            Left, right.
+        """
+        _, _, peaks, scales = self.unpack(theta)
+        dpeaks, dscales = outer_slopes_derivatives(peaks[..., : self.depth], scales)
+        by_shape = torch.cat(self._by_shape(peaks, dpeaks, dscales), -2)
+        return torch.nn.functional.pad(by_shape, (0, 0, self.n_features + 1, 0))
+
+    def _by_shape(self, peaks: Tensor, dpeaks: Tensor, dscales: Tensor) -> list[Tensor]:
+        """Return derivatives by the logits of free peaks and by free scales.
+
+        Parameters
+        ----------
+        peaks : Tensor of shape (..., depth), or (..., depth + 1) where scales follow from them
+        dpeaks, dscales : Tensor of shape (..., depth, n)
+            Derivatives by peaks and scales as if these were independent.
+        """
         if self.smooth:
             by_scales = smooth_scales_jacobian(peaks).transpose(-1, -2) @ dscales
             dpeaks = by_scales + torch.nn.functional.pad(dpeaks, (0, 0, 0, 1))
         peaks, dpeaks = peaks[..., : self.n_peaks], dpeaks[..., : self.n_peaks, :]
         dlogits = dpeaks * bounded_peaks_slope(peaks)[..., None]
-        parts = [dz[..., None, :] * X, dz[..., None, :], dlogits]
-        if not self.smooth:
-            parts.append(dscales[..., 1:, :])
-        return torch.cat(parts, -2).flatten(-3, -2)
+        return [dlogits] if self.smooth else [dlogits, dscales[..., 1:, :]]
 
     def to_relu(self, theta: Tensor, coef: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere.

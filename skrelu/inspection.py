@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from skrelu._plotting import import_pyplot
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import as_floats, checked_count
+from skrelu.regions._inside import as_table, checked_output, inside
 
 __all__ = ["SubnetworkDisplay"]
 
@@ -32,6 +36,11 @@ class SubnetworkDisplay:
     axes_ : ndarray of matplotlib Axes
     figure_ : matplotlib Figure
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or there is nothing to draw.
+
     Examples
     --------
     >>> import matplotlib
@@ -53,9 +62,19 @@ class SubnetworkDisplay:
         contributions: NDArray[np.float64],
         labels: list[str],
     ) -> None:
-        self.positions, self.contributions, self.labels = positions, contributions, labels
+        self.positions = as_floats(positions, "positions")
+        self.contributions = as_floats(contributions, "contributions")
+        self.labels = list(labels)
+        shape = (*self.positions.shape[:1], len(self.labels))
+        if not self.labels or not self.positions.shape == self.contributions.shape == shape:
+            raise ValueError(
+                f"positions and contributions have shapes {self.positions.shape} and "
+                f"{self.contributions.shape}, but have to be (n_samples, {len(self.labels)}): a "
+                "column for each label, one or more."
+            )
 
     @classmethod
+    @isolated()
     def from_estimator(
         cls,
         estimator,
@@ -70,13 +89,14 @@ class SubnetworkDisplay:
         Parameters
         ----------
         estimator : ExponentialReLURegressor or ExponentialReLUClassifier
-            Fitted.
+            Fitted, or a fitted Pipeline, search or TransformedTargetRegressor that ends with one:
+            features and contributions are then drawn as that sees and gives them.
         X : array-like of shape (n_samples, n_features)
             Data.
         n_subnetworks : int, default=6
             Number of sub-networks to draw at most.
         output : int, default=0
-            Which output, if there are several.
+            Which output, if there are several; from the end if negative.
         axes : array-like of matplotlib Axes, default=None
             See `plot`.
 
@@ -86,23 +106,30 @@ class SubnetworkDisplay:
 
         Raises
         ------
+        TypeError
+            If the estimator is no such model.
         ValueError
-            If ``n_subnetworks`` is less than 1, or there is no such output.
+            If the model is not fitted, the data do not fit it, ``n_subnetworks`` is not a positive
+            integer, there is no such output, or axes are too few.
         ImportError
             If matplotlib is missing.
         """
         import_pyplot()
-        if n_subnetworks < 1:
-            raise ValueError(f"n_subnetworks={n_subnetworks}, but it must be at least 1.")
-        parts = np.asarray(estimator.predict_contributions(X), float)
+        n_subnetworks = checked_count(n_subnetworks, "n_subnetworks")
+        estimator, X, names = inside(estimator, X)
+        if not hasattr(estimator, "predict_contributions"):
+            raise TypeError(
+                f"Cannot draw a {type(estimator).__name__}; give a fitted ExponentialReLURegressor "
+                "or ExponentialReLUClassifier, or a Pipeline that ends with one."
+            )
+        check_is_fitted(estimator, "intercept_")
+        inputs = as_table(X, estimator.n_features_in_)
+        parts = np.asarray(
+            estimator.predict_contributions(X if hasattr(X, "columns") else inputs), float
+        )
         parts = parts if parts.ndim == 3 else parts[:, None]
-        n_outputs = parts.shape[1]
-        if output not in range(n_outputs):
-            raise ValueError(f"output={output}, but the model's outputs are 0 to {n_outputs - 1}.")
-        parts = parts[:, output, 1:]
-        names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+        parts = parts[:, checked_output(output, parts.shape[1]), 1:]
         names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
-        inputs = np.asarray(X, float)
         if estimator.X_limits_ is not None:
             inputs = np.clip(inputs, *estimator.X_limits_)
         positions = inputs @ estimator.directions_.T + estimator.offsets_
@@ -112,13 +139,14 @@ class SubnetworkDisplay:
         display = cls(positions[:, chosen], parts[:, chosen], [_label(s, names) for s in sizes])
         return display.plot(axes)
 
+    @isolated()
     def plot(self, axes=None) -> SubnetworkDisplay:
         """Draw the sub-networks, one in each panel.
 
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            One a sub-network. None makes a new figure, three in a row.
+            One a sub-network, or more, which are hidden. None makes a new figure, three in a row.
 
         Returns
         -------
@@ -126,6 +154,10 @@ class SubnetworkDisplay:
 
         Raises
         ------
+        TypeError
+            If axes are no Axes.
+        ValueError
+            If there are fewer axes than sub-networks.
         ImportError
             If matplotlib is missing.
         """
@@ -142,7 +174,15 @@ class SubnetworkDisplay:
                 squeeze=False,
                 layout="constrained",
             )
-        self.axes_ = np.ravel(axes)
+        given = np.ravel(axes)
+        if not all(isinstance(ax, pyplot.Axes) for ax in given):
+            raise TypeError("axes has to be of matplotlib Axes, one a sub-network.")
+        if len(given) < n:
+            raise ValueError(
+                f"There are {len(given)} axes, but {n} sub-networks to draw; give as many axes, or "
+                "from_estimator a smaller n_subnetworks."
+            )
+        self.axes_ = given
         self.figure_ = self.axes_[0].figure
         for k, (ax, label) in enumerate(zip(self.axes_, self.labels, strict=False)):
             ax.axvspan(0, 1, color="0.95", zorder=0)

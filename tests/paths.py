@@ -95,7 +95,8 @@ def regions():
     """Find regions along a line, in a plane and of a model of one feature."""
     model, _ = fitted("one level")
     line = regions_along(model, [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
-    plane = regions_in_plane(model, [0.0, 0.0, 0.5], [1.0, 1.0, 0.5])
+    axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    plane = regions_in_plane(model, [0.0, 0.0], [1.0, 1.0], origin=[0.0, 0.0, 0.5], axes=axes)
     x = np.linspace(0, 1, 40)[:, None]
     curve, _ = fitted("one level", X=x, y=x[:, 0] ** 2)
     whole = curve.linear_regions()
@@ -104,8 +105,9 @@ def regions():
 
 def layers():
     """Train a layer of triangle waves for a few steps, then release it."""
-    torch.manual_seed(0)
-    layer = ExponentialReLULayer(3, 2, depth=3, dtype=torch.float32, device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = ExponentialReLULayer(3, 2, depth=3, dtype=torch.float32, device="cpu")
     X = torch.linspace(-1, 1, 60, dtype=torch.float32, device="cpu").reshape(20, 3)
     fit_windows(layer, X)
     with torch.enable_grad():
@@ -119,6 +121,17 @@ def layers():
     return [np.asarray(out.detach())]
 
 
+def noisy():
+    """Find noise in a table with a fit in single precision, with matrices that are not small."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 8))
+    y = X[:, 0] * X[:, 1] + rng.normal(size=500)
+    model = ExponentialReLURegressor(max_iter=20, tol=0.1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return outputs(model.fit(X, y), X[:50])
+
+
 def _of(name):
     return lambda: outputs(*fitted(name))
 
@@ -128,4 +141,6 @@ PATHS = {
     "warm start": warm_start,
     "to_torch": exported,
     "regions": regions,
+    "noisy": noisy,
+    "layers": layers,
 }

@@ -13,7 +13,8 @@ from sklearn.linear_model import LinearRegression
 
 import skrelu
 from benchmarks.fuzz.cases import draw_case
-from benchmarks.fuzz.checks import Finding, Result, examine, fingerprint, is_sentence
+from benchmarks.fuzz.examine import examine
+from benchmarks.fuzz.outcomes import Finding, Result, fingerprint, is_sentence
 from benchmarks.fuzz.tables import NUMBERS, Inputs
 from benchmarks.fuzz.targets import Targets, far_from
 from skrelu._guarantees import make_loss

@@ -6,6 +6,11 @@ import pytest
 import torch
 
 from skrelu import ExponentialReLURegressor
+from skrelu._relu_network import ReLUNetwork
+from skrelu._scaling import Scaling
+from skrelu._stored_network import StoredNetwork
+from skrelu._triangle_model import Shape, TriangleModel
+from skrelu._triangle_network import TriangleNetwork
 from skrelu.regions import regions_along
 
 X = np.random.default_rng(0).uniform(-1, 1, size=(150, 3)) * [1, 10, 0.1]
@@ -46,3 +51,89 @@ def test_importances_tell_what_matters():
     assert (model.predict_gradient(frame)[:, 3] == 0).all()
     constant = ExponentialReLURegressor().fit(X, np.ones(150))
     assert (constant.feature_importances_ == 0).all()
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 3])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("depth", [1, 4])
+def test_slopes_of_networks_are_those_of_autograd(n_levels, n_outputs, depth):
+    generator = torch.Generator().manual_seed(0)
+    network = ReLUNetwork(5, 6, depth, n_outputs, n_levels)
+    theta = torch.randn(2, network.n_parameters, generator=generator, dtype=torch.float64)
+    inputs = torch.randn(5, 40, generator=generator, dtype=torch.float64)
+    weights = network.unpack(theta)
+    slopes = network.slopes(weights, network.hidden_layers(weights, inputs))
+    assert slopes.shape == (2, n_outputs, 5, 40)
+    leaf = inputs.requires_grad_()
+    outputs = network.forward(theta, leaf)
+    for start in range(2):
+        for output in range(n_outputs):
+            total = outputs[start, output].sum()
+            (expected,) = torch.autograd.grad(total, leaf, retain_graph=True)
+            size = expected.abs().max().item()
+            torch.testing.assert_close(
+                slopes[start, output], expected, rtol=1e-12, atol=1e-12 * size
+            )
+
+
+@pytest.mark.parametrize("n_levels", [1, 2])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("log_link", [False, True])
+def test_slopes_of_predictions_are_those_of_autograd(n_levels, ordered, clipped, log_link):
+    generator = torch.Generator().manual_seed(1)
+    network = ReLUNetwork(3, 4, 3, 3, n_levels)
+    theta = torch.randn(network.n_parameters, generator=generator, dtype=torch.float64)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(70, 3)) * [1, 10, 0.1] + 4
+    y_scale = np.full(3, 0.3) if ordered else np.array([0.1, 0.2, 0.3])
+    stored = StoredNetwork(
+        network,
+        network.unpack(theta / 2),
+        Scaling(np.full(3, 4.0), np.array([1.0, 10.0, 0.0])),
+        Scaling(np.array([1.0, 0.5, 0.9]), np.ones(3) if log_link else y_scale),
+        np.array([[3.0, -10, 3], [5, 10, 5]]) if clipped else None,
+        np.array([[-0.5, 0.2, 0.3], [1.5, np.inf, 1.2]]) if clipped else None,
+        ordered,
+        log_link,
+    )
+    leaf = torch.tensor(inputs, requires_grad=True)
+    outputs = stored.to_torch()(leaf)
+    cpu = torch.device("cpu")
+    np.testing.assert_allclose(stored.predict(inputs, cpu), outputs.detach().numpy(), rtol=1e-12)
+    gradient = stored.gradient(inputs, cpu)
+    assert (gradient != 0).any()
+    for output in range(3):
+        (expected,) = torch.autograd.grad(outputs[:, output].sum(), leaf, retain_graph=True)
+        size = np.abs(gradient).max()
+        np.testing.assert_allclose(gradient[:, output], expected.numpy(), 1e-12, 1e-12 * size)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("n_free_peaks", [None, 2])
+def test_derivatives_of_outer_slopes_are_those_of_autograd(smooth, n_free_peaks):
+    network = TriangleNetwork(2, 3, 4, smooth, n_free_peaks if smooth else None)
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(2, network.n_parameters, generator=generator, dtype=torch.float64)
+    derivatives = network.outer_slopes_derivatives(theta)
+    theta.requires_grad_()
+    for side, slopes in enumerate(network.outer_slopes(theta)):
+        (expected,) = torch.autograd.grad(slopes.sum(), theta, retain_graph=True)
+        found = derivatives[..., side].flatten(-2)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("convexity", [(0, 1, 0), (1, -1, 0)])
+def test_derivatives_of_models_with_ramps_are_those_of_autograd(convexity):
+    model = TriangleModel(TriangleNetwork(3, 6, 3), 2, Shape((1, 0, -1), convexity))
+    assert any(kind.name == "ramp" for kind in model.kinds)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 30, generator=generator, dtype=torch.float64)
+    theta = model.random(2, inputs, generator)
+    theta += 0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float64)
+    cotangent = torch.randn(2, 2, 30, generator=generator, dtype=torch.float64)
+    jacobian = model.jacobian(theta, inputs, cotangent)
+    expected = torch.autograd.functional.jacobian(
+        lambda t: (model.forward(t, inputs) * cotangent).sum((0, 1)), theta
+    )
+    torch.testing.assert_close(jacobian, expected.movedim(0, -1), rtol=1e-11, atol=1e-11)

@@ -78,7 +78,7 @@ def test_a_plain_training_loop_is_recorded():
     with pytest.raises(ValueError, match="Step 30 comes after step 30; steps have to increase"):
         recorder.record(network, 30)
     recorder = RegionRecorder.in_plane([-2, -2], [2, 2], steps=(step for step in (1, 2)))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"loss has shape \(3,\), but has to be one number"):
         recorder.record(network, 1, torch.ones(3))
     recorder.record(network, 1)
     recorder.record(network, 2)

@@ -21,7 +21,13 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from skrelu import ExponentialReLURegressor
-from skrelu.regions import regions_along
+from skrelu.regions import (
+    as_piecewise_linear,
+    estimate_regions,
+    regions_along,
+    regions_in_box,
+    regions_in_plane,
+)
 from skrelu.regions._layers import layers_of
 
 DOUBLE = torch.float64
@@ -29,7 +35,7 @@ DOUBLE = torch.float64
 
 def outputs(layers, X):
     """Outputs of layers at points."""
-    values = np.asarray(X, float)
+    values = np.asarray(X, float) - layers.center
     for matrix, bias, leak in zip(layers.matrices, layers.biases, [*layers.leaks, 1], strict=True):
         values = values @ matrix.T + bias
         values = np.maximum(values, leak * values)
@@ -401,3 +407,95 @@ def test_a_tanh_network_of_scikit_learn_is_refused():
     model = MLPRegressor(hidden_layer_sizes=(3,), activation="tanh", solver="lbfgs", tol=1e9)
     with pytest.raises(ValueError, match="activation='tanh' has no linear regions"):
         layers_of(model.fit(X, X[:, 0]))
+
+
+def shifted(network, mean):
+    """The same network of x + mean, which subtracts the mean first."""
+    n = len(mean)
+    center = nn.Linear(n, n, dtype=torch.float64)
+    center.weight.data, center.bias.data = torch.eye(n, dtype=torch.float64), -torch.tensor(mean)
+    return nn.Sequential(center, *network)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e9, 1e12])
+def test_centers_of_data_far_from_zero_are_subtracted_without_rounding(offset):
+    """Corners are on a grid of 1/128, so that they are exact far away, too."""
+    network, mean = random_network(0, [2, 12, 12, 2]), np.array([offset, -offset])
+    far = shifted(network, mean)
+    corners = np.array([[-1.5, 0.25], [1.75, -0.5], [0.5, 2.0]])
+    one, other = regions_along(network, corners), regions_along(far, mean + corners)
+    assert one.n_linear_regions > 10
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(getattr(other, name), value)
+    low, high = corners.min(0), corners.max(0)
+    near, away = (
+        regions_in_plane(network, low, high),
+        regions_in_plane(far, mean + low, mean + high),
+    )
+    np.testing.assert_array_equal(away.patterns, near.patterns)
+    np.testing.assert_allclose(away.values, near.values, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(away.gradients, near.gradients, rtol=1e-12, atol=1e-12)
+    origin = regions_in_plane(far, low, high, origin=mean, axes=np.eye(2))
+    np.testing.assert_array_equal(origin.values, near.values)
+    near, away = regions_in_box(network, low, high), regions_in_box(far, mean + low, mean + high)
+    np.testing.assert_array_equal(away.patterns, near.patterns)
+    np.testing.assert_array_equal(away.gradients, near.gradients)
+    counts = [
+        estimate_regions(net, mid + low, mid + high, random_state=0).log2_counts
+        for net, mid in ((network, 0), (far, mean))
+    ]
+    np.testing.assert_array_equal(*counts)
+
+
+def test_functions_of_one_input_far_from_zero_are_those_of_the_module():
+    network, offset = random_network(3, [1, 12, 12, 1]), 1e9
+    module = shifted(network, np.array([offset]))
+    far = as_piecewise_linear(module, center=offset)
+    near = as_piecewise_linear(network)
+    assert far.n_linear_regions == near.n_linear_regions > 5
+    np.testing.assert_array_equal(far.values, near.values)
+    x = offset + np.linspace(-1, 1, 513)
+    slopes = np.abs(near.slopes).max()
+    expected = run(module, x[:, None])[:, 0]
+    np.testing.assert_allclose(far(x), expected, atol=4 * slopes * np.spacing(offset))
+
+
+def test_what_only_looks_like_a_center_is_a_layer():
+    for matrix in ([[1.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]):
+        first = sequential([(matrix, [3.0, -4.0])])
+        rest = random_network(0, [2, 5, 1])
+        module = nn.Sequential(*first, *rest)
+        points = np.random.default_rng(0).normal(size=(2, 2))
+        found = regions_along(module, points)
+        np.testing.assert_allclose(found.starts[0], run(module, points)[0])
+    bent = nn.Sequential(*sequential([(np.eye(2), [3.0, -4.0])]), nn.ReLU(), *rest)
+    assert layers_of(bent).n_neurons == 7
+    twice = shifted(shifted(rest, np.array([1.0, 2.0])), np.array([1e9, 0.0]))
+    np.testing.assert_array_equal(layers_of(twice).center, [1e9, 0])
+    wide = nn.Sequential(nn.Linear(2, 2), nn.Linear(3, 1))
+    wide[0].weight.data = torch.eye(2)
+    with pytest.raises(ValueError, match="A layer reads 3 values, but the one before has 2"):
+        layers_of(wide)
+    unread = shifted(rest, np.array([np.nan, 0.0]))
+    with pytest.raises(ValueError, match="weights that are not finite"):
+        layers_of(unread)
+
+
+def test_normalizations_are_joined_with_what_is_around_them():
+    norms = [nn.BatchNorm1d(n, dtype=torch.float64) for n in (3, 4, 4, 2)]
+    for seed, norm in enumerate(norms):
+        draw = np.random.default_rng(seed).uniform(0.5, 2, size=(4, norm.num_features))
+        parts = (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var)
+        for part, values in zip(parts, draw, strict=True):
+            part[:] = torch.tensor(values)
+    one, two = random_network(0, [3, 4]), random_network(1, [4, 2])
+    for layers in (
+        [norms[0], *one, norms[1], norms[2], nn.ReLU(), *two, norms[3]],
+        [norms[0], nn.ReLU(), *one],
+        [norms[0]],
+        [*one, nn.ReLU(), norms[1]],
+    ):
+        module = nn.Sequential(*layers).eval()
+        points = np.random.default_rng(9).normal(size=(2, 3))
+        regions = regions_along(module, points)
+        np.testing.assert_allclose(regions.starts[0], run(module, points)[0], rtol=1e-12)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks._report import TABLES, machine, table
 from benchmarks.fuzz.cases import draw_case
-from benchmarks.fuzz.checks import OUTCOMES, Result
+from benchmarks.fuzz.outcomes import OUTCOMES, Result
 from benchmarks.fuzz.worker import results
 
 ALL = 2000  # cases of a full run

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.random import Generator
 
-from benchmarks.fuzz.tables import EXACT, Inputs, as_precision, choose, draw_inputs
+from benchmarks.fuzz.tables import EXACT, LARGEST, Inputs, choose, draw_inputs, mostly
 from benchmarks.fuzz.targets import Targets, draw_labels, draw_numbers, far_from
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 
@@ -149,7 +150,7 @@ def _loss(rng: Generator) -> dict[str, Any]:
 def _parameters(rng: Generator, kind: str, inputs: Inputs) -> tuple[str, dict[str, Any]]:
     """Draw parameters: mode and values."""
     regresses, n_features = kind == "regressor", inputs.shape[1]
-    mode = choose(rng, ["default", "few", "few"], ["many", "invalid", "huge"], 0.25)
+    mode = choose(rng, ["default", "few", "few"], ["many", "many", "invalid", "huge"], 0.25)
     drawn: dict[str, Any] = {}
     if regresses and rng.random() < 0.3:
         drawn |= _loss(rng)
@@ -200,12 +201,10 @@ def _validation(kind: str, inputs: Inputs, targets: Targets, classifies: bool) -
     """Return validation data; X are numbers."""
     X, y, n = inputs.seen, targets.y, inputs.shape[0]
     if kind == "scaled":
-        with np.errstate(all="ignore"):
-            X = np.clip(X * 1e50, -1.7e308, 1.7e308)
+        X = np.clip(X * 1e50, -LARGEST, LARGEST)
     data = {"X_val": X, "y_val": y}
     if kind == "targets scaled" and not classifies:
-        with np.errstate(all="ignore"):
-            data["y_val"] = np.clip(targets.values * 1e50, -1.7e308, 1.7e308)
+        data["y_val"] = np.clip(targets.values * 1e50, -LARGEST, LARGEST)
     changed: dict[str, dict[str, Any]] = {
         "no X": {"X_val": None},
         "no y": {"y_val": None},
@@ -229,7 +228,7 @@ def _earlier(
     X, y = inputs.seen, targets.y
     half = max(1, len(X) // 2)
     if change == "units":
-        X = as_precision(X * 10.0 ** rng.integers(-9, 9, X.shape[1]), float)
+        X = X * 10.0 ** rng.integers(-9, 9, X.shape[1])
     elif change == "offset":
         X = X + 1e6
     elif change == "columns":
@@ -245,6 +244,7 @@ def _earlier(
     return parameters, {"X": X, "y": y}
 
 
+@np.errstate(all="ignore")
 def draw_case(seed: int, number: int) -> Case:
     """Draw one case: the same for the same numbers."""
     rng = np.random.default_rng([seed, number])
@@ -258,11 +258,11 @@ def draw_case(seed: int, number: int) -> Case:
     targets = draw_labels(rng, X) if classifies else draw_numbers(rng, X, loss)
     data = {"X": inputs.X, "y": targets.y}
     reasons = [inputs.reason, targets.reason, "parameters" if mode == "invalid" else None]
-    weights = choose(rng, ["none"], list(WEIGHTS) + list(BAD_WEIGHTS), 0.3)
+    weights = choose(rng, ["none"], mostly(WEIGHTS, BAD_WEIGHTS), 0.3)
     if weights != "none":
         data["sample_weight"] = (WEIGHTS | BAD_WEIGHTS)[weights](rng, len(X))
         reasons.append("weights" if weights in BAD_WEIGHTS and len(X) else None)
-    validation = choose(rng, ["none"], VALIDATION + BAD_VALIDATION, 0.15 if readable else 0)
+    validation = choose(rng, ["none"], mostly(VALIDATION, BAD_VALIDATION), 0.15 if readable else 0)
     if validation != "none":
         data |= _validation(validation, inputs, targets, classifies)
         reasons.append("validation" if validation in BAD_VALIDATION and len(X) else None)
@@ -300,11 +300,6 @@ def draw_case(seed: int, number: int) -> Case:
     )
 
 
-def draw_cases(seed: int, n_cases: int) -> Iterator[Case]:
-    """Draw cases in order."""
-    return (draw_case(seed, number) for number in range(n_cases))
-
-
 def exactly_linear(case: Case) -> bool:
     """Tell whether targets are a linear function of the inputs that rows determine."""
     n, p = case.inputs.shape
@@ -318,8 +313,6 @@ def exactly_linear(case: Case) -> bool:
 
 def far_inputs(case: Case) -> Any:
     """Return inputs far out, named as the case's are."""
-    import pandas as pd
-
     far = far_from(case.inputs.seen)
     names = getattr(case.inputs.X, "columns", None)
     return far if names is None else pd.DataFrame(far, columns=list(names))

@@ -1,250 +1,24 @@
-"""What must hold for every case, and how it is told that it does not."""
+"""What must hold for every fitted case."""
 
 from __future__ import annotations
 
-import dis
-import os
 import pickle
-import random
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
-import sklearn
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_class_weight
 
-import skrelu
-from benchmarks.fuzz.cases import SMALL, Case, exactly_linear, far_inputs
+from benchmarks.fuzz.cases import Case, exactly_linear, far_inputs
+from benchmarks.fuzz.outcomes import OF_RANGE, OF_SIZE, Finding, differs, finding_of
+from benchmarks.fuzz.tables import LARGEST
 
-OUTCOMES = (
-    "fitted",
-    "refused",
-    "foreign",
-    "warned",
-    "not refused",
-    "raises later",
-    "non-finite",
-    "wrong shape",
-    "container matters",
-    "to_torch differs",
-    "parts differ",
-    "pickle differs",
-    "refit differs",
-    "biased",
-    "not linear",
-    "model lost",
-    "state changed",
-    "over time",
-    "over memory",
-    "crashed",
-)
-ROOTS = {
-    module.__name__: f"{Path(module.__file__).parent}{os.sep}"
-    for module in (skrelu, sklearn, torch, np, scipy)
-}
-LIBRARIES = ("torch", "numpy", "scipy")
-OF_RANGE, OF_SIZE = 1e-8, 1e-12  # most that equal predictions may differ by
 WIDEST = 1e300  # what is larger may overflow on the way
 REFITTED = 5  # one case in so many is fitted twice
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One way in which a case fails."""
-
-    outcome: str
-    text: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.outcome}: {self.text}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a case ended: fitted or refused, with the sentence, and what is wrong with that."""
-
-    number: int
-    tags: tuple[tuple[str, str], ...]
-    ended: str
-    sentence: str = ""
-    findings: tuple[Finding, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def outcomes(self) -> set[str]:
-        """What to count the case as."""
-        return {finding.outcome for finding in self.findings} or {self.ended}
-
-
-def _package(filename: str) -> str:
-    return next((name for name, root in ROOTS.items() if filename.startswith(root)), "")
-
-
-def _nearest(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
-    """Return the innermost frame of skrelu or scikit-learn."""
-    frames = [frame for frame in stack if _package(frame.filename) in ("skrelu", "sklearn")]
-    return frames[-1] if frames else None
-
-
-def is_sentence(error: BaseException) -> bool:
-    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote.
-
-    One of skrelu must come from a ``raise``: what a function in C raises has no frame of its own.
-    """
-    if not isinstance(error, ValueError | TypeError) or len(str(error).split()) < 4:
-        return False
-    stack = traceback.extract_tb(error.__traceback__)
-    nearest = _nearest(stack)
-    if nearest is None or _package(stack[-1].filename) in LIBRARIES:
-        return False
-    if _package(nearest.filename) == "sklearn":
-        return True
-    *_, trace = _traces(error)
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-
-
-def _traces(error: BaseException) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
-def _place(stack: traceback.StackSummary) -> str:
-    frames = [frame for frame in stack if _package(frame.filename) == "skrelu"]
-    return f" in {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
-
-
-def finding_of(error: BaseException, outcome: str) -> Finding:
-    """Return the finding that an exception is."""
-    message = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "allocate" in message:
-        outcome = "over memory"
-    place = _place(traceback.extract_tb(error.__traceback__))
-    text = f"{type(error).__name__}{place}: {message[:160]}"
-    return Finding(outcome, text, "".join(traceback.format_exception(error)))
-
-
-def fingerprint(values: Any) -> Any:
-    """Return what changes if values do."""
-    if isinstance(values, dict):
-        return {name: fingerprint(value) for name, value in values.items()}
-    if isinstance(values, torch.Tensor):
-        bits = values.detach().clone().view(torch.uint8).numpy() if values.ndim else values.detach()
-        return values.dtype, values.requires_grad, values.grad is None, np.array(bits).tobytes()
-    if isinstance(values, np.ndarray) and values.dtype != object:
-        return values.dtype, values.flags.writeable, values.shape, values.tobytes()
-    if isinstance(values, pd.DataFrame):
-        return list(values.columns), list(values.dtypes), repr(values.to_dict("list"))
-    if isinstance(values, np.ndarray | pd.Series):
-        return values.dtype, repr(values.tolist())
-    if hasattr(values, "to_dict"):  # polars
-        return repr(values.to_dict(as_series=False))
-    return repr(values.toarray()) if hasattr(values, "toarray") else repr(values)
-
-
-def global_state() -> dict[str, Any]:
-    """Return what a fit must leave as it is."""
-    return {
-        "np.random": pickle.dumps(np.random.get_state()),  # noqa: NPY002
-        "random": random.getstate(),
-        "torch.random": torch.get_rng_state().numpy().tobytes(),
-        "torch threads": torch.get_num_threads(),
-        "torch dtype": torch.get_default_dtype(),
-        "torch grad mode": torch.is_grad_enabled(),
-        "np.errstate": np.geterr(),
-        # Modules that torch imports when first needed add filters of their own warnings.
-        "warnings.filters": [
-            one for one in warnings.filters if one[2].__module__.startswith(("builtins", "sklearn"))
-        ],
-        "environment": dict(os.environ),
-    }
-
-
-def make(case: Case) -> Any:
-    """Return the estimator, after its earlier fit if there is one."""
-    if case.earlier is None:
-        return case.estimator(**case.parameters)
-    parameters, data = case.earlier
-    return case.estimator(**parameters).fit(**data).set_params(**case.parameters)
-
-
-def examine(case: Case) -> Result:
-    """Run one case and all checks."""
-    warned: list[Finding] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = partial(_note_warning, warned)
-        try:
-            model = make(case)
-        except Exception as error:  # of the earlier fit
-            foreign = () if is_sentence(error) else (finding_of(error, "foreign"),)
-            return Result(case.number, case.tags, "refused", f"earlier fit: {error}", foreign)
-        given, state = fingerprint([case.data, case.parameters]), global_state()
-        before = None if case.earlier is None else model.predict(case.earlier[1]["X"])
-        ended, sentence, findings = "fitted", "", []
-        try:
-            model.fit(**case.data)
-        except Exception as error:
-            ended, sentence = "refused", " ".join(str(error).split())
-            if not is_sentence(error):
-                findings.append(finding_of(error, "foreign"))
-            findings += _model_kept(case, model, before)
-        else:
-            findings += _checked(Fit(case, model))
-        if fingerprint([case.data, case.parameters]) != given:
-            findings.append(Finding("state changed", "what fit was given"))
-        now = global_state()
-        changed = [name for name, value in state.items() if now[name] != value]
-        if changed:
-            findings.append(Finding("state changed", ", ".join(changed)))
-    findings += warned
-    return Result(case.number, case.tags, ended, sentence, tuple(dict.fromkeys(findings)))
-
-
-def _note_warning(found: list[Finding], message, category, *where, **options) -> None:
-    """Note a numerical warning that skrelu, and not scikit-learn, lets through."""
-    stack = traceback.extract_stack()
-    nearest = _nearest(stack)
-    if issubclass(category, RuntimeWarning) and nearest and _package(nearest.filename) == "skrelu":
-        found.append(Finding("warned", f"{message}{_place(stack)}", "".join(stack.format())))
-
-
-def _model_kept(case: Case, model: Any, before: NDArray | None) -> Iterator[Finding]:
-    """Check that a fit that raised leaves what was fitted before."""
-    if case.earlier is not None:
-        X = case.earlier[1]["X"]
-    else:  # refuse it once more, now with something to lose
-        X = np.random.default_rng(0).uniform(size=(12, 2))
-        model = case.estimator(**SMALL).fit(X, X[:, 0] > 0.5)
-        before, kept = model.predict(X), model.get_params()
-        model.set_params(**case.parameters)
-        try:
-            model.fit(**case.data)
-        except Exception:
-            model.set_params(**kept)
-        else:
-            return
-    try:
-        same = np.array_equal(model.predict(X), before)
-    except Exception as error:
-        yield finding_of(error, "model lost")
-    else:
-        if not same:
-            yield Finding("model lost", "predictions changed by a fit that raised")
 
 
 class Fit:
@@ -288,20 +62,6 @@ class Fit:
         return self.case.has("validation", "none") and 1e-3 < fraction <= 0.5
 
 
-def _differs(a: Any, b: Any, of_range: float = OF_RANGE, of_size: float = OF_SIZE) -> str:
-    """Return by how much arrays differ, "" for no more than rounding."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape:
-        return f"shapes {a.shape} and {b.shape}"
-    with np.errstate(all="ignore"):
-        size = np.abs(b).max(initial=0) or 1.0
-        error = np.nan_to_num(np.abs(a / size - b / size), nan=np.inf).max(initial=0)
-        spread = np.ptp(b / size) if b.size else 0.0
-        if error <= of_range * spread + of_size + 1e-322 / size:
-            return ""
-        return f"{error / (spread or 1):.0e} of the range"
-
-
 def _predictions(fit: Fit) -> Iterator[Finding]:
     """Predictions are finite, of the right shape, and do not depend on the container."""
     case, X = fit.case, fit.case.inputs.X
@@ -312,7 +72,7 @@ def _predictions(fit: Fit) -> Iterator[Finding]:
         yield Finding("non-finite", f"predictions of training rows of dtype {raw.dtype}")
     elif case.inputs.seen is not None:
         single = raw.dtype == np.float32
-        difference = _differs(raw, fit.raw(fit.known), OF_SIZE, 1e-6 if single else OF_SIZE)
+        difference = differs(raw, fit.raw(fit.known), OF_SIZE, 1e-6 if single else OF_SIZE)
         if difference:
             yield Finding("container matters", difference)
     if case.classifies:
@@ -348,7 +108,7 @@ def _to_torch(fit: Fit) -> Iterator[Finding]:
         return
     with torch.no_grad():
         exported = fit.model.to_torch()(torch.tensor(fit.case.inputs.seen)).numpy()
-    difference = _differs(exported.reshape(fit.y_shape), fit.raw(fit.known))
+    difference = differs(exported.reshape(fit.y_shape), fit.raw(fit.known))
     if difference:
         yield Finding("to_torch differs", difference)
 
@@ -369,8 +129,8 @@ def _parts(fit: Fit) -> Iterator[Finding]:
     if importances.shape != (fit.p,) or not (total == 0 or abs(total - 1) < 1e-9):
         yield Finding("non-finite", f"importances sum to {total}")
     with np.errstate(all="ignore"):
-        summed = parts.sum(-1)
-        largest = np.abs(parts).max()
+        largest = np.abs(parts).max() or 1.0
+        summed = (parts / largest).sum(-1) * largest  # sums on the way may overflow
         if getattr(model, "y_limits_", None) is not None:
             low, high = model.y_limits_
             summed = np.clip(summed.reshape(fit.n, -1), low, high).reshape(summed.shape)
@@ -382,7 +142,9 @@ def _parts(fit: Fit) -> Iterator[Finding]:
         cancelled = largest / max(np.abs(predicted).max(), 1e-300)
     if not np.isfinite(parts).all():
         yield Finding("non-finite", "contributions")
-    elif difference := _differs(summed, predicted, OF_RANGE, OF_SIZE * max(1.0, cancelled)):
+    elif largest < LARGEST and (
+        difference := differs(summed, predicted, OF_RANGE, OF_SIZE * max(1.0, cancelled))
+    ):
         yield Finding("parts differ", difference)
 
 
@@ -462,10 +224,12 @@ CHECKS: tuple[Callable[[Fit], Iterator[Finding]], ...] = (
 )
 
 
-def _checked(fit: Fit) -> Iterator[Finding]:
-    if fit.case.reasons:  # what to compare with is not known
-        yield Finding("not refused", "; ".join(fit.case.reasons))
+def checked(case: Case, model: Any) -> Iterator[Finding]:
+    """Return what is wrong with a fitted model."""
+    if case.reasons:  # what to compare with is not known
+        yield Finding("not refused", "; ".join(case.reasons))
         return
+    fit = Fit(case, model)
     for check in CHECKS:
         try:
             yield from check(fit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,11 @@ def choose(rng: Generator, ordinary: Sequence[Any], odd: Sequence[Any], share: f
     """Return one of the odd ones with this probability, else one of the ordinary ones."""
     options = odd if rng.random() < share else ordinary
     return options[rng.integers(len(options))]
+
+
+def mostly(good: Iterable[Any], bad: Iterable[Any]) -> list[Any]:
+    """Return options of which those that are refused are drawn less often."""
+    return [*good] * 4 + [*bad]
 
 
 COLUMNS: dict[str, Callable[[Generator, int], NDArray]] = {
@@ -167,10 +172,9 @@ def draw_inputs(rng: Generator) -> Inputs:
     kind = choose(rng, ["uniform", "normal", "mixed"], list(COLUMNS), 0.3)
     kinds = rng.choice(list(COLUMNS), p) if kind == "mixed" else [kind] * p
     X = np.column_stack([COLUMNS[name](rng, n) for name in kinds])
-    change = choose(rng, ["as drawn"], list(CHANGES)[1:], 0.35)
-    container = choose(rng, USUAL, [*NUMBERS, *OTHERS], 0.45)
-    with np.errstate(all="ignore"):
-        X = CHANGES[change](rng, X)
+    change = choose(rng, ["as drawn"], mostly(list(CHANGES)[1:-2], ["NaN", "inf"]), 0.35)
+    container = choose(rng, USUAL, mostly(NUMBERS, OTHERS), 0.45)
+    X = CHANGES[change](rng, X)
     if container in OTHERS:
         dated = container == "pandas dates"  # scikit-learn takes a table of nothing else
         reason = None if dated else container

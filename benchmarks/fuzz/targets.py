@@ -12,7 +12,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from benchmarks.fuzz.tables import LARGEST, choose
+from benchmarks.fuzz.tables import LARGEST, choose, mostly
 
 REACH = 10  # how many times their range inputs are taken to
 
@@ -102,13 +102,12 @@ def _combined(rng: Generator, X: NDArray) -> NDArray:
 def draw_numbers(rng: Generator, X: NDArray, loss: str) -> Targets:
     """Draw targets of a regressor; X are numbers."""
     kinds = list(NUMBERS)
-    kind = choose(rng, POSITIVE.get(loss, ["smooth", "noisy", "linear"]), kinds, 0.4)
-    change = choose(rng, ["as drawn"], list(CHANGES)[1:], 0.35)
+    kind = choose(rng, POSITIVE.get(loss, ["smooth", "noisy", "linear", "linear"]), kinds, 0.4)
+    change = choose(rng, ["as drawn"], mostly(list(CHANGES)[1:-3], REFUSED), 0.35)
     u = _combined(rng, X)
     y = NUMBERS[kind](rng, u)
     far = REACH * u if kind == "linear" and change == "as drawn" else None
-    with np.errstate(all="ignore"):
-        values = CHANGES[change](rng, y)
+    values = CHANGES[change](rng, y)
     reason = change if change in REFUSED and len(X) else None
     return Targets(CONTAINERS.get(change, np.copy)(values), values, kind, change, far, reason)
 
@@ -125,9 +124,9 @@ LABELS: dict[str, Callable[[NDArray], Any]] = {
     "list": lambda codes: codes.tolist(),
     "tensor": torch.tensor,
     "column": lambda codes: codes[:, None],
+    "mixed": lambda codes: np.array([f"{c}" if c else 0 for c in codes], object),
     "fractions": lambda codes: codes + 0.5,
     "NaN": lambda codes: np.where(np.arange(len(codes)) == 0, np.nan, codes),
-    "mixed": lambda codes: np.array([f"{c}" if c else 0 for c in codes], object),
     "too long": lambda codes: np.append(codes, 0),
     "None": lambda codes: None,
 }
@@ -152,7 +151,7 @@ def draw_labels(rng: Generator, X: NDArray) -> Targets:
     """Draw labels of a classifier; X are numbers."""
     odd = ["several", "rare", "single members", "one class", "sixty"]
     kind = choose(rng, ["two", "several"], odd, 0.25)
-    change = choose(rng, ["ints", "text"], list(LABELS), 0.4)
+    change = choose(rng, ["ints", "text"], mostly(list(LABELS)[:-4], REFUSED_LABELS), 0.4)
     codes = _codes(rng, _combined(rng, X), kind)
     if change == "bools":
         codes = np.minimum(codes, 1)

@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from benchmarks.fuzz.cases import draw_case
-from benchmarks.fuzz.checks import Finding, Result, examine
+from benchmarks.fuzz.examine import examine
+from benchmarks.fuzz.outcomes import Finding, Result
 
 SECONDS = 20  # of computing, a case
 PATIENCE = 90  # seconds on the clock until a worker that does not answer is ended

@@ -198,9 +198,9 @@ class ExponentialReLULayer(nn.Module):
         TypeError
             If the inputs are no floating tensor.
         ValueError
-            If the layer was released, parametrized or has no values, or the inputs are empty, not finite, so
-            large or close to each other that windows are beyond the dtype, of another last
-            dimension or on another device. Nothing is changed then.
+            If the layer was released, parametrized or has no values, or the inputs are empty, not
+            finite, so large or close to each other that windows are beyond the dtype, of another
+            last dimension or on another device. Nothing is changed then.
         """
         for parameter, value in self._windows(inputs):
             parameter.copy_(value)

@@ -14,7 +14,7 @@ to within the rounding errors of that product; continuity makes the intercepts t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, log10
 
@@ -24,13 +24,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
-from skrelu.regions._cells import BLOCK, GREATEST, TOO_GREAT, Bools, Cells, Indices, places
-from skrelu.regions._layers import Array, Layers, layers_of
-from skrelu.regions._theory import checked_count
+from skrelu._torch_interop import isolated
+from skrelu.regions._cells import BLOCK, GREATEST, TOO_GREAT, Bools, Cells, Indices
+from skrelu.regions._checks import Array, as_floats, region_limit, too_many
+from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._theory import max_regions as most_regions
 
 # Cells have about 2^n_features vertices, too many to hold for more features.
 MAX_FEATURES = 8
+# Regions to hold at most, of small networks.
+MOST = 100_000
+# Neurons up to which a message says how many regions there can be.
+MOST_BOUNDED = 10_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,11 +83,13 @@ class BoxRegions:
         return 1 + int(self.linear_regions.max())
 
     @cached_property
+    @isolated()
     def centers(self) -> Array:
         """A point inside each activation region, (n_activation_regions, n_features)."""
         return np.stack([corners.mean(0) for corners in self.vertices])
 
     @cached_property
+    @isolated()
     def volumes(self) -> Array:
         """Volume of each activation region, (n_activation_regions,).
 
@@ -91,8 +98,9 @@ class BoxRegions:
         return np.array([_volume(corners) for corners in self.vertices])
 
 
+@isolated()
 def regions_in_box(
-    model, lower: ArrayLike, upper: ArrayLike, *, max_regions: int = 100_000
+    model, lower: ArrayLike, upper: ArrayLike, *, max_regions: int | str = "auto"
 ) -> BoxRegions:
     """Find all regions of a ReLU network in a box.
 
@@ -102,8 +110,9 @@ def regions_in_box(
         As for `regions_along`, of at most 8 features.
     lower, upper : array-like of shape (n_features,)
         Corners of the box, in the units of the data.
-    max_regions : int, default=100_000
-        Activation regions to hold at most.
+    max_regions : int or "auto", default="auto"
+        Activation regions to hold at most. "auto" stands for 100 000, or as many as take about 1 GB
+        where these are fewer, as they are from 7 features on.
 
     Returns
     -------
@@ -142,8 +151,7 @@ def regions_in_box(
     >>> sorted(regions.volumes.round(9).tolist())
     [1.0, 1.0, 3.0, 3.0]
     """
-    max_regions = checked_count(max_regions, "max_regions")
-    layers, middle, half = in_cube(layers_of(model), lower, upper)
+    layers, middle, half, offsets = in_cube(layers_of(model), lower, upper)
     d = layers.n_features
     if d > MAX_FEATURES:
         raise ValueError(
@@ -151,12 +159,16 @@ def regions_in_box(
             f"many, too many to hold above {MAX_FEATURES}; use estimate_regions, or "
             "regions_along lines."
         )
-    blocks = _divided(layers, middle / half, max_regions)
+    bytes_each = Cells.bytes_each(layers) + 24 * layers.n_outputs * (d + 1)
+    limit = region_limit(max_regions, MOST, bytes_each)
+    blocks = _divided(layers, offsets, limit)
+    if blocks is None:
+        place = f"in the box{_bound(layers)}"
+        raise too_many(limit, bytes_each, place, "take a smaller box, or use estimate_regions")
     outputs = zip(*(cells.outputs() for cells in blocks), strict=True)
     maps, slacks = (np.concatenate(parts) for parts in outputs)
-    with np.errstate(over="ignore", invalid="ignore"):
-        gradients = maps[..., :-1] / half
-        intercepts = maps[..., -1] - gradients @ middle
+    gradients = maps[..., :-1] / half
+    intercepts = maps[..., -1] - gradients @ middle
     if not np.isfinite(intercepts).all() or not np.isfinite(gradients).all():
         raise ValueError(TOO_GREAT)
     return BoxRegions(
@@ -168,9 +180,14 @@ def regions_in_box(
     )
 
 
-def in_cube(layers: Layers, lower: ArrayLike, upper: ArrayLike) -> tuple[Layers, Array, Array]:
-    """Return the network of u in [-1, 1]^d, where x = middle + half * u, middle and half."""
-    low, high = np.asarray(lower, float), np.asarray(upper, float)
+def in_cube(
+    layers: Layers, lower: ArrayLike, upper: ArrayLike
+) -> tuple[Layers, Array, Array, Array]:
+    """Return the network of u in [-1, 1]^d, where x = middle + half * u.
+
+    With it middle, half, and how far middle is from the network's center in terms of half.
+    """
+    low, high = as_floats(lower, "lower", finite=False), as_floats(upper, "upper", finite=False)
     d = layers.n_features
     for name, corner in (("lower", low), ("upper", high)):
         if corner.shape != (d,):
@@ -186,23 +203,26 @@ def in_cube(layers: Layers, lower: ArrayLike, upper: ArrayLike) -> tuple[Layers,
     if max(np.abs(low).max(), np.abs(high).max()) > GREATEST:
         raise ValueError(TOO_GREAT)
     matrix, bias = layers.matrices[0], layers.biases[0]
-    with np.errstate(over="ignore", invalid="ignore"):  # refused when they are added up
-        matrices = [matrix * half, *layers.matrices[1:]]
-        biases = [bias + matrix @ middle, *layers.biases[1:]]
-    return replace(layers, matrices=matrices, biases=biases), middle, half
+    matrices = [matrix * half, *layers.matrices[1:]]
+    biases = [bias + matrix @ (middle - layers.center), *layers.biases[1:]]
+    offsets = (middle - layers.center) / half
+    return Layers(matrices, biases, layers.leaks), middle, half, offsets
 
 
-def _divided(layers: Layers, offsets: Array, max_regions: int) -> list[Cells]:
-    """Divide the cube by all neurons, as blocks of cells that are halved when they get large."""
-    n_neurons = len(places(layers))
+def _divided(layers: Layers, offsets: Array, limit: int) -> list[Cells] | None:
+    """Divide the cube by all neurons, as blocks of cells that are halved when they get large.
+
+    None if there are more cells than the limit.
+    """
+    n_neurons = layers.n_neurons
     waiting, done = [Cells.cube(layers, offsets)], list[Cells]()
     while waiting:
         cells = waiting.pop()
         n_others = sum(map(len, waiting + done))
-        while cells.neuron < n_neurons and (len(cells.points) <= BLOCK or len(cells) == 1):
+        while cells.neuron < n_neurons and (cells.size <= BLOCK or len(cells) == 1):
             cells.divide()
-            if n_others + len(cells) > max_regions:
-                raise ValueError(_refusal(layers, max_regions))
+            if n_others + len(cells) > limit:
+                return None
         if cells.neuron == n_neurons:
             done.append(cells)
         else:
@@ -210,14 +230,12 @@ def _divided(layers: Layers, offsets: Array, max_regions: int) -> list[Cells]:
     return done
 
 
-def _refusal(layers: Layers, limit: int) -> str:
-    bound = most_regions(map(len, layers.biases[:-1]), layers.n_features)
+def _bound(layers: Layers) -> str:
+    if layers.n_neurons > MOST_BOUNDED:
+        return ""
+    bound = most_regions(layers.widths, layers.n_features)
     most = bound if bound < 10**9 else f"10**{ceil(log10(bound))}"
-    return (
-        f"There are more than max_regions={limit} activation regions in the box (no network of "
-        f"these widths has more than {most}); raise max_regions, take a smaller box, or use "
-        "estimate_regions."
-    )
+    return f" (no network of these widths has more than {most})"
 
 
 def _linear_regions(blocks: list[Cells], gradients: Array, slacks: Array) -> Indices:
@@ -246,5 +264,4 @@ def _volume(corners: Array) -> float:
         hull = ConvexHull(stretched)
     except QhullError:  # vertices with many edges; joggling them by 1e-11 helps
         hull = ConvexHull(stretched, qhull_options="QJ")
-    with np.errstate(over="ignore"):
-        return float(hull.volume * axes.prod())
+    return float(hull.volume * axes.prod())

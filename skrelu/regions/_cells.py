@@ -39,15 +39,19 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from skrelu.regions._layers import Array, Layers
+from skrelu.regions._checks import Array
+from skrelu.regions._layers import Layers
 from skrelu.regions._line import ROUNDING, TIE
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 Words = NDArray[np.uint64]
 
-# Vertices that are divided at a time, which bounds the memory for pairs of them.
+# Vertices that are divided at a time, and pairs of them.
 BLOCK = 2**14
+PAIRS = 2**20
+# Numbers of affine maps that count as much as a vertex.
+MAPS = 2**7
 # Sums of values up to it are finite, of inputs and of neurons.
 GREATEST = 1e300
 TOO_GREAT = (
@@ -56,9 +60,13 @@ TOO_GREAT = (
 )
 
 
-def places(layers: Layers) -> list[tuple[int, int]]:
-    """Return the layer of each neuron, and its place there."""
-    return [(i, k) for i, bias in enumerate(layers.biases[:-1]) for k in range(len(bias))]
+def place_of(layers: Layers, neuron: int) -> tuple[int, int]:
+    """Return the layer of a neuron, and its place there."""
+    for layer, width in enumerate(layers.widths):
+        if neuron < width:
+            return layer, neuron
+        neuron -= width
+    raise IndexError(neuron)
 
 
 def added_up(layers: Layers, layer: int, maps: Array, active: Bools) -> tuple[Array, Array]:
@@ -70,12 +78,11 @@ def added_up(layers: Layers, layer: int, maps: Array, active: Bools) -> tuple[Ar
     if layer:
         maps = maps * np.where(active, 1.0, layers.leaks[layer - 1])[..., None]
     matrix, bias = layers.matrices[layer], layers.biases[layer]
-    with np.errstate(over="ignore", invalid="ignore"):
-        added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
-        added[..., -1] += bias
-        scale[..., -1] += np.abs(bias)
-        if not (scale.sum(-1) <= GREATEST).all():
-            raise ValueError(TOO_GREAT)
+    added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
+    added[..., -1] += bias
+    scale[..., -1] += np.abs(bias)
+    if not (scale.sum(-1) <= GREATEST).all():
+        raise ValueError(TOO_GREAT)
     # Left as they are, slopes that cancel but for rounding would be those of later layers.
     slopes = added[..., :-1]
     slopes[np.abs(slopes) <= ROUNDING * scale[..., :-1]] = 0
@@ -97,9 +104,8 @@ def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> In
     """
     signs = []
     for matrix, bias, leak in zip(layers.matrices, layers.biases, layers.leaks, strict=False):
-        with np.errstate(over="ignore", invalid="ignore"):  # refused when they are divided
-            values = points @ matrix.T + bias
-            points = np.where(values > 0, values, leak * values)
+        values = points @ matrix.T + bias
+        points = np.where(values > 0, values, leak * values)
         signs.append(values > 0)
     active = np.concatenate(signs, 1)[:, neuron:]
     some, each = (test.reduceat(active, begins) for test in (np.logical_or, np.logical_and))
@@ -131,7 +137,7 @@ class Cells:
     @classmethod
     def cube(cls, layers: Layers, offsets: Array) -> Cells:
         """Return the cube, not divided yet; `offsets` as for `reach_of`."""
-        d, n_neurons = layers.n_features, len(places(layers))
+        d, n_neurons = layers.n_features, layers.n_neurons
         corners = np.array(list(product([-1.0, 1.0], repeat=d)))  # (2^d, d)
         tight = np.concatenate([corners > 0, corners < 0, np.zeros((2**d, n_neurons), bool)], 1)
         words = _words(tight)
@@ -151,6 +157,19 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.patterns)
+
+    @staticmethod
+    def bytes_each(layers: Layers) -> int:
+        """Return about how much memory a cell takes, with what is held for its facets."""
+        d, n_neurons = layers.n_features, layers.n_neurons
+        n_words = (2 * d + n_neurons) // 64 + 1
+        return 2 * n_neurons + 8 * (2**d + 4 * d) * (d + n_words + 2)
+
+    @property
+    def size(self) -> int:
+        """Number of vertices; more where affine maps of wide layers take more memory."""
+        n_features = self.points.shape[1]
+        return max(len(self.points), len(self) * self.layers.largest * (n_features + 1) // MAPS)
 
     @property
     def begins(self) -> Indices:
@@ -200,7 +219,7 @@ class Cells:
         ndarray of shape (n_cells,), int
             What each cell was a part of.
         """
-        layer, place = places(self.layers)[self.neuron]
+        layer, place = place_of(self.layers, self.neuron)
         if place == 0:
             self.maps, scale = self._added_up(layer)
             self.floors, self.parents = ROUNDING * scale @ self.reach, np.arange(len(self))
@@ -257,16 +276,20 @@ class Cells:
         d = self.points.shape[1]
         inside = crosses[self.owner]
         up, down = np.flatnonzero(inside & (signs > 0)), np.flatnonzero(inside & (signs < 0))
-        first, second = _matches(self.owner[up], self.owner[down])
-        up, down = up[first], down[second]
+        ends = []
+        for part in _parts(self.owner[up], self.owner[down]):
+            first, second = _matches(self.owner[up[part]], self.owner[down])
+            pairs = np.stack([up[part][first], down[second]])
+            n_common = np.bitwise_count(self.tight[pairs[0]] & self.tight[pairs[1]]).sum(1)
+            ends.append(pairs[:, n_common >= d - 1])
+        up, down = np.concatenate(ends, 1)
         common = self.tight[up] & self.tight[down]
-        joined = np.bitwise_count(common).sum(1) >= d - 1
-        up, down, common = up[joined], down[joined], common[joined]
         # Across a face lie only vertices that are both tight in more than d constraints.
         many = np.bitwise_count(self.tight).sum(1) > d
         doubtful = np.flatnonzero(many[up] & many[down])
         edge = np.ones(len(up), bool)
-        for part in np.array_split(doubtful, 1 + len(doubtful) // BLOCK):
+        for rows in _parts(self.owner[up[doubtful]], self.owner):
+            part = doubtful[rows]
             pairs, vertices = _matches(self.owner[up[part]], self.owner)
             shared = common[part][pairs]
             contains = ((self.tight[vertices] & shared) == shared).all(1)
@@ -295,6 +318,13 @@ class Cells:
         vanishing = common | self.vanishing[cell]
         active = _words(np.pad(self.patterns, ((0, 0), (2 * d, 0))))[cell]
         return cell, np.concatenate([vanishing, active & ~vanishing], 1)
+
+
+def _parts(one: Indices, other: Indices) -> list[Indices]:
+    """Divide the rows of `one` so that each part has few matches, or is a single row."""
+    begins, ends = (np.searchsorted(other, one, side) for side in ("left", "right"))
+    n_parts = 1 + int((ends - begins).sum()) // PAIRS
+    return np.array_split(np.arange(len(one)), min(n_parts, max(1, len(one))))
 
 
 def _matches(one: Indices, other: Indices) -> tuple[Indices, Indices]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skrelu._plotting import import_pyplot
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import as_floats, as_integer, as_number, shown
 from skrelu.regions._evolution import RegionRecorder, Regions
+from skrelu.regions._inside import as_table, checked_output, inside
 from skrelu.regions._layers import layers_of
 from skrelu.regions._line import LineRegions, regions_along
 from skrelu.regions._plane import PlaneRegions, regions_in_plane
@@ -58,13 +60,14 @@ class LinearRegionsDisplay:
                 f"Cannot draw {type(regions).__name__}; give what regions_along or "
                 "regions_in_plane returns."
             )
-        self.regions, self.begin = regions, begin
+        self.regions, self.begin = regions, as_number(begin, "begin")
         n_axes = 1 if isinstance(regions, LineRegions) else 2
         self.names = ("",) * n_axes if names is None else tuple(names)
         if len(self.names) != n_axes:
             raise ValueError(f"names={self.names} has to have {n_axes}, one an axis.")
 
     @classmethod
+    @isolated()
     def from_estimator(
         cls,
         estimator,
@@ -74,6 +77,7 @@ class LinearRegionsDisplay:
         kind: str = "regions",
         output: int = 0,
         level: float = 0.0,
+        max_regions: int | str = "auto",
         ax=None,
     ) -> LinearRegionsDisplay:
         """Draw the regions of a fitted network over the range of data.
@@ -81,7 +85,9 @@ class LinearRegionsDisplay:
         Parameters
         ----------
         estimator : estimator or torch.nn.Module
-            As for `regions_along`.
+            As for `regions_along`, or a Pipeline, search or TransformedTargetRegressor that ends
+            with one. Features are then drawn as the network sees them, and outputs as it gives
+            them.
         X : array-like of shape (n_samples, n_features)
             Data; its range is drawn, features that are not stay at their medians.
         features : int, str or two of them, default=None
@@ -89,6 +95,8 @@ class LinearRegionsDisplay:
             stands for all of at most two.
         kind, output, level, ax
             See `plot`.
+        max_regions : int or "auto", default="auto"
+            See `regions_along` and `regions_in_plane`.
 
         Returns
         -------
@@ -96,49 +104,43 @@ class LinearRegionsDisplay:
 
         Raises
         ------
+        TypeError
+            If the model cannot be read.
         ValueError
-            If the features are not one or two of the data's.
+            If the model cannot be read or is not fitted, the data do not fit it, the features are
+            not one or two of the data's, or there are too many regions.
         ImportError
             If matplotlib is missing.
         """
         import_pyplot()
-        names = [str(name) for name in getattr(X, "columns", [])]
-        data = np.asarray(X, float)
+        estimator, X, names = inside(estimator, X)
         n = layers_of(estimator).n_features
-        if data.ndim != 2 or data.shape[1] != n or not len(data) or not np.isfinite(data).all():
-            raise ValueError(
-                f"X has shape {data.shape}, but has to be finite with one or more rows of the {n} "
-                "features that the model reads."
-            )
+        data = as_table(X, n)
         names = names or [f"feature {i}" for i in range(n)]
-        if features is None:
-            features = range(n)
-        chosen = list(np.atleast_1d(np.array(features, dtype=object)))
-        found: list = [names.index(f) if f in names else f for f in chosen]
-        valid = all(isinstance(i, Integral) and -n <= int(i) < n for i in found)
-        indices = [int(i) % n for i in found] if valid else []
-        if not 1 <= len(indices) <= 2 or len(set(indices)) < len(indices):
-            raise ValueError(
-                f"features={chosen!r} has to be one or two of the {n} features of X, by index or "
-                f"name, as a picture has two axes."
-            )
-        low, high = data.min(0), data.max(0)
-        room = np.where(high > low, MARGIN * (high - low), 1.0)
-        low, high = (low - room)[indices], (high + room)[indices]
+        indices = _indices(range(n) if features is None else features, names)
+        low, high = data.min(0)[indices], data.max(0)[indices]
+        # Of a feature that is constant, more than its rounding.
+        room = np.where(high > low, MARGIN * (high - low), np.maximum(1.0, MARGIN * np.abs(high)))
+        low, high = low - room, high + room
         origin = np.median(data, axis=0)
         origin[indices] = 0
-        axes = np.eye(n)[indices]
+        if not np.isfinite([*low, *high, *origin]).all():
+            raise ValueError("X has a range that is too great for float64; scale it.")
+        axes = np.zeros((len(indices), n))
+        axes[range(len(indices)), indices] = 1
         chosen_names = [names[i] for i in indices]
         if len(indices) == 1:
-            regions: Regions = regions_along(
-                estimator, origin + np.outer([low[0], high[0]], axes[0])
-            )
+            points = origin + np.outer([low[0], high[0]], axes[0])
+            regions: Regions = regions_along(estimator, points, max_regions=max_regions)
             display = cls(regions, begin=float(low[0]), names=chosen_names)
         else:
-            regions = regions_in_plane(estimator, low, high, origin=origin, axes=axes)
+            regions = regions_in_plane(
+                estimator, low, high, origin=origin, axes=axes, max_regions=max_regions
+            )
             display = cls(regions, names=chosen_names)
         return display.plot(kind=kind, output=output, level=level, ax=ax)
 
+    @isolated()
     def plot(
         self, *, kind: str = "regions", output: int = 0, level: float = 0.0, ax=None
     ) -> LinearRegionsDisplay:
@@ -161,10 +163,16 @@ class LinearRegionsDisplay:
         Returns
         -------
         LinearRegionsDisplay
+
+        Raises
+        ------
+        TypeError
+            If ax is no Axes.
+        ValueError
+            If there is no such kind or output, or the level does not go with the outputs.
         """
-        pyplot = import_pyplot()
-        _check(self.regions, kind, output)
-        self.ax_ = pyplot.subplots()[1] if ax is None else ax
+        output = _checked(self.regions, kind, output)
+        self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
         faces = _draw(self.ax_, self.regions, kind, output, level, self.begin)
         if isinstance(self.regions, LineRegions):
@@ -192,6 +200,13 @@ class RegionCountDisplay:
     ----------
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Raises
+    ------
+    TypeError
+        If counts is no dict.
+    ValueError
+        If positions or counts are no numbers, or do not fit.
     """
 
     def __init__(
@@ -202,11 +217,18 @@ class RegionCountDisplay:
         xlabel: str = "step",
         ylabel: str = "regions",
     ) -> None:
-        self.positions = np.asarray(positions)
-        self.counts = {label: np.atleast_2d(count) for label, count in counts.items()}
+        if not isinstance(counts, Mapping):
+            raise TypeError(
+                f"counts is a {type(counts).__name__}, but has to be a dict of labels and counts."
+            )
+        self.positions = np.atleast_1d(as_floats(positions, "positions", finite=False))
+        self.counts = {
+            label: np.atleast_2d(as_floats(count, f"counts[{label!r}]", finite=False))
+            for label, count in counts.items()
+        }
         self.xlabel, self.ylabel = xlabel, ylabel
         for label, count in self.counts.items():
-            if count.shape[1:] != self.positions.shape:
+            if count.shape[1:] != self.positions.shape or not len(count):
                 raise ValueError(
                     f"counts[{label!r}] has shape {count.shape}, but there are "
                     f"{len(self.positions)} positions."
@@ -232,6 +254,7 @@ class RegionCountDisplay:
         broken = {name: np.insert(n.astype(float), ends, np.nan) for name, n in counts.items()}
         return cls(np.insert(steps, ends, np.nan), broken).plot(ax=ax)
 
+    @isolated()
     def plot(self, *, ax=None) -> RegionCountDisplay:
         """Draw the counts.
 
@@ -240,8 +263,7 @@ class RegionCountDisplay:
         ax : matplotlib Axes, default=None
             None makes a new figure.
         """
-        pyplot = import_pyplot()
-        self.ax_ = pyplot.subplots()[1] if ax is None else ax
+        self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
         for label, count in self.counts.items():
             (line,) = self.ax_.plot(
@@ -256,6 +278,7 @@ class RegionCountDisplay:
         return self
 
 
+@isolated()
 def animate(
     recorder: RegionRecorder,
     *,
@@ -285,20 +308,26 @@ def animate(
 
     Raises
     ------
+    TypeError
+        If it is no recorder.
     ValueError
-        If nothing was recorded, or it has no such decisions or outputs.
+        If nothing was recorded, it has no such decisions or outputs, or a number is out of range.
     """
-    pyplot = import_pyplot()
+    import_pyplot()
     from matplotlib.animation import FuncAnimation
 
     _check_recorded(recorder)
+    begin, interval = as_number(begin, "begin"), as_number(interval, "interval")
+    if interval <= 0:
+        raise ValueError(f"interval={interval} has to be positive.")
     for regions in recorder.regions_:
-        _check(regions, kind, output)
-    ax = pyplot.subplots()[1] if ax is None else ax
+        output = _checked(regions, kind, output)
+    ax = _axes(ax)
     values = [_outputs(regions)[:, output] for regions in recorder.regions_]
     low, high = min(map(np.min, values)), max(map(np.max, values))
     room = MARGIN * (high - low) or 1.0
 
+    @isolated()
     def draw(frame: int) -> list:
         ax.clear()
         regions = recorder.regions_[frame]
@@ -313,17 +342,45 @@ def animate(
     return FuncAnimation(ax.figure, draw, frames=len(recorder.steps_), interval=interval)
 
 
-def _check(regions: Regions, kind: str, output: int) -> None:
-    if kind not in ("regions", "decision"):
+def _indices(features, names: list[str]) -> list[int]:
+    """Return the one or two features that are chosen by index or name."""
+    n = len(names)
+    listed = (
+        [features]
+        if isinstance(features, str)
+        else np.atleast_1d(np.array(features, object)).tolist()
+    )
+    found = [names.index(f) if f in names else as_integer(f) for f in listed[:3]]
+    indices = [i % n for i in found if i is not None and -n <= i < n]
+    if not len(listed) == len(indices) == len(set(indices)) or not indices or len(indices) > 2:
+        raise ValueError(
+            f"features={shown(listed)} has to be one or two of the {n} features of X, by index or "
+            "name, as a picture has two axes."
+        )
+    return indices
+
+
+def _axes(ax):
+    """Return axes to draw in: those given, or new ones."""
+    pyplot = import_pyplot()
+    if ax is None:
+        return pyplot.subplots()[1]
+    if not isinstance(ax, pyplot.Axes):
+        raise TypeError(f"ax is a {type(ax).__name__}, but has to be a matplotlib Axes or None.")
+    return ax
+
+
+def _checked(regions: Regions, kind: str, output: int) -> int:
+    if not isinstance(kind, str) or kind not in ("regions", "decision"):
         raise ValueError(f"kind={kind!r} has to be 'regions' or 'decision'.")
     if kind == "decision" and isinstance(regions, LineRegions):
         raise ValueError("kind='decision' is of planes; draw two features.")
-    n_outputs = _outputs(regions).shape[1]
-    if not -n_outputs <= output < n_outputs:
-        raise ValueError(f"output={output}, but the network has {n_outputs} outputs.")
+    return checked_output(output, _outputs(regions).shape[1])
 
 
 def _check_recorded(recorder: RegionRecorder) -> None:
+    if not isinstance(recorder, RegionRecorder):
+        raise TypeError(f"recorder is a {type(recorder).__name__}; give a RegionRecorder.")
     if not recorder.steps_:
         raise ValueError("Nothing was recorded: the recorder has seen none of its steps.")
 

@@ -27,11 +27,12 @@ from numpy.typing import ArrayLike
 from scipy.special import comb
 from sklearn.utils import check_random_state
 
+from skrelu._torch_interop import isolated
 from skrelu.regions._box import MAX_FEATURES, in_cube
-from skrelu.regions._cells import Cells, Indices, places
-from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu.regions._cells import Cells, Indices
+from skrelu.regions._checks import MEMORY, Array, checked_count
+from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._polytopes import Polytopes
-from skrelu.regions._theory import checked_count
 
 # Independent estimates, of whose mean the standard error is told.
 N_GROUPS = 10
@@ -67,13 +68,14 @@ class RegionEstimate:
         """Standard error of that mean, itself an estimate."""
         return self._of_counts(lambda counts: np.std(counts, ddof=1) / len(counts) ** 0.5)
 
+    @isolated()
     def _of_counts(self, statistic: Callable[[Array], float]) -> float:
         most = self.log2_counts.max()
-        with np.errstate(divide="ignore", over="ignore"):  # inf above the greatest double
-            scaled = np.log2(statistic(np.exp2(self.log2_counts - most)))
-            return float(np.exp2(most + scaled))
+        scaled = np.log2(statistic(np.exp2(self.log2_counts - most)))
+        return float(np.exp2(most + scaled))  # inf above the greatest double
 
 
+@isolated()
 def estimate_regions(
     model, lower: ArrayLike, upper: ArrayLike, *, n_samples: int = 100, random_state=None
 ) -> RegionEstimate:
@@ -109,8 +111,8 @@ def estimate_regions(
     TypeError
         If the model cannot be read.
     ValueError
-        If the model cannot be read, the box does not fit it, values overflow there or `n_samples`
-        is not an integer of 2 or more.
+        If the model cannot be read, the box does not fit it, values overflow there, `n_samples`
+        is not an integer of 2 or more, or the cells of a group take more than about 1 GB.
 
     Notes
     -----
@@ -140,11 +142,11 @@ def estimate_regions(
     >>> round(estimate.n_activation_regions), round(estimate.standard_error, 3)  # all orthants
     (1048576, 0.0)
     """
-    layers, middle, half = in_cube(layers_of(model), lower, upper)
+    layers, _, _, offsets = in_cube(layers_of(model), lower, upper)
     n_samples = checked_count(n_samples, "n_samples", least=2)  # for a standard error
     rng = check_random_state(random_state)
     n_groups = min(n_samples, N_GROUPS)
-    offsets, size = middle / half, n_samples // n_groups
+    size = n_samples // n_groups
     return RegionEstimate(
         np.array([_log2_count(layers, offsets, size, rng) for _ in range(n_groups)])
     )
@@ -152,7 +154,13 @@ def estimate_regions(
 
 def _log2_count(layers: Layers, offsets: Array, size: int, rng: np.random.RandomState) -> float:
     """Estimate the number of regions by following so many cells, or fewer."""
-    n_neurons, d = len(places(layers)), layers.n_features
+    n_neurons, d = layers.n_neurons, layers.n_features
+    kind = Cells if d <= MAX_FEATURES else Polytopes
+    # And what `n_to_come` finds at their points, of which polytopes have hardly more than walls.
+    bytes_each = kind.bytes_each(layers) + 2 ** min(d, MAX_FEATURES) * (
+        n_neurons + 24 * layers.largest
+    )
+    _check_memory(1, bytes_each)
     choices = comb(np.arange(n_neurons + 1)[:, None], np.arange(1 + min(d, GUESS_DEGREE)))
     guesses = np.log2(choices.sum(1))  # (n_neurons + 1,)
     cells: Cells | Polytopes
@@ -163,11 +171,21 @@ def _log2_count(layers: Layers, offsets: Array, size: int, rng: np.random.Random
     weights = np.zeros(1)  # logarithms to base 2: counts pass the greatest double
     for _ in range(n_neurons):
         weights = weights[cells.divide()]
+        _check_memory(min(len(weights), size), bytes_each)
         if len(weights) > size:
             scores = weights + guesses[cells.n_to_come()]
             chosen, shares = _draw(np.exp2(scores - scores.max()), size, rng)
             weights, cells = weights[chosen] - np.log2(shares), cells.take(chosen)
     return float(np.logaddexp2.reduce(weights))
+
+
+def _check_memory(n_cells: int, bytes_each: int) -> None:
+    if n_cells * bytes_each > MEMORY:
+        raise ValueError(
+            f"{n_cells} cells of about {bytes_each} bytes each take more than {MEMORY} bytes; "
+            f"follow {MEMORY // bytes_each} or fewer in a group, by a smaller n_samples, or take a "
+            "network of fewer neurons and features."
+        )
 
 
 def _draw(scores: Array, size: int, rng: np.random.RandomState) -> tuple[Indices, Array]:

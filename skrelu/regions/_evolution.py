@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import is_dataclass
 from functools import partial
-from numbers import Integral
+from itertools import islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skrelu.regions._layers import Array
+from skrelu.regions._checks import Array, as_floats, as_integer, as_number, shown
 from skrelu.regions._line import LineRegions, regions_along
 from skrelu.regions._plane import PlaneRegions, regions_in_plane
 
 Regions = LineRegions | PlaneRegions
+
+# Steps that are listed, at most.
+MOST_STEPS = 1_000_000
 
 
 class RegionRecorder:
@@ -30,6 +34,8 @@ class RegionRecorder:
         ``RegionRecorder.in_plane`` make it.
     steps : iterable of int, default=None
         The steps to record, for example ``range(0, 101, 10)``; None records all.
+    max_bytes : float, default=4e9
+        Memory for all that is recorded; more raises a ValueError, in a fit too.
 
     Attributes
     ----------
@@ -76,25 +82,46 @@ class RegionRecorder:
     ([0, 10, 20], (3,))
     """
 
-    def __init__(self, find: Callable[..., Regions], *, steps: Iterable[int] | None = None) -> None:
+    def __init__(
+        self,
+        find: Callable[..., Regions],
+        *,
+        steps: Iterable[int] | None = None,
+        max_bytes: float = 4e9,
+    ) -> None:
         if not callable(find):
             raise TypeError(
                 f"find={find!r} has to take a model and return its regions; RegionRecorder.along "
                 "and RegionRecorder.in_plane make such a function."
             )
-        self.find, self.steps = find, None if steps is None else frozenset(steps)
+        self.find, self.steps = find, None if steps is None else _listed(steps)
+        self.max_bytes = as_number(max_bytes, "max_bytes", finite=False)
+        if not self.max_bytes > 0:
+            raise ValueError(f"max_bytes={max_bytes} has to be positive.")
         self._clear()
 
     @classmethod
-    def along(cls, points: ArrayLike, *, steps: Iterable[int] | None = None) -> RegionRecorder:
+    def along(
+        cls,
+        points: ArrayLike,
+        *,
+        max_regions: int | str = "auto",
+        steps: Iterable[int] | None = None,
+        max_bytes: float = 4e9,
+    ) -> RegionRecorder:
         """Record regions along a polyline, see `regions_along`.
 
         Parameters
         ----------
         points : array-like of shape (n_points, n_features)
+        max_regions : int or "auto", default="auto"
         steps : iterable of int, default=None
+        max_bytes : float, default=4e9
         """
-        return cls(partial(regions_along, points=points), steps=steps)
+        find = partial(
+            regions_along, points=as_floats(points, "points").copy(), max_regions=max_regions
+        )
+        return cls(find, steps=steps, max_bytes=max_bytes)
 
     @classmethod
     def in_plane(
@@ -104,8 +131,9 @@ class RegionRecorder:
         *,
         origin: ArrayLike | None = None,
         axes: ArrayLike | None = None,
-        max_regions: int = 1_000_000,
+        max_regions: int | str = "auto",
         steps: Iterable[int] | None = None,
+        max_bytes: float = 4e9,
     ) -> RegionRecorder:
         """Record regions in a rectangle of a plane, see `regions_in_plane`.
 
@@ -114,18 +142,18 @@ class RegionRecorder:
         lower, upper : array-like of shape (2,)
         origin : array-like of shape (n_features,), default=None
         axes : array-like of shape (2, n_features), default=None
-        max_regions : int, default=1_000_000
+        max_regions : int or "auto", default="auto"
         steps : iterable of int, default=None
+        max_bytes : float, default=4e9
         """
-        find = partial(
-            regions_in_plane,
-            lower=lower,
-            upper=upper,
-            origin=origin,
-            axes=axes,
-            max_regions=max_regions,
-        )
-        return cls(find, steps=steps)
+        given = {"lower": lower, "upper": upper, "origin": origin, "axes": axes}
+        plane: dict = {
+            name: as_floats(value, name).copy()
+            for name, value in given.items()
+            if name in ("lower", "upper") or value is not None
+        }
+        find = partial(regions_in_plane, **plane, max_regions=max_regions)
+        return cls(find, steps=steps, max_bytes=max_bytes)
 
     def record(self, model, step: int, loss: float = np.nan, stage: str = "training") -> None:
         """Record a model as it is, if ``step`` is one to record.
@@ -141,11 +169,16 @@ class RegionRecorder:
 
         Raises
         ------
+        TypeError
+            If the step is not an integer.
         ValueError
-            If the step is not after the last one.
+            If the step is not after the last one, the loss is not a number, or the record would
+            take more than `max_bytes`.
         """
-        if not isinstance(step, Integral):
-            raise TypeError(f"step={step!r} has to be an integer.")
+        number = as_integer(step)
+        if number is None:
+            raise TypeError(f"step={shown(step)} has to be an integer.")
+        step = number
         if self.steps is None or step in self.steps:
             self._add(model, step, loss, stage)
 
@@ -155,9 +188,17 @@ class RegionRecorder:
                 f"Step {step} comes after step {self.steps_[-1]}; steps have to increase. Use "
                 "another recorder for another training run."
             )
-        number = float(loss.item() if hasattr(loss, "item") else loss)
-        self.regions_.append(self.find(model))
-        self.steps_.append(int(step))
+        number = as_number(loss, "loss", finite=False)
+        regions = self.find(model)
+        n_bytes = _size(regions)
+        if self._n_bytes + n_bytes > self.max_bytes:
+            raise ValueError(
+                f"The regions of {1 + len(self.steps_)} steps take more than "
+                f"max_bytes={self.max_bytes:.3g}; raise it, or record fewer steps."
+            )
+        self._n_bytes += n_bytes
+        self.regions_.append(regions)
+        self.steps_.append(step)
         self.losses_.append(number)
         self.stages_.append(stage)
 
@@ -204,6 +245,7 @@ class RegionRecorder:
 
     def _clear(self) -> None:
         self._step = 0
+        self._n_bytes = 0
         self.steps_: list[int] = []
         self.stages_: list[str] = []
         self.losses_: list[float] = []
@@ -212,3 +254,25 @@ class RegionRecorder:
 
 def _loss(fitted) -> float:
     return getattr(fitted, "loss_curve_", [np.nan])[-1]
+
+
+def _listed(steps: Iterable[int]) -> range | frozenset[int]:
+    if isinstance(steps, range):
+        return steps
+    if not isinstance(steps, Iterable):
+        raise TypeError(f"steps={shown(steps)} has to list steps, as in range(0, 101, 10).")
+    listed = list(islice(steps, MOST_STEPS + 1))
+    if len(listed) > MOST_STEPS:
+        raise ValueError(f"steps lists more than {MOST_STEPS}; give a range, or None for all.")
+    for step in listed:
+        if as_integer(step) is None:
+            raise TypeError(f"steps has {shown(step)} in it; each has to be an integer.")
+    return frozenset(map(int, listed))
+
+
+def _size(regions) -> int:
+    """Return the bytes of all arrays that regions hold."""
+    values = vars(regions).values() if hasattr(regions, "__dict__") else ()
+    return sum(
+        _size(value) if is_dataclass(value) else getattr(value, "nbytes", 0) for value in values
+    )

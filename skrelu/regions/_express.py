@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import norm
 
-from skrelu.regions._layers import Array
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import MEMORY, Array, shown
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 from skrelu.regions._theory import Layer, checked_widths, max_regions
 
@@ -25,6 +26,7 @@ NEAR = 2.0**20
 CROWD = 2**10
 
 
+@isolated()
 def fewest_neurons(function: PiecewiseLinear) -> int:
     r"""Count the neurons of one hidden layer that express a function of one input.
 
@@ -76,6 +78,7 @@ def fewest_neurons(function: PiecewiseLinear) -> int:
     return len(function.points) + (_facing_left(function, len(function.points)) is None)
 
 
+@isolated()
 def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> torch.nn.Sequential:
     r"""Build a ReLU network that equals a function of one input on the whole line.
 
@@ -97,10 +100,11 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
     TypeError
         If the function is no `PiecewiseLinear`.
     ValueError
-        If the function has several outputs, `widths` are not positive integers or the network is
-        too small. The message says which holds: no such network has so many regions, one layer of
-        that width cannot do (see `fewest_neurons`), or only the construction below does not, and
-        then which widths are enough for it.
+        If the function has several outputs, `widths` are not positive integers, weights of the
+        network take more than about 1 GB, or it is too small. The message says which holds: no
+        such network has so many regions, one layer of that width cannot do (see
+        `fewest_neurons`), or only the construction below does not, and then which widths are
+        enough for it.
 
     Notes
     -----
@@ -129,12 +133,18 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
     """
     function = _merged(function)
     widths = checked_widths([max(1, fewest_neurons(function))] if widths is None else widths)
+    n_bytes = 8 * sum(n_in * n_out for n_in, n_out in pairwise([1, *widths, 1]))
+    if n_bytes > MEMORY:
+        raise ValueError(
+            f"The weights of a network of widths={shown(widths)} take {n_bytes} bytes, more than "
+            f"{MEMORY}; give fewer or narrower layers."
+        )
     most = max_regions(widths, 1)
     if function.n_linear_regions > most:
         raise ValueError(
             f"The function has {function.n_linear_regions} linear regions and no network of "
-            f"widths {widths} has more than {most}; fewest_neurons_for() says how many neurons it "
-            "takes at least."
+            f"widths {shown(widths)} has more than {most}; fewest_neurons_for() says how many "
+            "neurons it takes at least."
         )
     plan = _plan(function, widths)
     if plan.missing and len(widths) > 1:
@@ -146,8 +156,9 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
         )
     if plan.missing:
         raise ValueError(
-            f"This construction does not express the function in widths {widths}, which other "
-            f"weights of the same network may do. It needs widths such as {plan.enough}, "
+            f"This construction does not express the function in widths {shown(widths)}, which "
+            f"other weights of the same network may do. It needs widths such as "
+            f"{shown(plan.enough)}, "
             f"more neurons by {plan.missing}."
         )
     layers = _built(plan)

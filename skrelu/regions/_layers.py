@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from traceback import walk_tb
@@ -12,12 +12,14 @@ from typing import NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-Array = NDArray[np.float64]
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import Array
+
+# A matrix, or the diagonal of one, and a bias.
 Affine = tuple[Tensor, Tensor]
 # What is done to an input: an affine map, a leaky ReLU of that slope, nothing, or a function
 # that is left out, which is possible at the end.
@@ -41,19 +43,44 @@ ROUNDING = 64 * np.finfo(float).eps
 
 @dataclass(frozen=True)
 class Layers:
-    """A network of affine layers with max(v, leak * v) after all but the last."""
+    """A network of affine layers with max(v, leak * v) after all but the last.
+
+    It reads x - center: multiplied into the first layer, centers of data that are far from 0 would
+    leave their rounding errors there.
+    """
 
     matrices: list[Array]  # (n_out, n_in), one a layer
     biases: list[Array]  # (n_out,)
     leaks: list[float]  # one a layer but the last
+    center: Array | float = 0.0  # (n_features,)
 
     @property
     def n_features(self) -> int:
         """Number of inputs."""
         return self.matrices[0].shape[1]
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.biases[-1])
 
-@torch.no_grad()
+    @property
+    def widths(self) -> list[int]:
+        """Neurons of each hidden layer."""
+        return [len(bias) for bias in self.biases[:-1]]
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of hidden neurons."""
+        return sum(self.widths)
+
+    @property
+    def largest(self) -> int:
+        """Most values that a layer reads or gives."""
+        return max(max(matrix.shape) for matrix in self.matrices)
+
+
+@isolated()
 def layers_of(model) -> Layers:
     """Read a model, see `READABLE`: what comes before a last softmax, sigmoid or exponential.
 
@@ -85,9 +112,9 @@ def layers_of(model) -> Layers:
     if not isinstance(module, nn.Module):
         raise TypeError(f"Cannot read a {type(model).__name__}; give {READABLE}.")
     module = _plain(_copy(module))
-    steps = _steps(module)
-    layers = _checked(_of_steps(steps))
-    _check_same(module, steps, layers.n_features)
+    center, steps = _centered([step for step in _steps(module) if step is not None])
+    layers = _checked(replace(_of_steps(steps), center=center))
+    _check_same(module, steps, layers)
     return layers
 
 
@@ -95,7 +122,8 @@ def _checked(layers: Layers) -> Layers:
     for n_out, n_in in (matrix.shape for matrix in layers.matrices):
         if not n_out * n_in:
             raise ValueError(f"A layer has {n_in} inputs and {n_out} outputs, but needs one each.")
-    if not all(np.isfinite(part).all() for part in (*layers.matrices, *layers.biases)):
+    weights = (*layers.matrices, *layers.biases, layers.center)
+    if not all(np.isfinite(part).all() for part in weights):
         raise ValueError("The network has weights that are not finite, so it has no regions.")
     return layers
 
@@ -162,7 +190,7 @@ def _normalization(
     if training:
         raise TypeError("without running statistics outputs depend on the batch")
     scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
-    return _affine(torch.diag(scale), (0 if bias is None else bias) - scale * mean)
+    return _affine(scale, (0 if bias is None else bias) - scale * mean)
 
 
 def _only(condition: bool, step: Step = None) -> Step:
@@ -254,8 +282,37 @@ def _steps(module: nn.Module) -> list[Step]:
     return values.steps
 
 
+def _centered(steps: list[Step]) -> tuple[Array | float, list[Step]]:
+    """Take off a first layer that only subtracts a center, where an affine one follows."""
+    match steps:
+        case [(matrix, bias), (after, _), *_] if after.shape[-1] == len(bias):
+            n = len(bias)
+            diagonal = matrix if matrix.ndim == 1 else matrix.diagonal()
+            ones = matrix.shape in ((n,), (n, n)) and (diagonal == 1).all()
+            if ones and matrix.count_nonzero() == n:
+                return -bias.numpy(), steps[1:]
+    return 0.0, steps
+
+
+def _dense(step: Affine) -> Affine:
+    matrix, bias = step
+    return (torch.diag(matrix) if matrix.ndim == 1 else matrix), bias
+
+
+def _after(outer: Affine, inner: Affine) -> Affine:
+    """Multiply two affine maps; products with diagonals take no matrix for them."""
+    (matrix, bias), (first, shift) = outer, inner
+    if matrix.ndim == 1:
+        return (matrix * first.T).T, bias + matrix * shift
+    return (matrix * first if first.ndim == 1 else matrix @ first), bias + matrix @ shift
+
+
+def _apply(step: Affine, x: Tensor) -> Tensor:
+    matrix, bias = step
+    return x * matrix + bias if matrix.ndim == 1 else nn.functional.linear(x, matrix, bias)
+
+
 def _of_steps(steps: list[Step]) -> Layers:
-    steps = [step for step in steps if step is not None]
     affine = [step for step in steps if isinstance(step, tuple)]
     if not affine:
         raise ValueError("There is no Linear layer in the module.")
@@ -263,44 +320,45 @@ def _of_steps(steps: list[Step]) -> Layers:
     if ends != sorted(ends):
         raise ValueError("Softmax, LogSoftmax, Sigmoid, exp and squeeze are read only at the end.")
     eye = partial(torch.eye, dtype=torch.float64)
-    layers = [_affine(eye(affine[0][0].shape[1]))] if isinstance(steps[0], float) else []
+    layers = [_affine(eye(affine[0][0].shape[-1]))] if isinstance(steps[0], float) else []
     leaks: list[float] = []
     for step in steps:
         if isinstance(step, float):
             leak = leaks.pop() if len(leaks) == len(layers) else 1.0  # twice in a row
             leaks.append(leak * step)
         elif isinstance(step, tuple):
-            matrix, bias = step
-            if layers and matrix.shape[1] != len(layers[-1][1]):
-                n_in, n_before = matrix.shape[1], len(layers[-1][1])
+            matrix, _ = step
+            if layers and matrix.shape[-1] != len(layers[-1][1]):
+                n_in, n_before = matrix.shape[-1], len(layers[-1][1])
                 raise ValueError(f"A layer reads {n_in} values, but the one before has {n_before}.")
-            if len(layers) > len(leaks):  # nothing bends in between
-                inner, shift = layers.pop()
-                matrix, bias = matrix @ inner, bias + matrix @ shift
-            layers.append((matrix, bias))
+            # Where nothing bends in between they are one.
+            layers.append(_after(step, layers.pop()) if len(layers) > len(leaks) else step)
     if len(leaks) == len(layers):
         layers.append(_affine(eye(len(layers[-1][1]))))
+    layers = [_dense(layer) for layer in layers]
     return Layers([m.numpy() for m, _ in layers], [b.numpy() for _, b in layers], leaks)
 
 
-def _check_same(module: nn.Module, steps: list[Step], n_features: int) -> None:
-    """Compare a module with what was read of it, at points near and far."""
+def _check_same(module: nn.Module, steps: list[Step], layers: Layers) -> None:
+    """Compare a module with what was read of it, at points near and far from the center."""
+    n_features, center = layers.n_features, torch.as_tensor(layers.center, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, n_features, dtype=torch.float64, generator=generator)
-    x *= torch.logspace(-2, 2, 8, dtype=torch.float64)[:, None]
+    x = center + x * torch.logspace(-2, 2, 8, dtype=torch.float64)[:, None]
     try:
         outputs = module(x.clone())
     except Exception as cause:  # whatever the module's own code raises
         what = f"{type(module).__name__}, as it fails on {n_features} features in float64 ({cause})"
         raise _cannot_read(what) from cause
+    x = x - center
     size = x.abs()  # of all terms of the sums
     for step in steps:
         if isinstance(step, tuple):
-            x = nn.functional.linear(x, *step)
-            size = nn.functional.linear(size, *map(torch.abs, step))
+            x = _apply(step, x)
+            size = _apply((step[0].abs(), step[1].abs()), size)
         elif isinstance(step, float):
             x = nn.functional.leaky_relu(x, step)
-        elif step is not None:
+        elif step is not None:  # None has been left out
             x = step(x)
             size = size * (1 + x.abs().reshape(8, -1).amax(1, keepdim=True))  # slopes, at most
     bound = ROUNDING * len(steps) * (size.amax(1) + x.abs().reshape(8, -1).amax(1))

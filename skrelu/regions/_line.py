@@ -10,12 +10,16 @@ of :math:`10^{-36}`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import Array, as_floats, as_number, region_limit, too_many
+from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 
 # A neuron that vanishes so close to the end of a piece, relative to the piece, vanishes there.
@@ -24,6 +28,10 @@ TIE = 1e-9
 ROUNDING = 64 * np.finfo(float).eps
 # Where a piece is cut is known up to this part of its length.
 CUT = 16 * np.finfo(float).eps
+# Numbers of one block of pieces, which bounds the memory for them.
+BLOCK = 2**17
+# Regions to hold at most, of small networks.
+MOST = 10_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,6 +85,7 @@ class LineRegions:
         return 1 + int(self.bends.sum())
 
     @property
+    @isolated()
     def positions(self) -> Array:
         """Where activation regions begin and end, (n_activation_regions + 1,), from 0 on.
 
@@ -89,18 +98,25 @@ class LineRegions:
         """Positions where linear regions meet, (n_linear_regions - 1,)."""
         return self.positions[1:-1][self.bends]
 
+    @isolated()
     def __call__(self, positions: ArrayLike) -> Array:
         """Evaluate the outputs at positions along the line, (n, n_outputs).
 
         Before the begin and after the end they are those at the begin and the end.
+
+        Raises
+        ------
+        ValueError
+            If positions are not finite numbers.
         """
         values = np.concatenate([self.starts, self.starts[-1:] + self.increments[-1:]])
-        at = np.asarray(positions, float)
+        at = as_floats(positions, "positions")
         columns = [np.interp(at, self.positions, column) for column in values.T]
         return np.stack(columns, -1)
 
 
-def regions_along(model, points: ArrayLike) -> LineRegions:
+@isolated()
+def regions_along(model, points: ArrayLike, *, max_regions: int | str = "auto") -> LineRegions:
     """Find all regions of a ReLU network along a polyline.
 
     Parameters
@@ -111,6 +127,9 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
         ReLU and LeakyReLU layers one after the other. Computed in float64.
     points : array-like of shape (n_points, n_features)
         Corners of the line in input space, two or more, in the units of the data.
+    max_regions : int or "auto", default="auto"
+        Give up beyond so many activation regions. "auto" stands for 10 million, or as many as take
+        about 1 GB where these are fewer: each takes two bytes a neuron, and 64 an output.
 
     Returns
     -------
@@ -120,8 +139,11 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
 
     Raises
     ------
-    TypeError, ValueError
-        If the model cannot be read, or the points do not fit it.
+    TypeError
+        If the model cannot be read.
+    ValueError
+        If the model cannot be read, the points do not fit it, values overflow, there are more than
+        `max_regions` or it is not a positive integer.
 
     Notes
     -----
@@ -145,16 +167,19 @@ def regions_along(model, points: ArrayLike) -> LineRegions:
     (3, array([1., 2.]), array([ 0.,  1., -1.]))
     """
     layers = layers_of(model)
-    corners = np.asarray(points, float)
+    corners = as_floats(points, "points")
     if corners.ndim != 2 or len(corners) < 2 or corners.shape[1] != layers.n_features:
         raise ValueError(
             f"points has shape {corners.shape}, but has to be (n_points, {layers.n_features}) with "
             "two or more corners: the model reads that many features."
         )
-    return _along(layers, corners)
+    return _along(layers, corners, max_regions)
 
 
-def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> PiecewiseLinear:
+@isolated()
+def as_piecewise_linear(
+    model, *, center: float = 0.0, scale: float = 1.0, max_regions: int | str = "auto"
+) -> PiecewiseLinear:
     """Write a network of one input as a piecewise-linear function.
 
     Parameters
@@ -163,6 +188,8 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
         As for `regions_along`, of one feature.
     center, scale : float, default=0.0, 1.0
         Where the interesting part of the line is and how wide, not exactly.
+    max_regions : int or "auto", default="auto"
+        As for `regions_along`.
 
     Returns
     -------
@@ -172,8 +199,11 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
 
     Raises
     ------
-    TypeError, ValueError
-        If the model cannot be read, or has more than one feature.
+    TypeError
+        If the model cannot be read.
+    ValueError
+        If the model cannot be read, has more than one feature or more than `max_regions`
+        activation regions, or a number is out of its range.
 
     Examples
     --------
@@ -193,16 +223,20 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
             f"The model reads {layers.n_features} features, but has to read one; see regions_along "
             "for lines and regions_in_plane for planes."
         )
-    if not (np.isfinite([center, scale]).all() and scale > 0):
-        raise ValueError(
-            f"center={center} and scale={scale} have to be finite, and scale positive."
-        )
+    center = as_number(center, "center", finite=False)
+    scale = as_number(scale, "scale", finite=False)
     far = 2.0 ** np.arange(31)
-    corners = center + scale * np.concatenate([-far[::-1], far])
-    regions = _along(layers, corners[:, None])
+    # Those next to a center that is far from 0 may be the same.
+    corners = np.unique(center + scale * np.concatenate([-far[::-1], far]))
+    if not (np.isfinite(corners).all() and scale > 0 and len(corners) > 1):
+        raise ValueError(
+            f"center={center} and scale={scale} have to be finite, and scale positive, with "
+            "1e9 times scale below the greatest double and above the rounding of center."
+        )
+    regions = _along(layers, corners[:, None], max_regions)
     bends = 1 + regions.bends.nonzero()[0]
     if not len(bends):  # an affine function
-        bends = np.array([len(far) - 1])
+        bends = np.flatnonzero(regions.sides == (len(corners) - 1) // 2)[:1]
     sides = regions.sides[bends]
     # Sums from the begin of each side: those from far away lose digits.
     sums = np.concatenate(
@@ -217,70 +251,157 @@ def as_piecewise_linear(model, *, center: float = 0.0, scale: float = 1.0) -> Pi
     return PiecewiseLinear(points, values, slopes[0], slopes[-1])
 
 
-def _along(layers: Layers, corners: Array) -> LineRegions:
-    if not np.isfinite(corners).all():
-        raise ValueError("points has to be finite.")
+def _along(layers: Layers, corners: Array, max_regions: int | str) -> LineRegions:
+    # All is held twice while blocks are put together.
+    bytes_each = 2 * (layers.n_neurons + 8 * (4 + 4 * layers.n_outputs))
+    limit = region_limit(max_regions, MOST, bytes_each)
     steps = np.diff(corners, axis=0)
     sizes = np.abs(steps).max(1)
     if not (sizes > 0).all():
         raise ValueError("In points no corner may follow itself; leave it out.")
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = sizes * np.linalg.norm(steps / sizes[:, None], axis=1)
-        regions = _propagate(layers, corners[:-1].T, steps.T, lengths)
+    lengths = sizes * np.linalg.norm(steps / sizes[:, None], axis=1)
+    pieces = _Pieces(
+        values=(corners[:-1] - layers.center).T,
+        increments=steps.T,
+        slopes=steps.T / lengths,
+        lengths=lengths,
+        blurs=np.zeros((2, len(lengths))),
+        patterns=np.zeros((0, len(lengths)), bool),
+        sides=np.arange(len(lengths)),
+    )
+    ends = _propagate(layers, pieces, limit)
+    if ends is None:
+        raise too_many(limit, bytes_each, "along the line", "take a shorter line")
+    regions = _regions(ends)
     results = regions.starts, regions.slopes, regions.lengths
     if not all(map(np.all, map(np.isfinite, results))):
         raise ValueError("Values of the network overflow; scale it, or take a shorter line.")
     return regions
 
 
-def _propagate(layers: Layers, values: Array, increments: Array, lengths: Array) -> LineRegions:
-    """Carry the neurons' values at the begin of pieces, and their increments, forward."""
-    patterns, sides = np.zeros((0, len(lengths)), bool), np.arange(len(lengths))
-    # Slopes follow from patterns alone: increments over lengths have the values' rounding errors.
-    slopes = increments / lengths
+@dataclass(frozen=True)
+class _Pieces:
+    """Pieces of a line on which all neurons up to a layer are affine."""
+
+    values: Array  # (n_values, n_pieces): what the layer gives where pieces begin
+    increments: Array  # (n_values, n_pieces): along them
+    # Follow from patterns alone: increments over lengths have the values' rounding errors.
+    slopes: Array  # (n_values, n_pieces)
+    lengths: Array  # (n_pieces,)
     # How far off the ends of pieces are, as lengths, from where they were cut until a neuron that
     # vanishes there makes up for it.
-    blurs = np.zeros((2, len(lengths)))
-    *hidden, (matrix, bias) = zip(layers.matrices, layers.biases, strict=True)
-    for (inner, offset), leak in zip(hidden, layers.leaks, strict=True):
-        sums = np.abs(inner) @ (np.abs(values) + np.abs(increments)) + np.abs(offset)[:, None]
-        values, increments = inner @ values + offset[:, None], inner @ increments
-        slopes = inner @ slopes
-        parents, begins, ends = _divide(values, increments, ROUNDING * sums, _ties(blurs, lengths))
-        cut, fresh = np.stack([begins > 0, ends < 1]), CUT * lengths[parents]
-        blurs = np.where(cut, fresh, blurs[:, parents])
-        shares = ends - begins
-        floor = ROUNDING * sums[:, parents]
-        values = values[:, parents] + begins * increments[:, parents]
-        increments = increments[:, parents] * shares
-        lengths, patterns = lengths[parents] * shares, patterns[:, parents]
-        sides = sides[parents]
-        active = values + increments / 2 > floor / 2
-        patterns = np.concatenate([patterns, active])
+    blurs: Array  # (2, n_pieces)
+    patterns: NDArray[np.bool_]  # (n_neurons, n_pieces)
+    sides: NDArray[np.intp]  # (n_pieces,)
+
+    def __getitem__(self, pieces) -> _Pieces:
+        """Return some of the pieces."""
+        return _Pieces(*(getattr(self, field.name)[..., pieces] for field in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+# Rounding errors of slopes, (n_outputs, n_pieces), and what the last layer makes of pieces.
+_Outputs = tuple[Array, _Pieces]
+
+
+def _propagate(layers: Layers, pieces: _Pieces, limit: int) -> list[_Outputs] | None:
+    """Carry pieces through all layers; None if there are more than the limit.
+
+    Block by block: one goes through all layers before the next is made.
+    """
+    hidden = list(zip(layers.matrices, layers.biases, layers.leaks, strict=False))
+    size = max(1, BLOCK // layers.largest)
+    done, n_pieces = list[_Outputs](), len(pieces)
+    waiting = [(0, partial(pieces.__getitem__, block)) for block in _blocks(n_pieces, size)]
+    while waiting and n_pieces <= limit:
+        layer, make = waiting.pop()
+        pieces = make()
+        if layer == len(hidden):
+            done.append(_outputs(layers, pieces))
+            continue
+        n_parts, make_part = _divided(*hidden[layer], pieces)
+        n_pieces += n_parts - len(pieces)
+        waiting += [(layer + 1, partial(make_part, block)) for block in _blocks(n_parts, size)]
+    return done if n_pieces <= limit else None
+
+
+def _blocks(n: int, size: int) -> list[slice]:
+    """Return blocks of so many or fewer, the first last."""
+    return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)][::-1]
+
+
+def _divided(
+    matrix: Array, bias: Array, leak: float, pieces: _Pieces
+) -> tuple[int, Callable[[slice], _Pieces]]:
+    """Divide pieces by the neurons of a layer: the number of parts, and what makes some of them."""
+    values, increments = pieces.values, pieces.increments
+    sums = np.abs(matrix) @ (np.abs(values) + np.abs(increments)) + np.abs(bias)[:, None]
+    values, increments = matrix @ values + bias[:, None], matrix @ increments
+    slopes = matrix @ pieces.slopes
+    floor = ROUNDING * sums
+    parents, begins, ends = _divide(values, increments, floor, _ties(pieces.blurs, pieces.lengths))
+
+    def parts(block: slice) -> _Pieces:
+        parent, first, last = parents[block], begins[block], ends[block]
+        old, share = pieces[parent], last - first
+        cut = np.stack([first > 0, last < 1])
+        blurs = np.where(cut, CUT * old.lengths, old.blurs)
+        lengths = old.lengths * share
+        starts = values[:, parent] + first * increments[:, parent]
+        changes = increments[:, parent] * share
+        active = starts + changes / 2 > floor[:, parent] / 2
         # Where a neuron vanishes at an end of its piece it does so but for rounding, which
         # later layers would amplify.
-        stops = values + increments
-        begin, end = np.maximum(values, 0), np.maximum(stops, 0)
+        stops = starts + changes
+        begin, end = np.maximum(starts, 0), np.maximum(stops, 0)
         ties = _ties(blurs, lengths)
         vanishes = np.stack([begin <= ties[0] * end, end <= ties[1] * begin])
         begin, end = np.where(vanishes, 0, [begin, end])
         blurs[(vanishes & active).any(1) & ~cut] = 0
-        rise = increments + (values - begin) - (stops - end)
-        values = np.where(active, begin, leak * values)
-        increments = np.where(active, rise, leak * increments)
-        slopes = np.where(active, 1, leak) * slopes[:, parents]
-    scale = np.abs(matrix) @ np.abs(slopes)
-    slopes = matrix @ slopes
+        rise = changes + (starts - begin) - (stops - end)
+        return replace(
+            old,
+            values=np.where(active, begin, leak * starts),
+            increments=np.where(active, rise, leak * changes),
+            slopes=np.where(active, 1, leak) * slopes[:, parent],
+            lengths=lengths,
+            blurs=blurs,
+            patterns=np.concatenate([old.patterns, active]),
+        )
+
+    return len(parents), parts
+
+
+def _outputs(layers: Layers, pieces: _Pieces) -> _Outputs:
+    """Apply the last layer; return the rounding errors of slopes, too."""
+    matrix, bias = layers.matrices[-1], layers.biases[-1]
+    errors = len(layers.matrices) * ROUNDING * np.abs(matrix) @ np.abs(pieces.slopes)
+    return errors, replace(
+        pieces,
+        values=matrix @ pieces.values + bias[:, None],
+        increments=matrix @ pieces.increments,
+        slopes=matrix @ pieces.slopes,
+    )
+
+
+def _regions(blocks: list[_Outputs]) -> LineRegions:
+    """Put blocks of pieces together."""
+
+    def joined(name: str) -> NDArray:
+        return np.concatenate([getattr(pieces, name) for _, pieces in blocks], -1)
+
+    slopes, errors = joined("slopes"), np.concatenate([errors for errors, _ in blocks], -1)
     change = np.abs(np.diff(slopes, axis=1))
-    tolerance = len(layers.matrices) * ROUNDING * np.maximum(scale[:, 1:], scale[:, :-1])
     return LineRegions(
-        lengths=lengths,
-        starts=(matrix @ values + bias[:, None]).T,
-        increments=(matrix @ increments).T,
+        lengths=joined("lengths"),
+        starts=joined("values").T,
+        increments=joined("increments").T,
         slopes=slopes.T,
-        patterns=patterns.T,
-        bends=np.any(change > tolerance, axis=0),
-        sides=sides,
+        patterns=joined("patterns").T,
+        bends=np.any(change > np.maximum(errors[:, 1:], errors[:, :-1]), axis=0),
+        sides=joined("sides"),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skrelu.regions._layers import Array
+from skrelu.regions._checks import Array
 
 Indices = NDArray[np.intp]
 

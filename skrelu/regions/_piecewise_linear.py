@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrelu.regions._layers import Array
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import Array, as_floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,7 +28,7 @@ class PiecewiseLinear:
     ------
     ValueError
         If points do not increase, shapes do not fit or a number, or a slope between points or its
-        change, is not finite.
+        change, is not finite or not real.
 
     Examples
     --------
@@ -44,11 +45,10 @@ class PiecewiseLinear:
     left: Array
     right: Array
 
+    @isolated()
     def __post_init__(self) -> None:
         for name in ("points", "values", "left", "right"):
-            value = np.asarray(getattr(self, name), float)
-            if not np.isfinite(value).all():
-                raise ValueError(f"{name} has to be finite.")
+            value = as_floats(getattr(self, name), name)
             object.__setattr__(self, name, value)
         points, shape = self.points, self.values.shape
         if points.ndim != 1 or not len(points) or (points[1:] <= points[:-1]).any():
@@ -60,9 +60,7 @@ class PiecewiseLinear:
             )
         if self.left.shape != shape[1:] or self.right.shape != shape[1:]:
             raise ValueError(f"left and right need the shape of one value, {shape[1:]}.")
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(np.diff(points)).all() and np.isfinite(self.bends).all()
-        if not finite:
+        if not (np.isfinite(np.diff(points)).all() and np.isfinite(self.bends).all()):
             raise ValueError(
                 "Slopes between points, and their changes, have to be finite; take points further "
                 "apart, or scale points and values."
@@ -76,6 +74,7 @@ class PiecewiseLinear:
         )
 
     @property
+    @isolated()
     def slopes(self) -> Array:
         """Slopes from left to right, (n_points + 1,) or (n_points + 1, n_outputs)."""
         rise, run = np.diff(self.values, axis=0), np.diff(self.points)
@@ -83,6 +82,7 @@ class PiecewiseLinear:
         return np.concatenate([self.left[None], inner, self.right[None]])
 
     @property
+    @isolated()
     def bends(self) -> Array:
         """Changes of the slope at the points, (n_points,) or (n_points, n_outputs)."""
         return np.diff(self.slopes, axis=0)
@@ -97,6 +97,7 @@ class PiecewiseLinear:
         """Number of linear regions."""
         return 1 + len(self.breakpoints)
 
+    @isolated()
     def __call__(self, x: ArrayLike) -> Array:
         """Evaluate the function.
 
@@ -108,8 +109,13 @@ class PiecewiseLinear:
         -------
         ndarray
             Of the shape of x, and with several outputs one dimension more.
+
+        Raises
+        ------
+        ValueError
+            If x is not of finite numbers.
         """
-        x = np.asarray(x, float)
+        x = as_floats(x, "x")
         before, after = np.minimum(x - self.points[0], 0), np.maximum(x - self.points[-1], 0)
         columns = self.values.reshape(len(self.points), -1).T
         ends = zip(self.left.reshape(-1), self.right.reshape(-1), strict=True)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from skrelu.regions._layers import Array, Layers, layers_of
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import Array, as_floats, as_number, region_limit, too_many
+from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._line import ROUNDING, TIE
 from skrelu.regions._mesh import Indices, Mesh, divide, largest, rectangle
+
+# Regions to hold at most, of small networks.
+MOST = 1_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,26 +73,31 @@ class PlaneRegions:
         return int(self.linear_regions.max()) + 1
 
     @cached_property
+    @isolated()
     def polygons(self) -> list[Array]:
         """Corners of each activation region, counterclockwise, a list of (n_corners, 2)."""
         return self._mesh.polygons
 
     @cached_property
+    @isolated()
     def areas(self) -> Array:
         """Areas of the activation regions, (n_activation_regions,)."""
         return self._mesh.areas
 
     @cached_property
+    @isolated()
     def centroids(self) -> Array:
         """Centres of gravity of the activation regions, (n_activation_regions, 2)."""
         return self._mesh.centroids
 
     @cached_property
+    @isolated()
     def boundaries(self) -> Array:
         """Line segments between linear regions, (n_segments, 2, 2): segment, end, coordinate."""
         return _between(self._mesh, self.linear_regions)
 
-    def decision_boundary(self, level: float = 0.0) -> Array:
+    @isolated()
+    def decision_boundary(self, level: float = 0.0, *, max_regions: int | str = "auto") -> Array:
         """Find where decisions change.
 
         Parameters
@@ -97,6 +106,10 @@ class PlaneRegions:
             With a single output the decision is whether it is above ``level``: 0 for a
             logit, 1/2 for a regression of 0 and 1. Of several outputs the largest decides,
             of equal ones the first; there is no level then.
+        max_regions : int or "auto", default="auto"
+            Give up beyond so many polygons into which activation regions are divided where any two
+            outputs are equal. "auto" stands for as many as take about 1 GB: each takes 64 bytes a
+            pair of outputs.
 
         Returns
         -------
@@ -106,16 +119,20 @@ class PlaneRegions:
         Raises
         ------
         ValueError
-            If the level is not finite, or there are several outputs and it is not 0.
+            If the level is not finite, there are several outputs and it is not 0, or there are
+            more than `max_regions` polygons.
         """
-        return _between(*self._decided(level))
+        return _between(*self._decided(level, max_regions))
 
-    def decision_regions(self, level: float = 0.0) -> tuple[list[Array], Indices]:
+    @isolated()
+    def decision_regions(
+        self, level: float = 0.0, *, max_regions: int | str = "auto"
+    ) -> tuple[list[Array], Indices]:
         """Divide activation regions where decisions change.
 
         Parameters
         ----------
-        level : float, default=0.0
+        level, max_regions
             As for `decision_boundary`.
 
         Returns
@@ -124,16 +141,27 @@ class PlaneRegions:
         decisions : ndarray of shape (n_polygons,), int
             The output that is largest, or of a single output whether it is above the level.
         """
-        mesh, decisions = self._decided(level)
+        mesh, decisions = self._decided(level, max_regions)
         return mesh.polygons, decisions
 
-    def _decided(self, level: float) -> tuple[Mesh, Indices]:
+    def _decided(self, level: float, max_regions: int | str) -> tuple[Mesh, Indices]:
         n_outputs = self.values.shape[1]
+        level = as_number(level, "level", finite=False)
         if not np.isfinite(level) or (n_outputs > 1 and level != 0):
             raise ValueError(
                 f"level={level} has to be finite, and 0 with several outputs: there are "
                 f"{n_outputs}, of which the largest decides."
             )
+        bytes_each = 64 * max(1, n_outputs * (n_outputs - 1) // 2) + 200
+        limit = region_limit(max_regions, MOST, bytes_each)
+        refusal = too_many(
+            limit,
+            bytes_each,
+            f"where decisions of {n_outputs} outputs divide them",
+            "take a smaller rectangle",
+        )
+        if self.n_activation_regions > limit:
+            raise refusal
         if n_outputs == 1:
             one, other = self.values.T, np.full((1, len(self.values)), level)
         else:
@@ -141,7 +169,9 @@ class PlaneRegions:
             one, other = self.values.T[first], self.values.T[second]
         differences = one - other
         differences[np.abs(differences) <= ROUNDING * (np.abs(one) + np.abs(other))] = 0
-        mesh, differences, _ = divide(self._mesh, differences, TIE)
+        mesh, differences, parents = divide(self._mesh, differences, TIE, limit)
+        if len(parents) > limit:
+            raise refusal
         if n_outputs == 1:
             return mesh, (largest(mesh, differences)[0] > 0).astype(np.intp)
         below = largest(mesh, -differences) > 0  # (n_pairs, n_polygons)
@@ -151,6 +181,7 @@ class PlaneRegions:
         return mesh, wins.argmax(0)
 
 
+@isolated()
 def regions_in_plane(
     model,
     lower: ArrayLike,
@@ -158,7 +189,7 @@ def regions_in_plane(
     *,
     origin: ArrayLike | None = None,
     axes: ArrayLike | None = None,
-    max_regions: int = 1_000_000,
+    max_regions: int | str = "auto",
 ) -> PlaneRegions:
     r"""Find all regions of a ReLU network in a rectangle of a plane.
 
@@ -174,9 +205,10 @@ def regions_in_plane(
         The point o; None is 0.
     axes : array-like of shape (2, n_features), default=None
         The directions of u and v. None is for models of two features: those.
-    max_regions : int, default=1_000_000
-        Give up beyond so many activation regions. A million with 100 neurons a layer takes
-        about 10 GB.
+    max_regions : int or "auto", default="auto"
+        Give up beyond so many activation regions. "auto" stands for a million, or as many as take
+        about 1 GB where these are fewer, as they are from 10 neurons a layer on: a million with 100
+        neurons a layer takes about 10 GB.
 
     Returns
     -------
@@ -184,9 +216,11 @@ def regions_in_plane(
 
     Raises
     ------
-    TypeError, ValueError
-        If the model cannot be read, the rectangle or the plane does not fit it, or there are
-        more than ``max_regions``.
+    TypeError
+        If the model cannot be read.
+    ValueError
+        If the model cannot be read, the rectangle or the plane does not fit it, values overflow,
+        there are more than `max_regions` or it is not a positive integer.
 
     Notes
     -----
@@ -208,7 +242,10 @@ def regions_in_plane(
     (4, array([1., 1., 1., 1.]))
     """
     layers = layers_of(model)
-    lower, upper = np.asarray(lower, float), np.asarray(upper, float)
+    lower, upper = (
+        as_floats(corner, name, finite=False)
+        for name, corner in (("lower", lower), ("upper", upper))
+    )
     if lower.shape != (2,) or upper.shape != (2,):
         raise ValueError(
             f"lower and upper have shapes {lower.shape} and {upper.shape}, but have to be two "
@@ -224,8 +261,8 @@ def regions_in_plane(
                 f"({n},) and (2, {n})."
             )
         axes = np.eye(2)
-    directions = np.asarray(axes, float)
-    start = np.zeros(n) if origin is None else np.asarray(origin, float)
+    directions = as_floats(axes, "axes", finite=False)
+    start = np.zeros(n) if origin is None else as_floats(origin, "origin", finite=False)
     if directions.shape != (2, n) or start.shape != (n,):
         raise ValueError(
             f"origin and axes have shapes {start.shape} and {directions.shape}, but have to be "
@@ -235,19 +272,25 @@ def regions_in_plane(
     sizes = np.abs(directions).max(1, keepdims=True)
     if not finite or not sizes.all() or np.linalg.matrix_rank(directions / sizes) < 2:
         raise ValueError("origin and axes have to be finite, and axes two different directions.")
-    if not isinstance(max_regions, Integral) or int(max_regions) < 1:
-        raise ValueError(f"max_regions={max_regions} has to be an integer, 1 or more.")
-    with np.errstate(over="ignore", invalid="ignore"):
-        regions = _propagate(layers, rectangle(lower, upper), start, directions, max_regions)
+    # Values and affine maps of a layer's neurons, while it divides polygons.
+    bytes_each = 100 * layers.largest + layers.n_neurons + 24 * layers.n_outputs
+    limit = region_limit(max_regions, MOST, bytes_each)
+    regions = _propagate(layers, rectangle(lower, upper), start, directions, limit)
+    if regions is None:
+        raise too_many(limit, bytes_each, "in the plane", "take a smaller rectangle")
     if not (np.isfinite(regions.values).all() and np.isfinite(regions.gradients).all()):
         raise ValueError("Values of the network overflow; scale it, or take a smaller rectangle.")
     return regions
 
 
 def _propagate(
-    layers: Layers, mesh: Mesh, origin: Array, axes: Array, max_regions: int
-) -> PlaneRegions:
-    """Carry the neurons' values at vertices, and their affine maps, forward."""
+    layers: Layers, mesh: Mesh, origin: Array, axes: Array, limit: int
+) -> PlaneRegions | None:
+    """Carry the neurons' values at vertices, and their affine maps, forward.
+
+    None if there are more polygons than the limit.
+    """
+    origin = origin - layers.center
     values = (origin + mesh.vertices @ axes).T  # (n_neurons, n_vertices)
     maps = np.concatenate([axes.T, origin[:, None]], 1)[None]  # (n_polygons, n_neurons, 3)
     patterns = np.zeros((0, 1), bool)  # (n_neurons, n_polygons)
@@ -256,12 +299,9 @@ def _propagate(
         sums = np.abs(inner) @ np.abs(values) + np.abs(offset)[:, None]
         values = inner @ values + offset[:, None]
         values[np.abs(values) <= ROUNDING * sums] = 0
-        mesh, values, parents = divide(mesh, values, TIE, max_regions)
-        if len(parents) > max_regions:
-            raise ValueError(
-                f"There are more than max_regions={max_regions} activation regions; raise it "
-                "or take a smaller rectangle."
-            )
+        mesh, values, parents = divide(mesh, values, TIE, limit)
+        if len(parents) > limit:
+            return None
         active = largest(mesh, values) > 0
         patterns = np.concatenate([patterns[:, parents], active])
         values = np.maximum(values, leak * values)

@@ -22,8 +22,9 @@ import numpy as np
 from scipy.linalg import norm
 from scipy.optimize import linprog
 
-from skrelu.regions._cells import Indices, added_up, between, n_to_come, places, reach_of
-from skrelu.regions._layers import Array, Layers
+from skrelu.regions._cells import Indices, added_up, between, n_to_come, place_of, reach_of
+from skrelu.regions._checks import Array
+from skrelu.regions._layers import Layers
 from skrelu.regions._line import ROUNDING, TIE
 
 # Linear programs are solved to 1e-7, so what they find below this, relative, is zero.
@@ -130,6 +131,13 @@ class Polytopes:
         whole = _Polytope(walls, pool, inputs, np.zeros(0), [])
         return cls(layers, reach_of(offsets), 0, [whole], rng)
 
+    @staticmethod
+    def bytes_each(layers: Layers) -> int:
+        """Return about how much memory a cell takes."""
+        d = layers.n_features
+        n_walls = 2 * d + layers.n_neurons
+        return 8 * (d + 1) * (n_walls + 2 * MAX_POOL + layers.largest) + 8 * MAX_POOL * n_walls
+
     def take(self, cells: Indices) -> Polytopes:
         """Return some of the cells."""
         return replace(self, cells=[self.cells[i] for i in cells])
@@ -148,7 +156,7 @@ class Polytopes:
         ndarray of shape (n_cells,), int
             What each cell was a part of.
         """
-        layer, place = places(self.layers)[self.neuron]
+        layer, place = place_of(self.layers, self.neuron)
         if place == 0:
             for cell in self.cells:
                 active = np.array(cell.active, bool)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import accumulate
-from math import comb, sqrt
-from operator import index
+from itertools import accumulate, islice
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import uniform
 from sklearn.utils import check_random_state
 
-from skrelu.regions._layers import Array
+from skrelu._torch_interop import isolated
+from skrelu.regions._checks import MEMORY, Array, as_floats, as_integer, checked_count, shown
 
 Layer = tuple[Array, Array]  # matrix and bias
 
 # Numbers of one block of random draws, at most.
 BLOCK = 2**22
+# Products of bits by which exact bounds are computed, at most: about 10 s.
+MOST_WORK = 2**42
+# Bits of a number of regions, and hidden layers, at most.
+MOST_DIGITS = 2**14
+MOST_LAYERS = 100_000
 
 
 def max_regions(widths: Iterable[int], n_inputs: int) -> int:
@@ -47,7 +52,7 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
     Raises
     ------
     ValueError
-        If a size is not a positive integer, or there is none.
+        If a size is not a positive integer, there is none, or the number takes too long.
 
     Notes
     -----
@@ -71,16 +76,36 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
     """
     widths = checked_widths(widths)
     most = min(checked_count(n_inputs, "n_inputs"), widths[0])
+    _check_work(widths, most)
     # counts[v] sums the choices of the layers so far whose running minimum is v.
     counts = [0] * most + [1]
     for n in widths:
-        up_to = list(accumulate(comb(n, j) for j in range(n + 1)))
-        from_on = [*accumulate(reversed(counts))][::-1] + [0] * n
+        combs = [1]  # n over v
+        for v in range(1, min(n + 1, len(counts))):
+            combs.append(combs[-1] * (n - v + 1) // v)
+        up_to = list(accumulate(combs))
+        from_on = [*accumulate(reversed(counts))][::-1]
         counts = [
-            counts[v] * up_to[min(v, n - v)] + comb(n, v) * from_on[max(v + 1, n - v)]
-            for v in range(min(n + 1, len(counts)))
+            counts[v] * up_to[min(v, n - v)] + comb * sum(from_on[max(v + 1, n - v) :][:1])
+            for v, comb in enumerate(combs)
         ]
     return sum(counts)
+
+
+def _check_work(widths: list[int], most: int) -> None:
+    """Refuse sizes for which `max_regions` takes too long: it multiplies numbers of many bits."""
+    n_bits = work = 0
+    for n in widths:
+        most = min(most, n)
+        own = min(n, most * n.bit_length())  # of n over j, at most
+        n_bits += own
+        work += (most + 1) * n_bits * max(own, 64)
+    if work > MOST_WORK:
+        raise ValueError(
+            f"The bound for widths={shown(widths)} and that many inputs has up to {n_bits} bits, "
+            "which take too long to find; ask for fewer inputs, or take 2**sum(widths), which is a "
+            "bound, too."
+        )
 
 
 def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
@@ -103,7 +128,7 @@ def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
     Raises
     ------
     ValueError
-        If an argument is not a positive integer.
+        If an argument is not a positive integer, or `n_regions` is above ``2**16384``.
 
     Notes
     -----
@@ -123,6 +148,10 @@ def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
     """
     n_regions = checked_count(n_regions, "n_regions")
     n_layers = checked_count(n_layers, "n_layers")
+    if n_regions.bit_length() > MOST_DIGITS:
+        raise ValueError(
+            f"n_regions={shown(n_regions)} is above 2**{MOST_DIGITS}; ask for fewer regions."
+        )
 
     def most(n_neurons: int) -> int:
         used = max(1, min(n_layers, (n_neurons + 1) // 2))
@@ -161,6 +190,7 @@ def _torch_default(fan_in: int):
     return uniform(-1 / sqrt(fan_in), 2 / sqrt(fan_in))
 
 
+@isolated()
 def expected_regions(
     widths: Iterable[int],
     points: ArrayLike,
@@ -193,6 +223,7 @@ def expected_regions(
         The default is uniform between ``-1 / sqrt(fan_in)`` and ``1 / sqrt(fan_in)``.
     n_samples : int, default=1000
         Number of random networks, two or more. Each is seen at one place of its own.
+        They take 32 bytes each, and one at a time its weights.
     random_state : int, RandomState or None, default=None
         Give an int for the same estimate every time.
 
@@ -205,8 +236,8 @@ def expected_regions(
     Raises
     ------
     ValueError
-        If sizes or points do not fit, weights have no distribution, or biases no density, as when
-        all are zero.
+        If sizes or points do not fit or take more than about 1 GB, weights have no distribution, or
+        biases no density, as when all are zero.
 
     References
     ----------
@@ -223,15 +254,29 @@ def expected_regions(
     widths = checked_widths(widths)
     n_samples = checked_count(n_samples, "n_samples", least=2)
     rng = check_random_state(random_state)
-    line = np.asarray(points, float)
-    if line.ndim != 2 or len(line) < 2 or not line.shape[1] or not np.isfinite(line).all():
-        raise ValueError("points has to be finite, of shape (n_points, n_inputs), two or more.")
+    line = as_floats(points, "points")
+    if line.ndim != 2 or len(line) < 2 or not line.shape[1]:
+        raise ValueError(
+            f"points has shape {line.shape}, but has to be finite, of shape (n_points, n_inputs), "
+            "two or more."
+        )
     lengths = np.linalg.norm(np.diff(line, axis=0), axis=1)
     if not (lengths > 0).all():
         raise ValueError("points has a corner that follows itself; leave it out.")
+    if not np.isfinite(lengths.sum()):
+        raise ValueError("points are too far apart for float64; scale them.")
     directions = np.diff(line, axis=0) / lengths[:, None]  # (n_points - 1, n_inputs)
     turns = ~np.isclose(directions[1:], directions[:-1], rtol=0, atol=1e-9).all(1)
     fans = [line.shape[1], *widths[:-1]]
+    largest = max(max(widths) * max(*fans, *widths), len(line) * max(widths))
+    # A layer is seen at each corner, and where each of its neurons vanishes.
+    held = 8 * (sum(np.multiply(fans, widths, dtype=float)) + 4 * largest)
+    if max(held, 32 * n_samples) > MEMORY:
+        raise ValueError(
+            f"A network of widths={shown(widths)} on {len(line)} points takes about {held:.3g} "
+            f"bytes, and n_samples={n_samples} of them {32 * n_samples}, more than {MEMORY} for "
+            "one of these; ask for narrower networks, fewer points or samples."
+        )
     if not all(hasattr(weights(fan_in), "rvs") if callable(weights) else False for fan_in in fans):
         raise ValueError(
             "weights has to be a function that gives a distribution for a fan_in, as in "
@@ -240,9 +285,8 @@ def expected_regions(
     densities = [_density(biases, fan_in) for fan_in in fans]
     ends = np.cumsum(lengths)
     places = ends[-1] * (np.arange(n_samples) + rng.uniform(size=n_samples)) / n_samples
-    largest = max(max(widths) * max(*fans, *widths), len(line) * max(widths))
     counts = []  # (n_block, 2) each
-    for block in np.array_split(places, -(-n_samples * largest // BLOCK)):
+    for block in np.array_split(places, min(n_samples, -(-n_samples * largest // BLOCK))):
         layers = [
             (
                 weights(fan_in).rvs(size=(len(block), n, fan_in), random_state=rng),
@@ -308,34 +352,23 @@ def _reach(layers: list[Layer], values: Array) -> NDArray[np.bool_]:
     return reach
 
 
-def checked_count(value: int, name: str, least: int = 1) -> int:
-    """Return an integer that is large enough."""
-    count = _as_integer(value)
-    if count is None or count < least:
-        raise ValueError(f"{name}={value!r} has to be an integer, {least} or more.")
-    return count
-
-
 def checked_widths(widths: Iterable[int]) -> list[int]:
     """Return widths as a list, each positive."""
     if not isinstance(widths, Iterable):
         raise ValueError(
-            f"widths={widths!r} has to list the neurons of each hidden layer, as in [4, 4]."
+            f"widths={shown(widths)} has to list the neurons of each hidden layer, as in [4, 4]."
         )
-    given = list(widths)
+    given = list(islice(widths, MOST_LAYERS + 1))
+    if len(given) > MOST_LAYERS:
+        raise ValueError(f"widths lists more than {MOST_LAYERS} layers; give fewer.")
     if not given:
         raise ValueError("widths is empty; give the neurons of each hidden layer, as in [4, 4].")
     counts = []
     for width in given:
-        count = _as_integer(width)
+        count = as_integer(width)
         if count is None or count < 1:
-            raise ValueError(f"widths has {width!r} in it; each has to be an integer, 1 or more.")
+            raise ValueError(
+                f"widths has {shown(width)} in it; each has to be an integer, 1 or more."
+            )
         counts.append(count)
     return counts
-
-
-def _as_integer(value: Any) -> int | None:
-    try:
-        return index(value)
-    except TypeError:
-        return None

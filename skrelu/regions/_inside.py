@@ -1,0 +1,89 @@
+"""Models that hold a network, and data and features as it sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skrelu.regions._checks import Array, as_floats, as_integer, shown
+
+# Where models of scikit-learn hold a fitted one that reads the same data, by a class of theirs.
+INSIDE = {
+    "BaseSearchCV": "best_estimator_",
+    "TransformedTargetRegressor": "regressor_",
+    "FrozenEstimator": "estimator",
+    "BaseThresholdClassifier": "estimator_",
+}
+
+
+def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
+    """Return the network inside a model, and data as it reads them with the names of features.
+
+    Steps of a pipeline before the last transform the data.
+
+    Raises
+    ------
+    ValueError
+        If the columns of a table are not those of the fit, or the network was not kept.
+    """
+    names: list[str] = []
+    while True:
+        held = INSIDE.keys() & {cls.__name__ for cls in type(estimator).__mro__}
+        if isinstance(estimator, Pipeline):
+            check_is_fitted(estimator)
+            if len(estimator) > 1:
+                steps = estimator[:-1]
+                X, names = steps.transform(X), _names_out(steps)
+            estimator = estimator[-1]
+        elif held:
+            check_is_fitted(estimator)
+            attribute = INSIDE[held.pop()]
+            if not hasattr(estimator, attribute):
+                raise ValueError(
+                    f"{type(estimator).__name__} has no {attribute}; fit it with refit=True."
+                )
+            estimator = getattr(estimator, attribute)
+        else:
+            break
+    fitted = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+    columns = [str(name) for name in getattr(X, "columns", ())]
+    if fitted and columns and fitted != columns:
+        raise ValueError(
+            f"X has columns {shown(columns)}, but the model was fitted to {shown(fitted)}; give "
+            "these, in this order."
+        )
+    return estimator, X.toarray() if issparse(X) else X, fitted or columns or names
+
+
+def as_table(X: Any, n_features: int) -> Array:
+    """Return data as an array of one or more rows of that many features."""
+    data = as_floats(X, "X", finite=False)
+    fits = data.ndim == 2 and data.shape[1] == n_features and len(data) > 0
+    if not fits or not np.isfinite(data).all():
+        raise ValueError(
+            f"X has shape {data.shape}, but has to be finite with one or more rows of the "
+            f"{n_features} features that the model reads."
+        )
+    return data
+
+
+def checked_output(output: Any, n_outputs: int) -> int:
+    """Return which of the outputs is meant; from the end if it is negative."""
+    chosen = as_integer(output)
+    if chosen is None or not -n_outputs <= chosen < n_outputs:
+        raise ValueError(
+            f"output={shown(output)}, but the network has {n_outputs} outputs: the model's outputs "
+            f"are 0 to {n_outputs - 1}."
+        )
+    return chosen
+
+
+def _names_out(steps: Pipeline) -> list[str]:
+    try:
+        return [str(name) for name in steps.get_feature_names_out()]
+    except Exception:  # of steps that name nothing, and whatever else theirs raise
+        return []
