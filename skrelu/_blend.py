@@ -98,15 +98,13 @@ def _weights(
         return zero, one, linear.loss
     if rows.validation is None:
         error = fitted.error
-        if linear is None:
-            return one, zero, error
-        if not np.isfinite(error):  # not known: of rows that train
+        if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
             shares = to_tensor(fitted.shares, raw.device)
             average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
             error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
-        if linear.loss <= error:
+        if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
-        return one, zero, fitted.error
+        return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
     step = -(-len(starts) // BLENDED_ROWS)

@@ -9,12 +9,13 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
 
-from skrelu._estimator import FLOATS, ExponentialReLUEstimator, as_array, canonical_table
+from skrelu._estimator import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._fitted import Table
 from skrelu._losses import CrossEntropy
 from skrelu._sklearn_private import StrOptions, with_callbacks
+from skrelu._tables import validated_data
+from skrelu._torch_interop import isolated
 
 
 class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
@@ -314,7 +315,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @transactional
     @with_callbacks
+    @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the network.
 
@@ -356,13 +359,13 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
         """
         self._validate_params()
-        X, y = validate_data(self, as_array(X), as_array(y), dtype=FLOATS)
+        X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False)
         check_classification_targets(y)
         classes = np.unique(y)
         self._check_shape(len(classes))
         with np.errstate(divide="ignore"):  # of a class with no weight
             weights = compute_class_weight(
-                self.class_weight, classes=classes, y=y, sample_weight=sample_weight
+                self.class_weight, classes=classes, y=y, sample_weight=row_weights
             )
         if self.class_weight == "balanced":
             weights[np.isinf(weights)] = 0
@@ -370,7 +373,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             raise ValueError(
                 f"class_weight={self.class_weight}, but weights must be finite and not negative."
             )
-        training = _table(X, y, sample_weight, classes, weights)
+        training = _table(X, y, row_weights, classes, weights)
         if not np.ptp(training.y, axis=0).any():
             raise ValueError(
                 "y has one class only among rows of positive weight, but two or more are needed "
@@ -383,7 +386,12 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"now there are {classes.tolist()}. Keep these, or set warm_start=False to start "
                 "anew."
             )
-        own = {"_y_ndim": 1 if len(classes) == 2 else 2, "_ordered": False, "classes_": classes}
+        own = {
+            "_y_ndim": 1 if len(classes) == 2 else 2,
+            "_ordered": False,
+            "_dtype": np.dtype(np.float32),
+            "classes_": classes,
+        }
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         data = {"X": X, "y": y, "metadata": metadata}
         return self._fit(data, training, validation, self._settings(CrossEntropy()), own)
@@ -467,20 +475,22 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             )
 
     def _validation_table(self, X, y, sample_weight, classes, weights) -> Table | None:
-        arrays = self._validation_arrays(X, y, sample_weight, None)
+        arrays = self._validation_arrays(X, y, sample_weight, numeric=False)
         if arrays is None:
             return None
-        X, y = arrays[0], column_or_1d(arrays[1], warn=True)
+        X, y, row_weights = arrays
         unknown = np.setdiff1d(y, classes)
         if len(unknown):
             raise ValueError(
                 f"y_val has the classes {unknown.tolist()}, which are not in y: {classes.tolist()}."
             )
-        return _table(X, y, sample_weight, classes, weights)
+        return _table(X, y, row_weights, classes, weights)
 
 
-def _table(X, y, sample_weight, classes, weights) -> Table:
+def _table(X, y, row_weights, classes, weights) -> Table:
     """Return canonical rows: y is 1 for the second of two classes, else one-hot."""
     index = np.searchsorted(classes, y)
     targets = index[:, None] == (np.arange(len(classes)) if len(classes) > 2 else [1])
-    return canonical_table(X, targets.astype(float), sample_weight, weights[index])
+    with np.errstate(over="ignore"):
+        row_weights = row_weights * weights[index]
+    return canonical_table(X, targets.astype(float), row_weights)

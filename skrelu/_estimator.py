@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -11,8 +13,8 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skrelu._attributes import attributes_of, limits_of
 from skrelu._canonical import canonical_rows
@@ -29,17 +31,20 @@ from skrelu._sklearn_private import (
     Interval,
     StrOptions,
     _check_monotonic_cst,
-    _check_sample_weight,
 )
 from skrelu._solvers import Status
 from skrelu._stored_network import StoredNetwork
+from skrelu._tables import as_integer, validated_data, validated_inputs
 from skrelu._torch_interop import make_generator, resolve_device
 from skrelu._triangle import MAX_DEPTH
 from skrelu.regions import as_piecewise_linear
 
 # Most rows that the importances of features are averaged over.
 SLOPES_ROWS = 2000
-FLOATS = (np.float64, np.float32)
+# Larger penalties leave nothing but the constant, and overflow in single precision.
+LARGEST_ALPHA = 1e10
+# From warnings.warn to the caller of fit.
+STACKLEVEL = 7
 
 
 class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
@@ -50,7 +55,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "smooth": ["boolean"],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, LARGEST_ALPHA, closed="both")],
         "solver": [StrOptions({"auto", "lm", "adam"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "refine": ["boolean"],
@@ -111,7 +116,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the parameters of a fit."""
         names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "n_levels"}
-        chosen = {name: getattr(self, name) for name in names}
+        chosen = {name: as_integer(getattr(self, name)) for name in names}
         monotonic = _check_monotonic_cst(self, self.monotonic_cst)
         feature_names = getattr(self, "feature_names_in_", None)
         shape = make_shape(
@@ -122,32 +127,35 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                 "extrapolation='constant' does not go with convexity, which holds everywhere: "
                 "set extrapolation to 'linear' or 'auto'."
             )
-        n_levels = getattr(self, "n_levels", "auto")
+        n_levels = as_integer(getattr(self, "n_levels", "auto"))
         return Settings(**chosen, n_levels=n_levels, loss=loss, shape=shape)
 
-    def _validation_arrays(self, X, y, weights, y_dtype):
-        """Return validation data as arrays, None where there are none."""
+    def _validation_arrays(self, X, y, weights, numeric: bool):
+        """Return validation data and weights as arrays, None where there are none."""
         if X is None and y is None:
             if weights is not None:
                 raise ValueError("sample_weight_val needs X_val and y_val.")
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val go together: give both or neither.")
-        X = validate_data(self, as_array(X), dtype=FLOATS, reset=False)
-        y = check_array(as_array(y), ensure_2d=False, dtype=y_dtype, input_name="y_val")
-        check_consistent_length(X, y)
-        return X, y
+        return validated_data(self, X, y, weights, suffix="_val", numeric=numeric)
 
     def _checked(self, X):
         """Return inputs of a fitted model as an array."""
         check_is_fitted(self, "intercept_")
-        return validate_data(self, as_array(X), dtype=FLOATS, reset=False)
+        return validated_inputs(self, X)
+
+    def _as_precise(self, values, X):
+        """Return what is computed for inputs, of their precision and that of the targets."""
+        values = values[:, 0] if self._y_ndim == 1 else values
+        dtype = np.result_type(X.dtype, self._dtype)
+        largest = np.finfo(dtype).max
+        return np.clip(values, -largest, largest).astype(dtype, copy=False)
 
     def _outputs(self, X):
         """Return what the stored network gives, (n_samples,) or (n_samples, n_outputs)."""
         X = self._checked(X)
-        y = self._stored().predict(X, resolve_device(self.device))
-        return (y[:, 0] if self._y_ndim == 1 else y).astype(X.dtype, copy=False)
+        return self._as_precise(self._stored().predict(X, resolve_device(self.device)), X)
 
     def predict_gradient(self, X):
         """Return the slopes of the predictions: exact derivatives by the features.
@@ -177,7 +185,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         """
         X = self._checked(X)
         slopes = self._stored().gradient(X, resolve_device(self.device))
-        return (slopes[:, 0] if self._y_ndim == 1 else slopes).astype(X.dtype, copy=False)
+        return self._as_precise(slopes, X)
 
     def predict_contributions(self, X):
         """Return what the linear part and each sub-network add to the predictions.
@@ -211,7 +219,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         """
         X = self._checked(X)
         parts = self._stored().contributions(X, resolve_device(self.device))
-        return (parts[:, 0] if self._y_ndim == 1 else parts).astype(X.dtype, copy=False)
+        return self._as_precise(parts, X)
 
     def to_torch(self):
         """Return the model as a plain torch network in the units of the data.
@@ -274,23 +282,28 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         return function
 
     def _warn(self, fitted: Fitted) -> None:
+        if fitted.interrupted:
+            warnings.warn(
+                "Training interrupted by user; the best so far is kept.", stacklevel=STACKLEVEL
+            )
         stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
         for name, stage in stages.items():
-            if stage is not None and stage.status is Status.INTERRUPTED:
-                warnings.warn(
-                    "Training interrupted by user; the best so far is kept.", stacklevel=5
-                )
-            elif (
-                stage is not None
-                and stage.status is Status.MAX_ITER
-                and getattr(self, name) != "auto"
-            ):
-                warnings.warn(
+            limited = stage is not None and stage.status is Status.MAX_ITER
+            if limited and getattr(self, name) != "auto":
+                assert stage is not None
+                self._not_converged(
                     f"{stage.status.message} ({name}={getattr(self, name)}) and the fit has not "
-                    f"converged; raise {name} or tol.".capitalize(),
-                    ConvergenceWarning,
-                    stacklevel=5,
+                    f"converged; raise {name} or tol.".capitalize()
                 )
+        if not np.isfinite(self.loss_curve_).all():
+            name = "learning_rate" if self.solver_ == "adam" else "alpha"
+            self._not_converged(
+                f"The loss became infinite or NaN in {self.solver_!r}; the best point before is kept. "
+                f"{'Lower' if name == 'learning_rate' else 'Raise'} {name}={getattr(self, name)}."
+            )
+
+    def _not_converged(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=STACKLEVEL + 1)
 
     def _stored(self) -> StoredNetwork:
         """Return the network with what comes before and after it."""
@@ -315,30 +328,33 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
 
-def canonical_table(X, y, sample_weight, factors=1.0) -> Table:
+def transactional(fit: Callable) -> Callable:
+    """Decorate a fit: what it has changed in the estimator is undone if it does not succeed."""
+
+    @wraps(fit)
+    def fit_or_undo(self, *args, **kwargs):
+        before = vars(self).copy()
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    return fit_or_undo
+
+
+def canonical_table(X, y, weights) -> Table:
     """Return canonical rows with weights that sum to 1.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples, n_outputs)
-    sample_weight : array-like of shape (n_samples,) or None
-    factors : float or ndarray of shape (n_samples,), default=1
-        What weights are multiplied with.
+    weights : ndarray of shape (n_samples,)
     """
-    weights = np.ones(len(X))
-    if sample_weight is not None:
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    with np.errstate(over="ignore"):
-        weights = weights * factors
     if not np.any(weights) or not np.isfinite(weights).all():
         raise ValueError("Weights of samples times those of classes must be finite, and not all 0.")
     X, y, weights = canonical_rows(X, y, weights)
     largest = weights.max()
     weights = weights / largest  # the sum of weights of 1e308 would overflow
     return Table(X, y, weights / weights.sum(), float(largest * weights.sum()))
-
-
-def as_array(values):
-    """Return lists as arrays: complex numbers in lists slip through scikit-learn's check."""
-    return np.asarray(values) if isinstance(values, list | tuple) else values

@@ -175,8 +175,8 @@ def shares_of(result: Result, doubt: float = 0.0) -> Array:
     """
     if not result.validation_loss.isnan().all():
         return shares_by(result.validation_loss, doubt)
-    loss = to_numpy(result.loss)
-    return (np.arange(len(loss)) == np.nanargmin(loss)).astype(float)
+    loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf)
+    return (np.arange(len(loss)) == loss.argmin()).astype(float)
 
 
 def shares_by(error: Tensor, doubt: float = 0.0) -> Array:

@@ -7,14 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.metrics import d2_pinball_score
-from sklearn.utils.validation import validate_data
+from sklearn.metrics import d2_pinball_score, r2_score
 
-from skrelu._estimator import FLOATS, ExponentialReLUEstimator, as_array, canonical_table
+from skrelu._estimator import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._fitted import Table
 from skrelu._guarantees import make_loss, several
 from skrelu._losses import LOSSES
 from skrelu._sklearn_private import Interval, StrOptions, with_callbacks
+from skrelu._tables import as_table, validated_data
+from skrelu._torch_interop import isolated
 
 
 class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLUEstimator):
@@ -367,7 +368,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         self.verbose = verbose
         self.random_state = random_state
 
+    @transactional
     @with_callbacks
+    @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the network.
 
@@ -408,12 +411,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
         """
         self._validate_params()
-        X, y = validate_data(
-            self, as_array(X), as_array(y), dtype=FLOATS, multi_output=True, y_numeric=True
-        )
         loss = make_loss(self.loss, self.quantile)
+        X, y, weights = validated_data(self, X, y, sample_weight, numeric=True)
         settings = self._settings(loss, several(self.quantile))
-        training = self._table(X, y, sample_weight, "y")
+        training = self._table(X, y, weights, "y")
         if self.loss == "poisson" and not np.all(np.any(training.y > 0, axis=0)):
             raise ValueError("loss='poisson' needs some y > 0 in each output, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
@@ -421,6 +422,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         own = {
             "_y_ndim": 2 if several(self.quantile) else y.ndim,
             "_ordered": several(self.quantile),
+            "_levels": tuple(self.quantile) if several(self.quantile) else None,
+            "_dtype": y.dtype,
         }
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
@@ -463,9 +466,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         -------
         float
         """
-        if not several(self.quantile):
-            return super().score(X, y, sample_weight)
-        pairs = zip(self.predict(X).T, self.quantile, strict=True)
+        predictions = self.predict(X)
+        y = as_table(y, "y")
+        if self._levels is None:
+            return r2_score(y, predictions, sample_weight=sample_weight)
+        pairs = zip(predictions.T, self._levels, strict=True)
         scores = [
             d2_pinball_score(np.ravel(y), predicted, alpha=level, sample_weight=sample_weight)
             for predicted, level in pairs
@@ -478,7 +483,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
         return tags
 
-    def _table(self, X, y, sample_weight, name: str) -> Table:
+    def _table(self, X, y, weights, name: str) -> Table:
         """Return canonical rows, with one target once for each quantile."""
         y = y.reshape(len(y), -1)
         if several(self.quantile):
@@ -488,7 +493,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
                     "pass a vector."
                 )
             y = np.tile(y, (1, len(self.quantile)))
-        table = canonical_table(X, y, sample_weight)
+        table = canonical_table(X, y, weights)
         if self.loss == "poisson" and np.any(table.y < 0):
             raise ValueError(f"loss='poisson' needs {name} >= 0.")
         if self.loss == "gamma" and np.any(table.y <= 0):
@@ -496,10 +501,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         return table
 
     def _validation_table(self, X, y, weights, y_shape) -> Table | None:
-        arrays = self._validation_arrays(X, y, weights, np.float64)
+        arrays = self._validation_arrays(X, y, weights, numeric=True)
         if arrays is None:
             return None
-        X, y = arrays
+        X, y, weights = arrays
         if y.shape[1:] != y_shape:
             raise ValueError(
                 f"y_val has shape {y.shape}, but y has shape (n_samples, "

@@ -26,7 +26,7 @@ class Rows:
     validation: Tensor | None  # (n_starts, n_samples)
     n_trained: int  # rows after these train no start
     loss: Loss = SQUARED_ERROR
-    base: Tensor | None = None  # (n_trained,) weights of the rows that some start trains on
+    base: Tensor | None = None  # (n_trained,) weights of the rows in the table
     null: Tensor | None = None  # (n_starts,), loss of the best constant on held-out rows; None: 1
 
     @property
