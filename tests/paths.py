@@ -121,12 +121,12 @@ def layers():
     return [np.asarray(out.detach())]
 
 
-def noisy():
+def noisy(device="cpu"):
     """Find noise in a table with a fit in single precision, with matrices that are not small."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 8))
     y = X[:, 0] * X[:, 1] + rng.normal(size=500)
-    model = ExponentialReLURegressor(max_iter=20, tol=0.1, random_state=0)
+    model = ExponentialReLURegressor(max_iter=20, tol=0.1, random_state=0, device=device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return outputs(model.fit(X, y), X[:50])

@@ -152,7 +152,7 @@ def _parameters(rng: Generator, kind: str, inputs: Inputs) -> tuple[str, dict[st
     regresses, n_features = kind == "regressor", inputs.shape[1]
     mode = choose(rng, ["default", "few", "few"], ["many", "many", "invalid", "huge"], 0.25)
     drawn: dict[str, Any] = {}
-    if regresses and rng.random() < 0.3:
+    if regresses and rng.random() < 0.25:
         drawn |= _loss(rng)
     if mode == "default":
         return mode, drawn

@@ -96,7 +96,9 @@ def _far_predictions(fit: Fit) -> Iterator[Finding]:
     may_overflow = (exponential and free) or np.abs(fit.values).max() > WIDEST
     if not np.isfinite(predicted).all() and not may_overflow:
         yield Finding("non-finite", "predictions at 10 times the range")
-    plain = set(parameters) == {"random_state"} and case.has("weights", "none", "ones")
+    plain = set(parameters) == {"random_state"} and case.has(
+        "weights", "none", "number", "ones", "uniform", "counts", "list"
+    )
     if plain and fit.chosen_freely and exactly_linear(case):
         error = np.abs(predicted - case.targets.far).max() / np.abs(case.targets.far).max()
         if error > 1e-9:

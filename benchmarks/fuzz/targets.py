@@ -102,11 +102,13 @@ def _combined(rng: Generator, X: NDArray) -> NDArray:
 def draw_numbers(rng: Generator, X: NDArray, loss: str) -> Targets:
     """Draw targets of a regressor; X are numbers."""
     kinds = list(NUMBERS)
-    kind = choose(rng, POSITIVE.get(loss, ["smooth", "noisy", "linear", "linear"]), kinds, 0.4)
+    usual = POSITIVE.get(loss, ["smooth", "noisy", "linear", "linear"])
+    kind = choose(rng, usual, kinds, 0.1 if loss in POSITIVE else 0.4)
     change = choose(rng, ["as drawn"], mostly(list(CHANGES)[1:-3], REFUSED), 0.35)
     u = _combined(rng, X)
     y = NUMBERS[kind](rng, u)
-    far = REACH * u if kind == "linear" and change == "as drawn" else None
+    exact = kind == "linear" and change in ("as drawn", "list", "series", "tensor")
+    far = REACH * u if exact else None
     values = CHANGES[change](rng, y)
     reason = change if change in REFUSED and len(X) else None
     return Targets(CONTAINERS.get(change, np.copy)(values), values, kind, change, far, reason)
