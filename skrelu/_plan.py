@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from skrelu._composed_network import ComposedNetwork
 from skrelu._losses import Loss, SquaredError
-from skrelu._relu_network import ReLUNetwork
+from skrelu._relu_network import WIDTH, ReLUNetwork
 from skrelu._triangle_model import Shape, TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
@@ -37,6 +37,9 @@ MOST_COMPOSED = 3
 # Most weights of such networks, and of those with one sub-network a level: the time of an
 # iteration grows with their third power.
 MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
+
+# Most numbers that the networks of all starts may have, or the rows' weights: 1.6 GB.
+MOST_NUMBERS = 2e8
 
 # Peaks of a sub-network that are free where much noise is expected: predictions are as good as
 # with all, in less time.
@@ -127,12 +130,21 @@ class Plan:
 
 
 def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> Plan:
-    """Choose sizes, solver and early stopping from the size of the data."""
+    """Choose sizes, solver and early stopping from the size of the data.
+
+    Raises
+    ------
+    ValueError
+        If what is asked for takes more memory than there may be, or excludes each other.
+    """
+    _check_size(settings, n_samples, n_features, n_outputs)
     n_subnetworks = settings.n_subnetworks
     if n_subnetworks == "auto":
         most = 8 if n_features == 1 else 32
         n_subnetworks = min(most, max(1, n_samples // 32))
         n_subnetworks *= 1 if settings.shape is None else SHAPED
+        n_each = n_features + 1 + settings.depth + 1
+        n_subnetworks = max(1, min(n_subnetworks, n_samples // n_each))
     size = (n_features, int(n_subnetworks), settings.depth)
     model = TriangleModel(TriangleNetwork(*size, smooth=settings.smooth), n_outputs, settings.shape)
     relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
@@ -208,6 +220,31 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and settings.smooth
         and settings.shape is None,
     )
+
+
+def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> None:
+    """Refuse what cannot be held, before anything is made."""
+    asked = {
+        name: getattr(settings, name)
+        for name in ("n_subnetworks", "n_levels", "n_init")
+        if getattr(settings, name) != "auto"
+    }
+    n_subnetworks, n_levels, n_init = (
+        int(asked.get(name, 1)) for name in ("n_subnetworks", "n_levels", "n_init")
+    )
+    n_subnetworks = max(n_subnetworks, n_levels)
+    size = -(-n_subnetworks // n_levels)  # sub-networks of a level
+    depth = settings.depth * (1 if n_levels == 1 else 2)
+    earlier = WIDTH * size * (n_levels - 1) / 2  # read by a sub-network, on average
+    each = WIDTH * (n_features + earlier + 1 + (WIDTH + 1) * (depth - 1) + n_outputs)
+    needed = n_init * max(n_subnetworks * each, n_samples)
+    if needed > MOST_NUMBERS:
+        chosen = ", ".join(f"{name}={value}" for name, value in asked.items()) or "this table"
+        raise ValueError(
+            f"With {chosen}, networks of depth={settings.depth} for {n_samples} rows of "
+            f"{n_features} features take {needed:.2g} numbers ({8e-9 * needed:.2g} GB), but at "
+            f"most {MOST_NUMBERS:.2g} can be held: choose smaller ones, or leave them at 'auto'."
+        )
 
 
 def _composed(

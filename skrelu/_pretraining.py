@@ -24,6 +24,8 @@ from skrelu._variable_projection import SeparableProblem
 # Random sub-networks tried for each start before the first step: the best draw costs
 # one evaluation and spares the worst local minima.
 N_SCREENED = 64
+# Numbers in the matrices of all draws at most.
+MOST_SCREENED = 1e7
 
 
 class Pretrained(NamedTuple):
@@ -43,6 +45,7 @@ def screened_starts(problem: SeparableProblem, n_starts: int, generator: torch.G
     """
     network = problem.network
     n_draws = max(1, N_SCREENED // network.n_subnetworks)
+    n_draws = max(1, min(n_draws, int(MOST_SCREENED / (n_starts * problem.n_columns**2))))
     theta = network.random(n_starts * n_draws, problem.rows.X, generator)
     if n_draws == 1:
         return theta
