@@ -228,7 +228,8 @@ def _modules(layers: list[Affine]) -> list[nn.Module]:
     """Return layers with ReLU in between as modules; nothing is drawn for their weights."""
     modules: list[nn.Module] = []
     for matrix, bias in layers:
-        linear = nn.Linear(*matrix.T.shape, device="meta", dtype=matrix.dtype)
+        n_out, n_in = matrix.shape
+        linear = nn.Linear(n_in, n_out, device="meta", dtype=matrix.dtype)
         linear.weight, linear.bias = (nn.Parameter(part.clone()) for part in (matrix, bias))
         modules += [linear, nn.ReLU()]
     return modules[:-1]
