@@ -50,7 +50,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         scales are free parameters.
 
     alpha : float, default=0.5
-        Ridge penalty on the coefficients :math:`\beta` and c, in [0, inf). The cost is the
+        Ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The cost is the
         cross-entropy summed over the rows plus ``alpha`` times the sum of the squared
         coefficients of standardized columns: 0.5 is what ``C=1`` is for
         `sklearn.linear_model.LogisticRegression`. Where classes do not overlap, smaller values

@@ -298,7 +298,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         if not np.isfinite(self.loss_curve_).all():
             name = "learning_rate" if self.solver_ == "adam" else "alpha"
             self._not_converged(
-                f"The loss became infinite or NaN in {self.solver_!r}; the best point before is kept. "
+                f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
                 f"{'Lower' if name == 'learning_rate' else 'Raise'} {name}={getattr(self, name)}."
             )
 

@@ -12,6 +12,7 @@ import torch
 from skrelu._composed_fit import COMPOSED_NOISE, fit_composed
 from skrelu._fitted import Fitted, Table
 from skrelu._job import Job, Report
+from skrelu._linear_fit import fit_linear
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import Plan, Settings, make_plan
@@ -72,6 +73,9 @@ def fit_network(
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
+    n_samples, n_features = training.X.shape
+    if warm is None and plan.automatic and n_features >= n_samples > 1:
+        return fit_linear(job, plan)
     windows = fit_windows(job, plan) if warm is None and plan.automatic else None
     if windows is None:
         return _fit_moving(job, plan)

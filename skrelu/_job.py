@@ -72,6 +72,17 @@ class Job:
             report=None if self.report is None else report,
         )
 
+    @property
+    def alpha(self) -> float:
+        """Return the penalty as solvers want it.
+
+        The parameter counts beside the sum of the losses of all rows, in units of the noise: half
+        of squared errors, or cross-entropies, of which the noise is known. Solvers take means.
+        """
+        if self.settings.loss.classes:
+            return self.settings.alpha
+        return 2 * self.settings.alpha * float(np.square(self.training.weights).sum())
+
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardization of X and of y."""

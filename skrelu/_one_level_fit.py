@@ -79,9 +79,9 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         first = _pretraining_options(first, plan, rows)
         with threads(plan.pretraining_work):
             if noisy and warm is None:
-                pretrained = _pretrained_briefly(plan.model, rows, settings.alpha, first)
+                pretrained = _pretrained_briefly(plan.model, rows, job.alpha, first)
             else:
-                pretrained = pretrain(plan.model, rows, start, settings.alpha, first, coef)
+                pretrained = pretrain(plan.model, rows, start, job.alpha, first, coef)
         pretraining, coef = pretrained.result, pretrained.coef
         triangles = pretraining.theta
         _, theta = plan.triangles.to_relu(triangles, coef)
@@ -94,7 +94,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
             with threads(plan.refinement_work):
                 options = replace(job.options(plan.solver, "limit", left), trials=trials)
                 refinement, *unfolded = _refined_in_limit(
-                    plan, pretrained, rows, settings.alpha, options
+                    plan, pretrained, rows, job.alpha, options
                 )
             much_left = _noisy(refinement, plan.loss)
             limited = automatic and much_left and not _improved(refinement, pretraining)
@@ -107,7 +107,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         with threads(plan.refinement_work):
             options = job.options(plan.solver, "refinement", left, refined_so_far)
             options = replace(options, trials=trials)
-            last = refine(plan.relu, theta, rows, settings.alpha, penalty, options)
+            last = refine(plan.relu, theta, rows, job.alpha, penalty, options)
         theta, refinement = last.theta, last.after(refinement)
     assert last is not None  # a warm start refines, any other pretrains
     raw, error = raw_values(plan.relu, theta, rows), last.validation_loss

@@ -26,6 +26,7 @@ https://arxiv.org/abs/1610.01145
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,6 +77,14 @@ class ParabolicNetwork:
         parabolas = theta[..., n:].unflatten(-1, (self.relu.n_subnetworks, -1))
         directions, offsets, curvatures = parabolas.split([WIDTH, 1, 1], -1)
         return self.relu.unpack(theta[..., :n]), directions, offsets[..., 0], curvatures[..., 0]
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on: all."""
+        return torch.arange(self.n_parameters)
+
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield the derivatives of the output."""
+        yield self.jacobian(theta, X, cotangent)
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., 1, n_samples)."""

@@ -9,6 +9,7 @@ value at each switch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -52,6 +53,12 @@ class Network(Protocol):
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return derivatives (n_starts, n_parameters, n_samples) of a combination of outputs."""
 
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield derivatives of each output, by those parameters."""
+
 
 class FreeProblem:
     """The refinement problem of a batch of starts.
@@ -74,6 +81,10 @@ class FreeProblem:
         self.dual = n_residuals < network.n_parameters
         self.sampled = rows.loss.coupled and not self.dual
         self.generator = torch.Generator().manual_seed(0)
+        # Parameters that matter to each output, where outputs have some of their own.
+        separate = len(rows.y) > 1 and not rows.loss.coupled
+        n_outputs = len(rows.y) if separate else 0
+        self.of_outputs = [network.of_output(o).to(rows.X.device) for o in range(n_outputs)]
 
     def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
         """Return the weight of the square of each parameter."""
@@ -110,10 +121,18 @@ class FreeProblem:
                 signs = self._signs(cotangents)
                 matrix += gram(self.network.jacobian(theta, X, (signs * cotangents).sum(1)))
                 continue
-            for output, cotangent in enumerate(cotangents.unbind(1)):
-                jacobian = self.network.jacobian(theta, X, cotangent)
-                matrix += gram(jacobian)
-                gradient += (jacobian @ residual[:, output, chunk, None])[..., 0]
+            if self.of_outputs:
+                jacobians = self.network.jacobians(theta, X, size)
+            else:
+                jacobians = (self.network.jacobian(theta, X, c) for c in cotangents.unbind(1))
+            for output, jacobian in enumerate(jacobians):
+                of = self.of_outputs[output] if self.of_outputs else slice(None)
+                right = (jacobian @ residual[:, output, chunk, None])[..., 0]
+                gradient[:, of] += right
+                if self.of_outputs:
+                    matrix[:, of[:, None], of] += gram(jacobian)
+                else:
+                    matrix += gram(jacobian)
         diagonal = matrix.diagonal(dim1=-1, dim2=-2)
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 

@@ -77,12 +77,13 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         each :math:`F_k` concave and smooth in the limit of infinite depth. If False the
         scales are free parameters.
 
-    alpha : float, default=0.001
-        Ridge penalty on the coefficients :math:`\beta` and c, in [0, inf). The cost is
-        ``loss * (1 + alpha * norm)``, where ``norm`` is the sum of the squared
-        coefficients of standardized columns. The penalty thus scales with the noise, and
-        does not stand in the way where y can be met exactly. Composed sub-networks find
-        their own penalties.
+    alpha : float, default=0.5
+        Ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The cost is the sum of
+        the squared errors over the rows, divided by twice the variance of the noise, plus
+        ``alpha`` times the sum of the squared coefficients of standardized columns. The noise is
+        estimated by the errors themselves, so that the penalty does not stand in the way where y
+        can be met exactly. It means the same as for `ExponentialReLUClassifier`. Composed
+        sub-networks and windows side by side find their own penalties.
 
     solver : {"auto", "lm", "adam"}, default="auto"
         "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
@@ -321,7 +322,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         n_levels="auto",
         n_init="auto",
         smooth=True,
-        alpha=0.001,
+        alpha=0.5,
         solver="auto",
         max_iter=500,
         refine=True,

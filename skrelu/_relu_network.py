@@ -16,6 +16,7 @@ Samples are the last dimension everywhere: X is (n_features, n_samples).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -115,6 +116,27 @@ class ReLUNetwork:
             linear=linear.unflatten(-1, (self.n_features, self.n_outputs)),
             intercept=intercept,
         )
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+        mask = torch.ones(self.n_parameters, dtype=torch.bool)
+        weights = self.unpack(mask)
+        for part in (weights.output, weights.linear, weights.intercept):
+            part[:], part[..., output] = False, True
+        return mask.nonzero()[:, 0]
+
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield the derivatives of each output, by the parameters that it depends on.
+
+        Parameters
+        ----------
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            What those of each output are multiplied with.
+        """
+        for output in range(self.n_outputs):
+            alone = torch.zeros_like(cotangent)
+            alone[..., output, :] = cotangent[..., output, :]
+            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""

@@ -17,6 +17,7 @@ that a rising B_k reads, and zeros for features that a sub-network must not read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -127,6 +128,36 @@ class TriangleModel:
         """Return nonlinear parameters, coefficients and shifts."""
         theta, coef, shifts = both.split(self.sizes, -1)
         return theta, coef.unflatten(-1, (-1, self.n_outputs)), shifts
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+        mask = torch.ones(self.n_parameters, dtype=torch.bool)
+        _, coef, _ = self.unpack(mask)
+        coef[:], coef[:, output] = False, True
+        return mask.nonzero()[:, 0]
+
+    def jacobians(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield the derivatives of each output, by the parameters that it depends on.
+
+        Parameters
+        ----------
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            What those of each output are multiplied with.
+        """
+        if self.shape is None:  # what outputs share is computed once
+            theta, coef, _ = self.unpack(both)
+            blocks = self.triangles.basis_derivatives(theta, X).unflatten(-2, (-1, self._n_each))
+            columns = self.columns(both, X)
+            for output in range(self.n_outputs):
+                row = cotangent[..., output, None, :]
+                weights = coef[..., 1 + self.triangles.n_features :, output]
+                own = (blocks * weights[..., None, None]).flatten(-3, -2)
+                yield torch.cat([own, columns], -2) * row
+            return
+        for output in range(self.n_outputs):
+            alone = torch.zeros_like(cotangent)
+            alone[..., output, :] = cotangent[..., output, :]
+            yield self.jacobian(both, X, alone)[..., self.of_output(output), :]
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return what every parameter must not be below and above, each (n_parameters,)."""

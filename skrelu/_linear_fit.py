@@ -1,0 +1,43 @@
+"""The fit of tables with no fewer features than rows: linear, as nothing else can be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skrelu._blend import blended, raw_values
+from skrelu._fitted import Fitted
+from skrelu._job import Job
+from skrelu._plan import Plan
+from skrelu._solvers import Result, Status
+from skrelu._torch_interop import threads
+from skrelu._triangle_model import TriangleModel
+
+
+def fit_linear(job: Job, plan: Plan) -> Fitted:
+    """Fit a linear model, beside one sub-network that counts for nothing."""
+    rows = job.rows(1, False, len(job.training.X))
+    triangles = replace(plan.triangles, n_subnetworks=1, n_free_peaks=None)
+    with threads(0.0):
+        theta = triangles.random(1, rows.X, job.generator)
+        coef = theta.new_zeros(1, 2 + len(rows.X), len(rows.y))
+        relu, lowered = triangles.to_relu(theta, coef)
+    plan = replace(
+        plan,
+        model=TriangleModel(triangles, len(rows.y)),
+        relu=relu,
+        n_starts=1,
+        solver="ridge",
+        composed=None,
+        in_limit=False,
+    )
+    unknown, nothing = theta.new_full((1,), torch.nan), theta.new_ones(1)
+    result = Result(theta, nothing, unknown, coef, Status.CONVERGED, 1, [1.0])
+    fitted = job.fitted(
+        plan, theta, coef, lowered, torch.zeros_like(lowered), np.ones(1), unknown, result, None
+    )
+    fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows))
+    curve = [1.0, fitted.error]
+    return replace(fitted, pretraining=replace(result, loss_curve=curve, validation_curve=curve))
