@@ -33,13 +33,6 @@ def attributes_of(fitted: Fitted) -> dict:
     directions = quotients(directions, 1.0, X_scale)
     network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
     weights = network.unpack(theta)
-    if fitted.gain is not None and fitted.linear is not None:
-        gain, linear = torch.tensor(fitted.gain), torch.tensor(fitted.linear)
-        weights = weights._replace(
-            output=gain * weights.output,
-            linear=gain * weights.linear + linear[1:],
-            intercept=gain * weights.intercept + linear[0],
-        )
     stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
     scores = [1 - loss for stage in stages for loss in stage.validation_curve]
     return {

@@ -17,7 +17,7 @@ from skrelu._fitted import Array, Fitted
 from skrelu._job import Job
 from skrelu._losses import Loss, Pinball, SquaredError
 from skrelu._relu_network import WIDTH, ReLUNetwork
-from skrelu._ridge import RidgeFit, fit_ridge, mean_loss
+from skrelu._ridge import RidgeFit, fit_ridge, mean_loss, predicted
 from skrelu._rows import Rows
 from skrelu._scaling import weighted_quantiles
 from skrelu._solvers import chunk_size
@@ -54,20 +54,39 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
     """
     loss, shape = rows.loss, fitted.plan.model.shape
     with threads(0.0):
-        linear = None if shape is not None else _linear(rows)
+        linear = None if shape is not None else _linear(rows, job.ridge_factor)
         gain, share, error = _weights(fitted, rows, raw, linear)
-        average = torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
-        coefficients = raw.new_zeros(1 + len(rows.X), len(rows.y))
-        if linear is not None:
-            coefficients = linear.coef * share
-        base = coefficients[1:].mT @ rows.X + coefficients[0][:, None]
-        model = gain[:, None] * average + base
+        added = (
+            raw.new_zeros(1 + len(rows.X), len(rows.y)) if linear is None else linear.coef * share
+        )
+        models = gain[:, None] * raw + predicted(added, rows.X)
         if isinstance(loss, Pinball):
-            shift = _held_out_shift(fitted, rows, gain[:, None] * raw + base)
+            shift = _held_out_shift(fitted, rows, models)
         else:
-            shift = _mean_shift(loss, model[..., : rows.n_trained], rows)
-        coefficients[0] += shift
-    return replace(fitted, gain=to_numpy(gain), linear=to_numpy(coefficients), error=error)
+            average = torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), models)
+            shift = _mean_shift(loss, average[..., : rows.n_trained], rows)
+        added = torch.cat([added[:1] + shift, added[1:]])
+    return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
+
+
+def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
+    """Return networks times a gain, plus a linear function of [1, x], (1 + n_features, n_outputs).
+
+    All starts get the same: then their average does, and a warm start goes on from there.
+    """
+    relu = fitted.plan.relu
+    weights = relu.unpack(torch.tensor(fitted.relu))
+    factor, more = torch.tensor(gain), torch.tensor(added)
+    weights = weights._replace(
+        output=factor * weights.output,
+        linear=factor * weights.linear + more[1:],
+        intercept=factor * weights.intercept + more[0],
+    )
+    coef = fitted.coef
+    if coef is not None:
+        coef = coef * gain
+        coef[:, : len(added)] += added
+    return replace(fitted, relu=relu.pack(weights).numpy(), coef=coef)
 
 
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
@@ -76,16 +95,23 @@ def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
     return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
 
 
-def _linear(rows: Rows) -> RidgeFit:
+def base_weights(rows: Rows) -> Tensor:
+    """Return the weights of the rows in the table, (n_trained,)."""
+    assert rows.base is not None  # as those of every job are
+    return rows.base
+
+
+def _linear(rows: Rows, factor: float) -> RidgeFit:
     """Fit a linear model; its left-out predictions are for all rows."""
     n = rows.n_trained
     n_fitted = min(n, max(1000, int(LINEAR_VALUES / (len(rows.X) + 1))))
     part = slice(n_fitted)  # rows are in random order
-    weights = rows.base[part] / rows.base[part].sum()
+    weights = base_weights(rows)[part]
+    weights = weights / weights.sum()
     X, y = rows.X[:, part], rows.y[:, part]
     ridges = NO_RIDGE if n_fitted > ROWS_A_COLUMN * len(rows.X) else None
-    found = fit_ridge(X, y, weights, rows.loss, None, ridges)
-    rest = found.coef[1:].mT @ rows.X[:, n_fitted:] + found.coef[0][:, None]
+    found = fit_ridge(X, y, weights, rows.loss, None, ridges, factor)
+    rest = predicted(found.coef, rows.X[:, n_fitted:])
     return found._replace(left_out=torch.cat([found.left_out, rest], -1))
 
 
@@ -101,14 +127,14 @@ def _weights(
         if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
             shares = to_tensor(fitted.shares, raw.device)
             average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
-            error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], rows.base)
+            error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], base_weights(rows))
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
         return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
-    step = -(-len(starts) // BLENDED_ROWS)
-    starts, samples = starts[::step], samples[::step]
+    every = -(-len(starts) // BLENDED_ROWS)
+    starts, samples = starts[::every], samples[::every]
     weights = pooled[starts, samples]
     weights = weights / weights.sum()
     y, network = rows.y[:, samples], raw[starts, :, samples].mT
@@ -139,8 +165,8 @@ def _weights(
 
     best, center = (one, zero), (one / 2, one / 2)
     lowest = first = cost(*best)
-    for step, n_steps in STEPS:
-        offsets = step * np.arange(-n_steps, n_steps + 1)
+    for step_size, n_steps in STEPS:
+        offsets = [step_size * i for i in range(-n_steps, n_steps + 1)]
         for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
             gain = (center[0] + by_gain).clamp(0, 1)
             share = (center[1] + by_share).clamp(0, 1) if linear is not None else zero
@@ -156,7 +182,7 @@ def _weights(
 
 def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:
     """Return what to add to raw values so that predictions of rows that train have y's mean."""
-    y, weights = rows.y[:, : rows.n_trained], rows.base
+    y, weights = rows.y[:, : rows.n_trained], base_weights(rows)
     if isinstance(loss, SquaredError):
         return (y - raw) @ weights
     if loss.log_link:

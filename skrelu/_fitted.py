@@ -49,8 +49,6 @@ class Fitted:
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None
-    gain: Array | None = None  # (n_outputs,), of the average in the model; None for 1
-    linear: Array | None = None  # (1 + n_features, n_outputs), of [1, x] beside it; None for 0
 
     @property
     def interrupted(self) -> bool:

@@ -24,6 +24,8 @@ Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 
 # A start whose validation loss is so many times the median has gone wrong.
 FAILURE = 3.0
+# The default of the estimators: left-out rows choose ridges then, larger values enlarge them.
+DEFAULT_ALPHA = 0.5
 EXACT = 1e-24  # losses below are alike
 # The loss of the best constant on all rows counts as so many rows beside held-out ones.
 ROWS_OF_ALL = 3.0
@@ -82,6 +84,17 @@ class Job:
         if self.settings.loss.classes:
             return self.settings.alpha
         return 2 * self.settings.alpha * float(np.square(self.training.weights).sum())
+
+    @property
+    def ridge_factor(self) -> float:
+        """Return what ridges that left-out rows choose are multiplied with: 1 by default.
+
+        Rows that stand for fewer than one each determine classes less.
+        """
+        factor = self.settings.alpha / DEFAULT_ALPHA
+        if not self.settings.loss.classes:
+            return factor
+        return factor * max(1.0, len(self.training.X) / self.training.total)
 
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
@@ -186,7 +199,7 @@ def shares_of(result: Result, doubt: float = 0.0) -> Array:
     """
     if not result.validation_loss.isnan().all():
         return shares_by(result.validation_loss, doubt)
-    loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf)
+    loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf, posinf=np.inf)
     return (np.arange(len(loss)) == loss.argmin()).astype(float)
 
 
@@ -201,11 +214,13 @@ def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
     doubt : float, default=0.0
         Standard error of the errors: smaller differences are chance.
     """
-    loss = np.maximum(np.nan_to_num(to_numpy(error), nan=np.inf), 0)  # exact fits round to -1e-17
-    usual = np.median(loss)
+    loss = np.nan_to_num(to_numpy(error), nan=np.inf, posinf=np.inf)
+    loss = np.maximum(loss, 0)  # those of exact fits round to -1e-17
+    known = np.isfinite(loss)
+    if not known.any():  # no start has taken a step
+        return np.full(len(loss), 1 / len(loss))
+    usual = np.median(np.where(known, loss, loss[known].max()))
     shares = np.where(loss <= FAILURE * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0)
-    if not shares.any() or not np.isfinite(usual):  # no start has taken a step
-        shares = np.ones_like(shares)
     return shares / shares.sum()
 
 

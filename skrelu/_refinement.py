@@ -126,13 +126,14 @@ class FreeProblem:
             else:
                 jacobians = (self.network.jacobian(theta, X, c) for c in cotangents.unbind(1))
             for output, jacobian in enumerate(jacobians):
-                of = self.of_outputs[output] if self.of_outputs else slice(None)
                 right = (jacobian @ residual[:, output, chunk, None])[..., 0]
-                gradient[:, of] += right
                 if self.of_outputs:
+                    of = self.of_outputs[output]
                     matrix[:, of[:, None], of] += gram(jacobian)
+                    gradient[:, of] += right
                 else:
                     matrix += gram(jacobian)
+                    gradient += right
         diagonal = matrix.diagonal(dim1=-1, dim2=-2)
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
 

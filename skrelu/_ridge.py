@@ -67,6 +67,7 @@ def fit_ridge(
     loss: Loss,
     other: tuple[Tensor, Tensor, Tensor] | None = None,
     ridges: Sequence[float] | None = None,
+    factor: float = 1.0,
 ) -> RidgeFit:
     """Fit a linear model with the ridge that is best for rows that a fit has not seen.
 
@@ -83,6 +84,8 @@ def fit_ridge(
         ``left_out`` are predictions of these then.
     ridges : sequence of float, optional
         To choose from, relative to the largest squared singular value, from large to small.
+    factor : float, default=1
+        What the best ridge is multiplied with.
 
     Returns
     -------
@@ -104,6 +107,8 @@ def fit_ridge(
         if waited == PATIENCE and not squared:
             break
     assert best is not None
+    if factor != 1:
+        return fit_ridge(columns, y, weights, loss, other, [best.ridge * factor])
     if squared or other is not None:
         return best
     for coef in _iterated(_decomposed(columns, weights), y, weights, loss, [best.ridge]):
@@ -129,15 +134,16 @@ def _trials(
     else:  # rows are in random order
         index = torch.arange(y.shape[1], device=y.device)
         folds = [index % FOLDS == fold for fold in range(FOLDS)]
+        folds = [out for out in folds if out.any() and not out.all()]
         fits = []
         for out in folds:
             kept, share = columns[:, ~out], weights[~out] / weights[~out].sum()
             fits.append(_iterated(_decomposed(kept, share), y[:, ~out], share, loss, ridges))
-        for coefs in zip(*fits, strict=True):
-            left_out = torch.empty_like(y)
+        for coefs in zip(*fits, strict=True) if fits else [()] * len(ridges):
+            left_out = torch.zeros_like(y)  # the best constant, of a single row
             for out, coef in zip(folds, coefs, strict=True):
                 left_out[:, out] = predicted(coef, columns[:, out])
-            yield coefs[0], left_out
+            yield y.new_zeros(1 + len(columns), len(y)), left_out
 
 
 def predicted(coef: Tensor, columns: Tensor) -> Tensor:
@@ -226,7 +232,7 @@ def _weighted(
     augmented = torch.cat([torch.ones_like(basis[:1]), basis])
     ridge = torch.cat([penalty.new_zeros(1), penalty.expand(len(basis))])
     solutions = []
-    at_a_time = max(1, int(HELD / augmented.numel()))
+    at_a_time = max(1, int(HELD / max(1, augmented.numel())))
     for values, row_weights in zip(target.split(at_a_time), weights.split(at_a_time), strict=True):
         weighted = augmented * row_weights[:, None]  # (n_outputs, 1 + rank, n_samples)
         matrix = weighted @ augmented.mT

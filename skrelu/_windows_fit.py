@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skrelu._blend import blended, quantile_shift, raw_values
+from skrelu._blend import base_weights, blended, quantile_shift, raw_values
 from skrelu._fitted import Fitted
 from skrelu._job import Job
 from skrelu._losses import SQUARED_ERROR, Pinball, SquaredError
@@ -56,6 +56,9 @@ def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     with threads(0.0):
         quantiles = isinstance(rows.loss, Pinball)
         found = _quantiles(rows, plan) if quantiles else _best_size(rows, plan)
+        if found is not None and job.ridge_factor != 1:
+            dictionary, fit = found
+            found = dictionary, dictionary.fit(rows, [fit.ridge * job.ridge_factor])
     if found is None:
         return None
     dictionary, fit = found
@@ -112,9 +115,8 @@ class _Dictionary:
         if rows.validation is not None:
             held_out = slice(n, None)
             other = self.columns(rows.X[:, held_out]), rows.y[:, held_out], rows.validation[0, n:]
-        columns, base = self.columns(rows.X[:, :n]), rows.base
-        assert base is not None
-        return fit_ridge(columns, rows.y[:, :n], base, rows.loss, other, ridges)
+        columns, weights = self.columns(rows.X[:, :n]), base_weights(rows)
+        return fit_ridge(columns, rows.y[:, :n], weights, rows.loss, other, ridges)
 
 
 def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
@@ -149,6 +151,6 @@ def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     dictionary, n = best[0], rows.n_trained
     fit = dictionary.fit(rows, [factor * best[1].ridge for factor in STRONGER])
     if rows.validation is None:
-        assert rows.base is not None
-        fit.coef[0] += quantile_shift(rows.loss, rows.y[:, :n] - fit.left_out, rows.base)
+        residual = rows.y[:, :n] - fit.left_out
+        fit.coef[0] += quantile_shift(rows.loss, residual, base_weights(rows))
     return dictionary, fit

@@ -78,7 +78,7 @@ def test_unusable_weights_and_validation_data_are_refused(table):
         model.fit(X, y, sample_weight=-np.ones(len(y)))
     with pytest.raises(ValueError, match="NaN"):
         model.fit(X, y, sample_weight=np.full(len(y), np.nan))
-    with pytest.raises(ValueError, match=r"X has 2 features, but .* expecting 3"):
+    with pytest.raises(ValueError, match=r"X_val has 2 features, but .* expecting 3"):
         model.fit(X, y, X_val=X[:, :2], y_val=y)
     with pytest.raises(ValueError, match="go together"):
         model.fit(X, y, X_val=X)

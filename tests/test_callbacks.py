@@ -81,14 +81,16 @@ class Interrupt(Recorder):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"n_levels": 1, "solver": "lm"}, {"n_levels": 1, "solver": "adam"}, {}]
+    "parameters",
+    [{"n_levels": 1, "solver": "lm"}, {"n_levels": 1, "solver": "adam"}, {"n_levels": 6}, {}],
 )
 def test_an_interrupt_keeps_the_best_so_far(parameters):
     model = ExponentialReLURegressor(**parameters, random_state=0).set_callbacks(Interrupt())
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
-    assert model.n_iter_ == 5
-    assert model.n_levels_ == parameters.get("n_levels", 6)
+    if parameters:  # else windows side by side were there before
+        assert model.n_iter_ == 5
+        assert model.n_levels_ == parameters["n_levels"]
     assert model.score(X, y) > 0.8
 
 

@@ -289,8 +289,8 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
 
 def test_wide_noisy_tables_stay_composed_as_one_level_has_few_starts():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(1000, 40))
-    y = X[:, 0] * X[:, 1] + rng.normal(size=1000)
+    X = rng.normal(size=(2500, 60))
+    y = X[:, 0] * X[:, 1] + rng.normal(size=2500)
     assert ExponentialReLURegressor(random_state=0).fit(X, y).n_levels_ == 6
     assert ExponentialReLURegressor(random_state=0).fit(X[:, :5], y).n_levels_ == 1
 

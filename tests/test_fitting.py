@@ -298,10 +298,10 @@ def test_verbose_prints_one_line_an_iteration(capsys):
 
 
 def test_ending_by_max_iter_warns_and_says_what_to_change():
-    X = np.linspace(0, 1, 200)[:, None]
+    X = np.random.default_rng(0).uniform(size=(200, 3))
     model = ExponentialReLURegressor(max_iter=2, random_state=0)
     with pytest.warns(ConvergenceWarning, match=r"max_iter=2.*[Rr]aise max_iter"):
-        model.fit(X, np.sin(9 * X[:, 0]))
+        model.fit(X, np.sin(9 * X[:, 0]) * X[:, 1])
 
 
 def test_the_fit_leaves_threads_and_seeds_alone():

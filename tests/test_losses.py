@@ -394,7 +394,7 @@ def test_the_score_of_several_quantiles_is_the_mean_of_theirs():
 
 @pytest.mark.parametrize("loss", ["huber", "poisson", "quantile"])
 def test_scales_may_be_free(loss):
-    X = np.random.default_rng(0).uniform(-1, 1, size=(80, 2))
+    X = np.random.default_rng(0).uniform(-1, 1, size=(200, 2))
     y = np.exp(X[:, 0] - X[:, 1] ** 2)
     quantile = [0.4, 0.6] if loss == "quantile" else None
     model = ExponentialReLURegressor(
