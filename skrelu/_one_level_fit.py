@@ -30,10 +30,8 @@ SHAPED_TOL = 0.03
 # Where so much of the variance of held-out rows is left after pretraining, refinement did
 # not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
 NOISE = 0.01
-# Dampings tried at once while the equations are that small.
-REFINEMENT_TRIALS, TRIALS_WORK = (0.01, 0.1, 1.0, 10.0), 5e8
-# Branches of a single start, see `refine_in_limit`, likewise; several starts share them.
-N_BRANCHES = 4
+# Dampings tried at once, as multiples of the last one that was good.
+REFINEMENT_TRIALS = (0.01, 0.1, 1.0, 10.0)
 
 
 def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
@@ -50,7 +48,7 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     pretraining: Result | None = None
     refinement: Result | None = None
     ended = plan.max_refinement == 0
-    trials = REFINEMENT_TRIALS if plan.refinement_work < TRIALS_WORK else (1.0,)
+    trials = REFINEMENT_TRIALS if plan.tries_several else (1.0,)
 
     def pretrained_so_far(result: Result) -> Fitted:
         waves, coef = with_coefficients(plan.model, result)
@@ -154,9 +152,8 @@ def _refined_in_limit(
     network, theta = plan.triangles.to_parabolic(pretrained.result.theta, pretrained.coef)
     first = theta[:, : network.relu.n_parameters]
     penalty = released_penalty(network.relu, first, pretrained.coef, pretrained.variance)
-    n_branches = max(1, N_BRANCHES // plan.n_starts) if len(options.trials) > 1 else 1
     return refine_in_limit(
-        network, theta, plan.relu.depth, rows, alpha, penalty, options, n_branches
+        network, theta, plan.relu.depth, rows, alpha, penalty, options, plan.n_branches
     )
 
 

@@ -20,11 +20,16 @@ LM_WORK_OF_CLASSES = 3e10
 MOST_STARTS, STARTS_WORK = 12, 1.5e8
 # Single networks are too sure of the classes.
 FEWEST_STARTS_OF_CLASSES = 3
-# Multiplications that refinement may spend by default: about a second.
-REFINEMENT_WORK = 6e10
+# Seconds that refinement may take by default, on one core. An iteration takes so many, and more
+# for each multiplication: where several dampings are tried, and where one is.
+REFINEMENT_SECONDS = 1.5
+SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 5e-3, 1.25e-10, 4e-11
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
-# Refinement of so many iterations begins in the limit of infinite depth.
-MIN_ITER_IN_LIMIT = 50
+# Several dampings are tried at once while the equations take so many multiplications.
+TRYING_WORK = 5e8
+# Refinement of so many iterations begins in the limit of infinite depth, in so many branches of a
+# single start, see `refine_in_limit`, while each may take twice as many; several starts share them.
+MIN_ITER_IN_LIMIT, MOST_BRANCHES = 50, 4
 # With a shape, sub-networks can do less each: so many times as many are taken by default.
 SHAPED = 2
 # Rows that are held out only make sense where some are left to learn from.
@@ -84,6 +89,8 @@ class Plan:
     refinement_work: float
     max_refinement: int
     in_limit: bool  # whether refinement begins in the limit of infinite depth
+    tries_several: bool  # dampings at once in refinement
+    n_branches: int  # of each start, in the limit
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
     noise_expected: bool  # as the loss tells
     automatic: bool  # whether any kind of fit will do
@@ -170,6 +177,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         solver = "lm" if fits else "adam"
     convex = settings.shape is not None and any(settings.shape.convexity)
     max_refinement = 0
+    tries_several = refinement_work < TRYING_WORK
+    branches = [n for n in (4, 2, 1) if n * n_starts <= MOST_BRANCHES and tries_several] or [1]
     if settings.shape is not None:
         if settings.refine_max_iter != "auto" and settings.refine:
             raise ValueError(
@@ -178,7 +187,10 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
                 "'auto', or set refine=False."
             )
     elif settings.refine and settings.refine_max_iter == "auto":
-        affordable = int(REFINEMENT_WORK / refinement_work)
+        possible = [_affordable(refinement_work * n, tries_several) for n in branches]
+        at_length = [i for i, count in enumerate(possible) if count >= 2 * MIN_ITER_IN_LIMIT]
+        chosen = at_length[0] if at_length else len(branches) - 1
+        branches, affordable = branches[chosen:], possible[chosen]
         affordable = affordable if affordable >= MIN_REFINEMENT else 0
         memory_bound = n_starts * small * (small if n_relu <= residuals else large)
         fits = solver == "adam" or memory_bound <= LM_NUMBERS
@@ -214,12 +226,20 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         refinement_work,
         max_refinement,
         in_limit,
+        tries_several,
+        branches[0],
         _composed(settings, n_samples, n_features, n_outputs),
         settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
         settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
         and settings.smooth
         and settings.shape is None,
     )
+
+
+def _affordable(work: float, tries_several: bool) -> int:
+    """Return the number of iterations of refinement that take `REFINEMENT_SECONDS`."""
+    each = SECONDS_TRYING if tries_several else SECONDS_NOT_TRYING
+    return int(REFINEMENT_SECONDS / (SECONDS_AN_ITERATION + each * work))
 
 
 def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> None:
