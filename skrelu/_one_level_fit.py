@@ -19,8 +19,8 @@ from skrelu._solvers import Options, Result
 from skrelu._torch_interop import threads, to_tensor
 from skrelu._triangle_model import TriangleModel
 
-# Pretraining without held-out rows that refinement follows ends when the loss falls by less
-# than this fraction over so many iterations: going on gained nothing.
+# Pretraining without held-out rows that refinement follows, or of classes, ends when the loss falls
+# by less than this fraction over so many iterations: going on gained nothing.
 EARLY_END = (0.1, 10)
 # Where composed networks have found much noise, pretraining is in single precision, which loses
 # nothing, and ends when the held-out loss falls by less than this fraction over so many iterations.
@@ -119,7 +119,9 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     """Return when to stop pretraining: earlier where refinement decides how good it gets."""
-    refined = plan.max_refinement > 0 and not plan.loss.classes  # these are at times not refined
+    if plan.model.shape is not None:
+        options = replace(options, tol=max(SHAPED_TOL, options.tol))
+    refined = plan.max_refinement > 0 or plan.loss.classes  # these are met closely soon
     if not refined or plan.solver != "lm" or rows.validation is not None:
         return options
     tol, patience = EARLY_END

@@ -229,7 +229,7 @@ def _weighted(
     basis: Tensor, target: Tensor, weights: Tensor, penalty: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return coefficients and constants of a least-squares problem for each output."""
-    augmented = torch.cat([torch.ones_like(basis[:1]), basis])
+    augmented = torch.cat([basis.new_ones(1, basis.shape[1]), basis])
     ridge = torch.cat([penalty.new_zeros(1), penalty.expand(len(basis))])
     solutions = []
     at_a_time = max(1, int(HELD / max(1, augmented.numel())))
