@@ -148,8 +148,11 @@ def fit_by_evidence(
                 if progress.n_iter:
                     precisions.estimate(matrix, now.theta, now.squares, problem.n_rows, groups)
                     watched = now.validation_loss if progress.validated else precisions.error
-                    best = _where(watched < lowest, now, best)
-                    lowest = torch.minimum(watched, lowest)
+                    # Both at once: an interrupt must not come between them.
+                    best, lowest = (
+                        _where(watched < lowest, now, best),
+                        torch.minimum(watched, lowest),
+                    )
                     whole.update(watched, taken)
                     short.update(watched, taken)
             ended = whole.over | (lowest <= floor) | (damping >= DAMPING_MAX)

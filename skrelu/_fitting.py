@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from skrelu._blend import base_weights, raw_values
 from skrelu._composed_fit import COMPOSED_NOISE, fit_composed
 from skrelu._fitted import Fitted, Table
 from skrelu._job import Job, Report
@@ -16,13 +17,17 @@ from skrelu._linear_fit import fit_linear
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import Plan, Settings, make_plan
+from skrelu._ridge import mean_loss
 from skrelu._solvers import Status
+from skrelu._torch_interop import to_tensor
 from skrelu._windows_fit import fit_windows
 
 # Windows side by side that leave no more than so many times the noise have found all structure.
 EXPLAINED = 1.3
 # Errors below need no windows side by side, which take many more sub-networks.
 SMALL = 1e-4
+# An interrupted fit that leaves so much of the best constant's loss is not kept.
+WORTHLESS = 0.999
 
 
 def fit_network(
@@ -53,6 +58,11 @@ def fit_network(
     Returns
     -------
     Fitted
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user ends it before there is anything better than a constant.
     """
     if warm is not None and warm.plan.solver == "ridge":
         warm = None  # linear least squares, which it does not matter where to start
@@ -73,22 +83,37 @@ def fit_network(
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
-    n_samples, n_features = training.X.shape
-    if warm is None and plan.automatic and n_features >= n_samples > 1:
+    fitted = _fit(job, plan)
+    if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
+        raise KeyboardInterrupt("nothing better than a constant has been found so far")
+    return fitted
+
+
+def _fit(job: Job, plan: Plan) -> Fitted:
+    """Fit what suits the table: a line, windows side by side, or sub-networks that move."""
+    n_samples, n_features = job.training.X.shape
+    if job.warm is None and plan.automatic and n_features >= n_samples > 1:
         return fit_linear(job, plan)
-    windows = fit_windows(job, plan) if warm is None and plan.automatic else None
+    windows = fit_windows(job, plan) if job.warm is None and plan.automatic else None
     if windows is None:
         return _fit_moving(job, plan)
-    noise = noise_by_neighbours(job.scalings[0].apply(training.X), job.targets(training.y))
+    noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))
     if noise is None or windows.error > EXPLAINED * noise:
         fitted: Fitted | None = _fit_moving(job, plan)
     else:  # many starts on one level could not do much better
         fitted = _fit_composed(job, plan) if windows.error < COMPOSED_NOISE else None
-    if fitted is None:
-        return windows
-    if fitted.interrupted:
-        return windows.with_status(Status.INTERRUPTED)
-    return fitted if fitted.error <= max(windows.error, SMALL) else windows
+    if fitted is None or fitted.error <= max(windows.error, SMALL):
+        return fitted or windows
+    return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
+
+
+def _loss(job: Job, fitted: Fitted) -> float:
+    """Return the loss that a model leaves on the rows that train, relative to the constant's."""
+    rows = job.rows(1, False, len(job.training.X))
+    raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
+    average = torch.einsum("s,son->on", to_tensor(fitted.shares, job.device), raw)
+    trained = slice(rows.n_trained)
+    return mean_loss(rows.loss, average[:, trained], rows.y[:, trained], base_weights(rows))
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:

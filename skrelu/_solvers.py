@@ -180,33 +180,43 @@ class Progress:
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
         self.n_iter = 0
-        self._record()
+        self._record(self.current, self.current_validation)
 
     def _watched(self, evaluation: Evaluation) -> Tensor:
         return evaluation.validation_loss if self.validated else evaluation.cost
 
-    def _record(self) -> None:
-        self.loss_curve.append(float(self.current.mean()))
+    def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
+        self.loss_curve.append(float(loss.mean()))
         if self.validated:
-            self.validation_curve.append(float(self.current_validation.mean()))
+            self.validation_curve.append(float(validation_loss.mean()))
 
     def update(self, theta: Tensor, evaluation: Evaluation, starts: Tensor) -> None:
-        """Take in the points of the active starts after one iteration."""
-        self.n_iter += 1
+        """Take in the points of the active starts after one iteration.
+
+        An interrupt may come at any moment: all is computed first and taken in at once, so that
+        coefficients, losses and points belong together.
+        """
         watched = self._watched(evaluation)
         mask = watched < self.best[starts]
         better = starts[mask]
-        self.best[better] = watched[mask]
-        self.theta[better] = theta[mask]
-        self.loss[better] = evaluation.loss[mask]
-        self.validation_loss[better] = evaluation.validation_loss[mask]
-        self.eliminated[better] = evaluation.eliminated[mask]
-        self.current[starts] = evaluation.loss
-        self.current_validation[starts] = evaluation.validation_loss
         notable = watched < (1 - self.tol) * self.reference[starts]
-        self.reference[starts] = torch.where(notable, watched, self.reference[starts])
-        self.waited[starts] = torch.where(notable, 0, self.waited[starts] + 1)
-        self._record()
+        reference = torch.where(notable, watched, self.reference[starts])
+        waited = torch.where(notable, 0, self.waited[starts] + 1)
+        validation_loss = evaluation.validation_loss
+        now = {
+            "n_iter": self.n_iter + 1,
+            "best": self.best.index_copy(0, better, watched[mask]),
+            "theta": self.theta.index_copy(0, better, theta[mask]),
+            "loss": self.loss.index_copy(0, better, evaluation.loss[mask]),
+            "validation_loss": self.validation_loss.index_copy(0, better, validation_loss[mask]),
+            "eliminated": self.eliminated.index_copy(0, better, evaluation.eliminated[mask]),
+            "current": self.current.index_copy(0, starts, evaluation.loss),
+            "current_validation": self.current_validation.index_copy(0, starts, validation_loss),
+            "reference": self.reference.index_copy(0, starts, reference),
+            "waited": self.waited.index_copy(0, starts, waited),
+        }
+        self._record(now["current"], now["current_validation"])
+        vars(self).update(now)
 
     @property
     def seconds_left(self) -> float:
@@ -221,7 +231,8 @@ class Progress:
         return ((self.waited < self.patience) & ~exact).nonzero()[:, 0]
 
     def result(self, status: Status) -> Result:
-        """Return the outcome."""
+        """Return the outcome; of an iteration that was interrupted nothing is part."""
+        n_values = self.n_iter + 1
         return Result(
             theta=self.theta,
             loss=self.loss,
@@ -229,8 +240,8 @@ class Progress:
             status=status,
             eliminated=self.eliminated,
             n_iter=self.n_iter,
-            loss_curve=self.loss_curve,
-            validation_curve=self.validation_curve,
+            loss_curve=self.loss_curve[:n_values],
+            validation_curve=self.validation_curve[:n_values],
         )
 
     def ended(self) -> Status:
