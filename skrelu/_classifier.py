@@ -15,7 +15,7 @@ from skrelu._fitted import Table
 from skrelu._losses import CrossEntropy
 from skrelu._sklearn_private import StrOptions, with_callbacks
 from skrelu._tables import validated_data
-from skrelu._torch_interop import isolated
+from skrelu._torch_interop import isolated, resolve_device
 
 
 class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
@@ -463,6 +463,11 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         if logits.ndim == 1:
             return log_expit(np.column_stack([-logits, logits]))
         return log_softmax(logits, axis=1)
+
+    def _means(self, X):
+        """Return probabilities: of the second of two classes, or of all."""
+        logits = self._stored().predict(X, resolve_device(self.device))
+        return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
     def _check_shape(self, n_classes: int) -> None:
         """Refuse shapes of the outputs of several classes, of which each depends on all."""

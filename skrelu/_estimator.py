@@ -22,6 +22,7 @@ from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
 from skrelu._guarantees import make_shape
 from skrelu._losses import Loss
+from skrelu._neighbours import noise_by_neighbours
 from skrelu._plan import Settings
 from skrelu._progress import FitTasks
 from skrelu._relu_network import ReLUNetwork, ReLUWeights
@@ -43,6 +44,9 @@ from skrelu.regions import as_piecewise_linear
 SLOPES_ROWS = 2000
 # Larger penalties leave nothing but the constant, and overflow in single precision.
 LARGEST_ALPHA = 1e10
+# A warning says that so much of the variance is unexplained, and so many times the noise that
+# neighbouring rows show; at most so many rows are compared.
+UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 2.0, 5000
 # From warnings.warn to the caller of fit.
 STACKLEVEL = 7
 
@@ -111,6 +115,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
+        if settings.shape is None and settings.loss.central:
+            self._warn_of_structure(training)
         return self
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
@@ -300,6 +306,22 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             self._not_converged(
                 f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
                 f"{'Lower' if name == 'learning_rate' else 'Raise'} {name}={getattr(self, name)}."
+            )
+
+    def _warn_of_structure(self, training: Table) -> None:
+        """Say where more is unexplained than neighbouring rows show to be noise."""
+        X, y = training.X[:COMPARED_ROWS], training.y[:COMPARED_ROWS]
+        noise = noise_by_neighbours(Scaling(self.X_mean_, self.X_scale_).apply(X), y)
+        if noise is None:
+            return
+        unit = np.abs(y).max(0)  # squares of 1e300 would overflow
+        left = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
+        if left.mean() > max(UNEXPLAINED, NOISE_TO_WARN * noise):
+            self._not_converged(
+                f"The fit leaves {left.mean():.0%} of the variance of y on its own rows, of which "
+                f"neighbouring rows show at most {noise:.0%} to be noise: y bends more often than "
+                f"the model follows. Raise n_subnetworks={self.n_subnetworks!r} or "
+                f"max_iter={self.max_iter}, or leave sizes, n_init and solver at 'auto'."
             )
 
     def _not_converged(self, message: str) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from skrelu._blend import base_weights, raw_values
 from skrelu._composed_fit import COMPOSED_NOISE, fit_composed
-from skrelu._fitted import Fitted, Table
+from skrelu._fitted import Fitted, Table, relu_moved
 from skrelu._job import Job, Report
 from skrelu._linear_fit import fit_linear
 from skrelu._neighbours import noise_by_neighbours
@@ -19,11 +19,13 @@ from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import Plan, Settings, make_plan
 from skrelu._ridge import mean_loss
 from skrelu._solvers import Status
-from skrelu._torch_interop import to_tensor
+from skrelu._torch_interop import threads, to_tensor
 from skrelu._windows_fit import fit_windows
 
 # Windows side by side that leave no more than so many times the noise have found all structure.
 EXPLAINED = 1.3
+# Rows that tell how well a warm start fits.
+WARM_ROWS = 5000
 # Errors below need no windows side by side, which take many more sub-networks.
 SMALL = 1e-4
 # An interrupted fit that leaves so much of the best constant's loss is not kept.
@@ -83,6 +85,9 @@ def fit_network(
         triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
+    if warm is not None:
+        job = replace(job, warm=_start_from(job, warm))
+        warm = job.warm
     fitted = _fit(job, plan)
     if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
         raise KeyboardInterrupt("nothing better than a constant has been found so far")
@@ -114,6 +119,36 @@ def _loss(job: Job, fitted: Fitted) -> float:
     average = torch.einsum("s,son->on", to_tensor(fitted.shares, job.device), raw)
     trained = slice(rows.n_trained)
     return mean_loss(rows.loss, average[:, trained], rows.y[:, trained], base_weights(rows))
+
+
+def _start_from(job: Job, warm: Fitted) -> Fitted | None:
+    """Return the networks to go on from, None to start anew.
+
+    They are the same function as before, or where units have changed the same function of
+    standardized values, whichever fits better: neither, if both are worse than the best constant.
+    """
+    rows = job.rows(1, False, WARM_ROWS)
+    with threads(0.0):
+        moved = relu_moved(warm, *job.scalings, job.device)
+        losses = [
+            mean_loss(
+                rows.loss,
+                torch.einsum(
+                    "s,son->on",
+                    to_tensor(warm.shares, job.device),
+                    raw_values(warm.plan.relu, theta, rows),
+                )[:, : rows.n_trained],
+                rows.y[:, : rows.n_trained],
+                base_weights(rows),
+            )
+            for theta in (moved, to_tensor(warm.relu, job.device))
+        ]
+    if min(losses) > 1:
+        return None
+    if losses[1] < losses[0]:
+        X_scaling, y_scaling = job.scalings
+        return replace(warm, X_scaling=X_scaling, y_scaling=y_scaling)
+    return warm
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:

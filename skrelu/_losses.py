@@ -80,6 +80,11 @@ class Loss:
         return replace(self, null=tuple(torch.where(null > 2 * SMALLEST, null, 1).tolist()))
 
     @property
+    def central(self) -> bool:
+        """Whether predictions are means, or about in the middle."""
+        return self.centers in (None, (0.5,))
+
+    @property
     def coupled(self) -> bool:
         """Whether the loss is one of all outputs together, not a mean of theirs."""
         return False

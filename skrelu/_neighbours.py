@@ -40,6 +40,7 @@ def noise_by_neighbours(X: Array, y: Array) -> float | None:
     """
     X, y = X[:MOST_ROWS], y[:MOST_ROWS]
     n_samples, n_features = X.shape
+    y = y / np.where(np.abs(y).max(0) > 0, np.abs(y).max(0), 1)  # squares of 1e300 would overflow
     variance = y.var(0)
     if not 1 <= n_features <= MOST_FEATURES or n_samples < FEWEST_ROWS or not variance.all():
         return None

@@ -15,7 +15,7 @@ from skrelu._guarantees import make_loss, several
 from skrelu._losses import LOSSES
 from skrelu._sklearn_private import Interval, StrOptions, with_callbacks
 from skrelu._tables import as_table, validated_data
-from skrelu._torch_interop import isolated
+from skrelu._torch_interop import isolated, resolve_device
 
 
 class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLUEstimator):
@@ -483,6 +483,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         tags.target_tags.single_output = True
         tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
         return tags
+
+    def _means(self, X):
+        """Return what predictions say of the mean of targets, (n_samples, n_outputs)."""
+        return self._stored().predict(X, resolve_device(self.device))
 
     def _table(self, X, y, weights, name: str) -> Table:
         """Return canonical rows, with one target once for each quantile."""

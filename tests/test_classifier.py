@@ -266,8 +266,9 @@ def test_warm_starts_go_on(moons):
         model.set_params(max_iter=3).fit(X, y)
     first = model.loss_curve_[-1]
     model.set_params(max_iter=200).fit(X, y)
-    assert model.loss_curve_[0] == pytest.approx(first, rel=1e-6)
-    assert model.loss_curve_[-1] < first
+    # Shares of the classes were brought to those of the rows in between.
+    assert 0.9 * first < model.loss_curve_[0] <= first * (1 + 1e-6)
+    assert model.loss_curve_[-1] < 0.9 * first
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
