@@ -204,7 +204,6 @@ class Progress:
         waited = torch.where(notable, 0, self.waited[starts] + 1)
         validation_loss = evaluation.validation_loss
         now = {
-            "n_iter": self.n_iter + 1,
             "best": self.best.index_copy(0, better, watched[mask]),
             "theta": self.theta.index_copy(0, better, theta[mask]),
             "loss": self.loss.index_copy(0, better, evaluation.loss[mask]),
@@ -216,7 +215,7 @@ class Progress:
             "waited": self.waited.index_copy(0, starts, waited),
         }
         self._record(now["current"], now["current_validation"])
-        vars(self).update(now)
+        vars(self).update(now, n_iter=self.n_iter + 1)
 
     @property
     def seconds_left(self) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cache
-from threading import Lock
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache, partial, wraps
+from threading import Lock, local
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from torch import Tensor
 # an idle machine, cost tens of times as much on a busy one, and change the last digits. Ordinary
 # tables stay below, so their fits do not depend on the number of threads or jobs.
 PARALLEL_WORK = 1.5e10
+F = TypeVar("F", bound=Callable[..., Any])
+Change = tuple[Callable[[Any], Any], Any, Any]  # a setter, the value before, and that it is given
 BACKENDS = (torch.backends.mkldnn, torch.backends.cuda)  # with a precision of products each
 
 
@@ -77,97 +79,181 @@ def make_generator(random_state: np.random.RandomState) -> torch.Generator:
     return generator
 
 
-@contextmanager
-def isolated() -> Iterator[None]:
-    """Compute the same bits whatever the caller has set globally; also a decorator.
+class isolated:
+    """Compute the same bits whatever the caller has set globally; a context and a decorator.
 
     Gradients are off, tensors are no inference tensors, without a device they are on the CPU,
     nothing is cast automatically, and numpy neither warns nor raises where numbers overflow. All
     of these are settings of this thread. What is global to the process is not touched, but for
     the precision of products of float32: dtypes are given wherever tensors are made.
+
+    An interrupt may come at any moment, also while settings are made or set back. So they are
+    noted before any is made, and a decorated function that is left by an exception sets them back
+    once more, with those of `threads` inside. Contexts of contextlib cannot do that.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_full_products())
-        stack.enter_context(np.errstate(all="ignore"))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
+
+    def __enter__(self) -> None:
+        self.settings = _Settings()
+        try:
+            self.settings.isolate()
+        except BaseException:
+            self.settings.restore()
+            raise
+
+    def __exit__(self, *_) -> None:
+        self.settings.restore()
+
+    def __call__(self, function: F) -> F:
+        @wraps(function)
+        def isolated_function(*args, **kwargs):
+            settings = _Settings()
+            try:
+                try:
+                    settings.isolate()
+                    return function(*args, **kwargs)
+                finally:
+                    settings.restore()
+            except BaseException:
+                settings.restore()
+                raise
+
+        return cast(F, isolated_function)
+
+
+class _Settings:
+    """The settings of this thread, to be set back, as often as one likes."""
+
+    def __init__(self) -> None:
+        self.errors, self.gradients = np.geterr(), torch.is_grad_enabled()
+        self.others = ExitStack()
+        self.n_threads_held = len(_held.limits)
+
+    def isolate(self) -> None:
+        _full_products.take(self)
+        np.seterr(all="ignore")
+        if torch.is_inference_mode_enabled():
+            self.others.enter_context(torch.inference_mode(False))
         if torch.get_default_device() != torch.device("cpu"):
-            stack.enter_context(torch.device("cpu"))
+            self.others.enter_context(torch.device("cpu"))
         for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
+                self.others.enter_context(torch.autocast(kind, enabled=False))
+        torch.set_grad_enabled(False)
+
+    def restore(self) -> None:
+        for limit in _held.limits[self.n_threads_held :]:
+            limit.release()
+        self.others.close()
+        torch.set_grad_enabled(self.gradients)
+        np.seterr(**self.errors)
+        _full_products.release(self)
 
 
 class _Shared:
     """A setting of the whole process that holds while anything in it asks for that.
 
-    The first to enter reads and sets what is global, the last to leave sets it back: fits that
-    run in several threads would otherwise take each other's settings for the user's.
+    The first to take it reads and sets what is global, the last to release it sets it back: fits
+    that run in several threads would otherwise take each other's settings for the user's.
 
     Parameters
     ----------
-    enter : callable
-        Changes the setting, and leaves with the stack that it is given how to undo that.
+    changes : callable
+        Returns what to call, with what at the end, and with what now.
     """
 
-    def __init__(self, enter: Callable[[ExitStack], None]) -> None:
-        self.enter, self.lock, self.n_inside = enter, Lock(), 0
-        self.before = ExitStack()
+    def __init__(self, changes: Callable[[], list[Change]]) -> None:
+        self.changes, self.lock = changes, Lock()
+        self.holders: set[object] = set()
+        self.made: list[Change] = []
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
+    def take(self, holder: object) -> None:
         with self.lock:
-            if self.n_inside == 0:
-                self.enter(self.before)
-            self.n_inside += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.n_inside -= 1
-                if self.n_inside == 0:
-                    self.before.close()
+            if not self.holders:
+                self.made = self.changes()
+            # Before anything is set: who is interrupted here releases it all the same.
+            self.holders.add(holder)
+            if len(self.holders) == 1:
+                for setter, _, wanted in self.made:
+                    setter(wanted)
+
+    def release(self, holder: object) -> None:
+        with self.lock:
+            if self.holders == {holder}:
+                for setter, before, _ in self.made:
+                    setter(before)
+            self.holders.discard(holder)
 
 
 @_Shared
-def _one_thread(before: ExitStack) -> None:
+def _one_thread() -> list[Change]:
     # Also sets the number of threads of the MKL inside torch, which is invisible.
-    before.callback(torch.set_num_threads, torch.get_num_threads())
-    torch.set_num_threads(1)
-    before.enter_context(_controller().select(user_api="blas").limit(limits=1))
+    return [(torch.set_num_threads, torch.get_num_threads(), 1), *_pools("blas")]
 
 
 @_Shared
-def _full_products(before: ExitStack) -> None:
+def _full_products() -> list[Change]:
     """Multiply float32 as such, whatever `torch.set_float32_matmul_precision` says."""
     products: list[Any] = [getattr(backend, "matmul", None) for backend in BACKENDS]
     settings = [part for part in products if hasattr(part, "fp32_precision")]
-    for part in settings:
-        if part.fp32_precision not in ("none", "ieee"):
-            before.callback(setattr, part, "fp32_precision", part.fp32_precision)
-            part.fp32_precision = "ieee"
-    if not settings and torch.get_float32_matmul_precision() != "highest":  # before torch 2.9
+    if not settings:  # before torch 2.9
         precision = torch.get_float32_matmul_precision()
-        before.callback(torch.set_float32_matmul_precision, precision)
-        torch.set_float32_matmul_precision("highest")
+        return [(torch.set_float32_matmul_precision, precision, "highest")]
+    return [
+        (partial(setattr, part, "fp32_precision"), part.fp32_precision, "ieee")
+        for part in settings
+        if part.fp32_precision not in ("none", "ieee")
+    ]
 
 
-@contextmanager
-def threads(work: float) -> Iterator[None]:
-    """Limit the threads of torch to one while an iteration's ``work`` is small.
+class threads:
+    """Limit the threads of torch to one while an iteration's ``work`` is small: a context.
 
     Parameters
     ----------
     work : float
         Multiplications an iteration.
     """
-    with ExitStack() as stack:
-        if work < PARALLEL_WORK:
-            stack.enter_context(_one_thread())
-            # OpenMP has a number of its own in each thread
-            stack.enter_context(_controller().select(user_api="openmp").limit(limits=1))
-        yield
+
+    def __init__(self, work: float) -> None:
+        self.small = work < PARALLEL_WORK
+        self.made: list[Change] = []
+
+    def __enter__(self) -> None:
+        if not self.small:
+            return
+        _held.limits.append(self)  # interrupted from here on, it is released by `isolated`
+        self.made = _pools("openmp")  # which has a number of its own in each thread
+        _one_thread.take(self)
+        for setter, _, wanted in self.made:
+            setter(wanted)
+
+    def __exit__(self, *_) -> None:
+        if self.small:
+            self.release()
+
+    def release(self) -> None:
+        """Set back the numbers of threads."""
+        for setter, before, _ in self.made:
+            setter(before)
+        _one_thread.release(self)
+        if self in _held.limits:
+            _held.limits.remove(self)
+
+
+class _Held(local):
+    """The limits that hold in each thread."""
+
+    def __init__(self) -> None:
+        self.limits: list[threads] = []
+
+
+_held = _Held()
+
+
+def _pools(user_api: str) -> list[Change]:
+    """Return how to limit thread pools."""
+    pools = [pool for pool in _controller().lib_controllers if pool.user_api == user_api]
+    return [(pool.set_num_threads, pool.num_threads, 1) for pool in pools]
 
 
 @cache
