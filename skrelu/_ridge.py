@@ -35,7 +35,7 @@ MAX_ITER, TOL = 30, 1e-5
 # Steps that do not lower the cost are halved so many times.
 HALVINGS = 8
 # Values of weighted columns to hold at a time.
-HELD = 2e7
+HELD = 4e6
 # Folds of other losses, and ridges after the best before the search for it ends.
 FOLDS, PATIENCE = 5, 2
 # Leverages above are rounding: the row determines its own prediction.
