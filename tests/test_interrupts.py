@@ -448,7 +448,7 @@ def longer(name):
     """Return an estimator whose fit takes long enough to interrupt it."""
     model = PATHS[name]("cpu").set_params(max_iter=30 if "adam" in name else 100, tol=0.0)
     if model.refine_max_iter != "auto":
-        model.set_params(refine_max_iter=60)
+        model.set_params(refine_max_iter=15 if "adam" in name else 60)
     return model
 
 
