@@ -360,6 +360,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         """
         self._validate_params()
         X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False)
+        _check_sortable(y)
         check_classification_targets(y)
         classes = np.unique(y)
         self._check_shape(len(classes))
@@ -490,6 +491,16 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"y_val has the classes {unknown.tolist()}, which are not in y: {classes.tolist()}."
             )
         return _table(X, y, row_weights, classes, weights)
+
+
+def _check_sortable(y) -> None:
+    """Refuse labels of types that have no order."""
+    kinds = sorted({type(label).__name__ for label in y}) if y.dtype == object else []
+    if len(kinds) > 1 and "str" in kinds:
+        raise TypeError(
+            f"y has labels of the types {', '.join(kinds)}, which cannot be put in order: make them "
+            "all strings or all numbers, for example with .astype(str)."
+        )
 
 
 def _table(X, y, row_weights, classes, weights) -> Table:
