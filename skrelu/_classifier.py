@@ -498,7 +498,7 @@ def _check_sortable(y) -> None:
     kinds = sorted({type(label).__name__ for label in y}) if y.dtype == object else []
     if len(kinds) > 1 and "str" in kinds:
         raise TypeError(
-            f"y has labels of the types {', '.join(kinds)}, which cannot be put in order: make them "
+            f"y has labels of the types {', '.join(kinds)}, which have no order: make them "
             "all strings or all numbers, for example with .astype(str)."
         )
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 # Rows taken at a time at least, see `chunk_size`.
 FEWEST_CHUNKED = 64
 
