@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from networks import DOUBLE, random_network, sequential
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
@@ -19,6 +18,7 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
+from tests.networks import DOUBLE, random_network, sequential
 
 
 def one_layer(normals, offsets=0.0):
