@@ -115,7 +115,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
-        if settings.shape is None and settings.loss.central:
+        if settings.shape is None and settings.loss.central and not fitted.interrupted:
             self._warn_of_structure(training)
         return self
 
