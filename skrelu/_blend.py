@@ -27,6 +27,10 @@ from skrelu._torch_interop import threads, to_numpy, to_tensor
 EXACT_LINE = 1e-18
 # A blend is taken where it lowers the loss of held-out rows by more than this part.
 LEAST_GAIN = 0.005
+# Networks of which the last digits of the inputs decide so much, relative to the spread of the
+# targets (root mean square), are no functions to rely on: sub-networks cancel, or layers are too
+# many. So many rows tell.
+UNSTEADY, STEADY_ROWS = 1e-3, 1000
 # Weights of the network and of the linear model are tried in steps of such sizes, so many to
 # each side: of 1/2, then of the best.
 STEPS = ((0.25, 2), (0.05, 4))
@@ -54,6 +58,7 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
     """
     loss, shape = rows.loss, fitted.plan.model.shape
     with threads(0.0):
+        fitted, rows, raw = _steady(fitted, rows, raw)
         linear = None if shape is not None else _linear(rows, job.ridge_factor)
         gain, share, error = _weights(fitted, rows, raw, linear)
         added = (
@@ -67,6 +72,53 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
             shift = _mean_shift(loss, average[..., : rows.n_trained], rows)
         added = torch.cat([added[:1] + shift, added[1:]])
     return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
+
+
+def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tensor]:
+    """Leave out starts whose values are not finite or mostly rounding.
+
+    If that is all of them, the first is kept as a network that is 0 everywhere.
+    """
+    network, theta = fitted.plan.relu, to_tensor(fitted.relu, raw.device)
+    part = slice(0, rows.n_trained, -(-rows.n_trained // STEADY_ROWS))
+    weights = base_weights(rows)[: part.stop][:: part.step]
+    nudge = 4 * torch.finfo(raw.dtype).eps
+    moved = network.forward(theta, rows.X[:, part] * (1 + nudge)) - raw[..., part]
+    error = (moved.square() @ weights / weights.sum()).mean(-1).sqrt()
+    steady = (error <= UNSTEADY) & raw.isfinite().flatten(1).all(1)  # not if it is NaN
+    if bool(steady.all()):
+        return fitted, rows, raw
+    kept = steady.nonzero()[:, 0]
+    if not len(kept):
+        kept, raw = kept.new_zeros(1), torch.zeros_like(raw)
+        fitted = _without_output(fitted)
+    index, coef = kept.cpu().numpy(), fitted.coef
+    shares = fitted.shares[index]
+    fitted = replace(
+        fitted,
+        pretrained=fitted.pretrained[index],
+        coef=None if coef is None else coef[index],
+        relu=fitted.relu[index],
+        penalty=fitted.penalty[index],
+        shares=shares / shares.sum(),
+    )
+    return fitted, rows.of(kept), raw[kept]
+
+
+def _without_output(fitted: Fitted) -> Fitted:
+    """Return networks that are 0 everywhere, with what is finite of their hidden layers."""
+    relu = fitted.plan.relu
+    weights = relu.unpack(torch.tensor(fitted.relu).nan_to_num(0, 0, 0))
+    for part in (weights.output, weights.linear, weights.intercept):
+        part[:] = 0
+    return replace(
+        fitted,
+        pretrained=np.nan_to_num(fitted.pretrained, posinf=0, neginf=0),
+        coef=None if fitted.coef is None else np.zeros_like(fitted.coef),
+        relu=relu.pack(weights).numpy(),
+        penalty=np.nan_to_num(fitted.penalty, posinf=0, neginf=0),
+        error=np.nan,
+    )
 
 
 def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
@@ -132,7 +184,7 @@ def _weights(
             error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], base_weights(rows))
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
-        return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
+        return (one, zero, error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
     every = -(-len(starts) // BLENDED_ROWS)

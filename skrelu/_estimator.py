@@ -174,7 +174,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-            In units of the targets per unit of the feature, of the precision of X; of a
+            In units of the targets per unit of the feature, of the precision of predictions; of a
             classifier they are those of its `decision_function`. They are
             constant on each linear region (with a log link the predictions times a constant);
             where two meet they are those of one of them. Where a feature or the prediction is
@@ -235,10 +235,13 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         torch.nn.Sequential
             Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
             what later layers need, which two more neurons a value carry; a further layer each
-            clips features and predictions, some sort quantiles. With a log link a last
-            module takes exponentials. Outputs of a classifier are those of its
-            `decision_function`. On the CPU, in float64, (n_samples, n_features) ->
-            (n_samples, n_outputs).
+            clips features and predictions, some sort quantiles. Where a feature is far from 0
+            compared with its spread, or its size is near the ends of floats, a first Linear
+            subtracts its mean before weights apply, and targets of such sizes get a last Linear of
+            their own: two Linear then follow each other. With a log link a last module takes
+            exponentials. Outputs of a classifier are those of its `decision_function`. On the CPU,
+            in float64, in `eval` mode, (n_samples, n_features) -> (n_samples, n_outputs); nothing
+            is drawn from torch's generators.
         """
         check_is_fitted(self, "intercept_")
         return self._stored().to_torch()

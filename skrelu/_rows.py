@@ -10,6 +10,9 @@ from torch import Tensor
 
 from skrelu._losses import SQUARED_ERROR, Loss
 
+# In single precision values are cut here: their squares times weights stay in range.
+LARGEST_SINGLE = 1e9
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -39,7 +42,10 @@ class Rows:
         validation = None if self.validation is None else self.validation.to(dtype)
         base = None if self.base is None else self.base.to(dtype)
         null = None if self.null is None else self.null.to(dtype)
-        X, y, training = (part.to(dtype) for part in (self.X, self.y, self.training))
+        X, y, training = self.X, self.y, self.training.to(dtype)
+        if dtype == torch.float32:
+            X, y = (part.clamp(-LARGEST_SINGLE, LARGEST_SINGLE) for part in (X, y))
+        X, y = X.to(dtype), y.to(dtype)
         return replace(
             self, X=X, y=y, training=training, validation=validation, base=base, null=null
         )
@@ -128,8 +134,13 @@ class Rows:
         -------
         training, validation : Tensor of shape (n_active,)
         """
-        training = (self.training[starts, rows] * values).sum(-1)
+        training = _mean(values, self.training[starts, rows])
         if self.validation is None:
             return training, torch.full_like(training, torch.nan)
-        validation = (self.validation[starts, rows] * values).sum(-1)
+        validation = _mean(values, self.validation[starts, rows])
         return training, validation if self.null is None else validation / self.null[starts]
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted means of the last dimension; values of no weight may be infinite."""
+    return torch.where(weights > 0, weights * values, 0.0).sum(-1)

@@ -40,6 +40,7 @@ class Scaling(NamedTuple):
         shrunk -= mean
         scale = np.sqrt(weights @ np.square(shrunk, out=shrunk))
         constant = (low == high) | (scale == 0)
+        scale = np.maximum(scale, _least_spread(mean, low / unit, high / unit))
         scale = np.maximum(scale * unit, LEAST)
         return cls(np.where(constant, low, mean * unit), np.where(constant, 0.0, scale))
 
@@ -61,7 +62,9 @@ class Scaling(NamedTuple):
         shrunk = values / unit
         median = weighted_quantiles(shrunk, weights, [0.5])
         deviation = weights @ np.abs(shrunk - median) / GAUSSIAN_DEVIATION
-        scale = np.where(deviation > 0, np.clip(deviation * unit, LEAST, MOST), 0.0)
+        least = _least_spread(median, shrunk.min(0), shrunk.max(0))
+        scale = np.clip(np.maximum(deviation, least) * unit, LEAST, MOST)
+        scale = np.where(deviation > 0, scale, 0.0)
         return cls(weighted_quantiles(values, weights, levels), scale)
 
     @classmethod
@@ -117,6 +120,16 @@ def _units(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.fl
     """Return the largest magnitudes of columns, 1 where all is 0."""
     largest = np.maximum(np.abs(low), np.abs(high))
     return np.where(largest > 0, largest, 1.0)
+
+
+def _least_spread(
+    center: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return spreads below which differences are rounding, or standardized values would be cut.
+
+    Only weights of very different sizes lead there.
+    """
+    return np.maximum(np.finfo(np.float64).eps * np.abs(center), (high - low) / LARGEST)
 
 
 def weighted_quantiles(

@@ -176,7 +176,7 @@ class Progress:
             evaluation.validation_loss.clone(),
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
-        self.validated = not bool(torch.isnan(evaluation.validation_loss).any())
+        self.validated = not bool(torch.isnan(evaluation.validation_loss).all())
         self.best = self._watched(evaluation).clone()
         self.reference = self.best.clone()
         self.waited = torch.zeros(theta.shape[0], dtype=torch.int64, device=theta.device)
@@ -186,7 +186,8 @@ class Progress:
         self._record(self.current, self.current_validation)
 
     def _watched(self, evaluation: Evaluation) -> Tensor:
-        return evaluation.validation_loss if self.validated else evaluation.cost
+        watched = evaluation.validation_loss if self.validated else evaluation.cost
+        return watched.nan_to_num(torch.inf, torch.inf)  # so that whatever is finite is better
 
     def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
         self.loss_curve.append(float(loss.mean()))

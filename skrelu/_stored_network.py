@@ -25,6 +25,8 @@ CHUNK = 250_000
 # A column so many times its spread from 0 is centered before it is multiplied by weights, and one
 # whose spread has an exponent of two beyond this is also brought to the size of 1.
 FAR, EXTREME = 100, 900
+# Targets so near the largest double are made smaller by such a factor before they are cut there.
+NEAR_MOST, DOWN = MOST / 1024, 2.0**-60
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,17 @@ class StoredNetwork:
         else:
             layers[0] = matrix, bias - matrix @ torch.tensor(mean)
         mean, gain = self.y_scaling
-        units_of_y = [_affine(np.diag(gain), mean)]
-        if _extreme(np.abs([mean, gain])).any():
-            chains.append(units_of_y)
+        large = np.maximum(np.abs(mean), gain) > NEAR_MOST
+        if large.any():  # cut at the largest double, as predictions are
+            down = np.where(large, DOWN, 1.0)
+            most = MOST * (1 - 2.0**-40)  # sums on the way are rounded
+            cut = _clipping(np.where(large, -most * down, -np.inf), most * down)
+            chains.append(_joined([_affine(np.diag(gain * down), mean * down)], cut))
+            chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
+        elif _extreme(np.abs([mean, gain])).any():
+            chains.append([_affine(np.diag(gain), mean)])
         else:
-            chains[-1] = _joined(chains[-1], units_of_y)
+            chains[-1] = _joined(chains[-1], [_affine(np.diag(gain), mean)])
         if self.ordered:
             chains[-1] = _joined(chains[-1], _sorting(self.network.n_outputs))
         if self.y_limits is not None:

@@ -1,5 +1,7 @@
 """The two stages against oracles, and the rules of a fit."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.optimize import least_squares
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
+from skrelu._blend import raw_values
 from skrelu._canonical import canonical_rows
 from skrelu._levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
 from skrelu._losses import SQUARED_ERROR
@@ -374,3 +377,30 @@ def test_cuda_gives_the_predictions_of_the_cpu():
         for device in ("cpu", "cuda")
     ]  # fmt: skip
     np.testing.assert_allclose(fits[1].predict(X), fits[0].predict(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["cancel", "infinite", "undefined"])
+def test_networks_that_are_mostly_rounding_count_for_nothing(monkeypatch, change):
+    """Each start's output weights are spoilt before it is weighed against a line."""
+
+    def spoilt(network, theta, rows):
+        weights = network.unpack(theta)
+        output = weights.output
+        if change == "cancel":
+            output[:, 0, 0] += 1e17
+            output[:, 0, 1] -= 1e17
+        else:
+            output[:, 0, 0] = torch.inf if change == "infinite" else torch.nan
+        return raw_values(network, theta, rows)
+
+    monkeypatch.setattr("skrelu._one_level_fit.raw_values", spoilt)
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(80, 2))
+    y = X[:, 0] + 0.1 * rng.normal(size=80)
+    model = ExponentialReLURegressor(depth=3, n_subnetworks=2, n_init=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    slopes = model.predict_gradient(X)
+    np.testing.assert_allclose(slopes, slopes[:1].repeat(80, 0))
+    assert model.score(X, y) > 0.8

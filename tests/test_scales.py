@@ -180,3 +180,33 @@ def test_exported_networks_of_wide_tables_are_small():
     stored = StoredNetwork(network, weights, scaling, unit, None, None, False, False)
     exported = stored.to_torch()  # an identity would take 3.2 GB
     assert sum(part.numel() for part in exported.parameters()) < 12 * n_features
+
+
+def test_rows_of_hardly_any_weight_leave_predictions_and_export_alike():
+    y = np.array([0.9, -0.9, 0.3])
+    for X in ([[3.4], [-1.8], [0.5]], [[3.4], [0.0], [0.5]]):
+        model = ExponentialReLURegressor(random_state=0).fit(X, y, [1e-133, 1e143, 1e-200])
+        predicted = model.predict(X)
+        assert predicted[1] == pytest.approx(-0.9)
+        np.testing.assert_allclose(export(model, np.array(X)), predicted, rtol=1e-9)
+
+
+def test_exported_networks_are_cut_at_the_largest_double():
+    model = fit(X, np.sin(3 * X[:, 0]) * LARGEST / 2, extrapolation="linear")
+    outer = np.concatenate([X, 1e4 * X, -1e4 * X])
+    predicted = model.predict(outer)
+    assert np.abs(predicted).max() == LARGEST
+    np.testing.assert_allclose(export(model, outer) / LARGEST, predicted / LARGEST, atol=1e-9)
+
+
+@pytest.mark.parametrize("far", [1e30, 1e50, 1e300])
+@pytest.mark.parametrize("classes", [False, True])
+def test_held_out_rows_may_be_far_away(far, classes):
+    target = y > np.median(y) if classes else y
+    kind = ExponentialReLUClassifier if classes else ExponentialReLURegressor
+    model = kind(**SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, target, X_val=far * X, y_val=target)
+    assert np.isfinite(model.predict_gradient(X)).all()
+    assert np.isfinite(model.predict_contributions(X)).all()

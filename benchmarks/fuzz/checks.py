@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from benchmarks.fuzz.outcomes import OF_RANGE, OF_SIZE, Finding, differs, findin
 from benchmarks.fuzz.tables import LARGEST
 
 WIDEST = 1e300  # what is larger may overflow on the way
+# Predictions may depend on the last digits of the inputs, but only so far.
+NUDGE, ENLARGED, MOST_ROUNDING = 2.0**-51, 10, 0.05
 REFITTED = 5  # one case in so many is fitted twice
 
 
@@ -110,7 +112,15 @@ def _to_torch(fit: Fit) -> Iterator[Finding]:
         return
     with torch.no_grad():
         exported = fit.model.to_torch()(torch.tensor(fit.case.inputs.seen)).numpy()
-    difference = differs(exported.reshape(fit.y_shape), fit.raw(fit.known))
+    raw = fit.raw(fit.known)
+    # Another order of sums gives the same but for rounding, which deep networks enlarge.
+    nudged = copy(fit.model)
+    nudged.X_scale_ = fit.model.X_scale_ * (1 + NUDGE)
+    with np.errstate(all="ignore"):
+        size = np.abs(raw).max() or 1.0
+        moved = np.abs(Fit(fit.case, nudged).raw(fit.known) / size - raw / size).max()
+        own = ENLARGED * moved / (np.ptp(raw / size) or 1.0)
+    difference = differs(exported.reshape(fit.y_shape), raw, OF_RANGE + min(own, MOST_ROUNDING))
     if difference:
         yield Finding("to_torch differs", difference)
 
@@ -200,6 +210,8 @@ def _unbiased(fit: Fit) -> Iterator[Finding]:
 def _worse_than_shares(fit: Fit) -> Iterator[Finding]:
     codes, chosen = fit.values[:, 0], fit.case.parameters.get("class_weight")
     labels = fit.model.classes_
+    if labels.dtype.kind not in "biuf":  # "class 10" is before "class 2"
+        codes = codes.astype(int).astype(str)
     classes, index = np.unique(codes, return_inverse=True)
     shares = np.bincount(index, fit.weights)
     factors = 1 / np.where(shares > 0, shares, np.inf)
