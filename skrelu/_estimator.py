@@ -44,9 +44,11 @@ from skrelu.regions import as_piecewise_linear
 SLOPES_ROWS = 2000
 # Larger penalties leave nothing but the constant, and overflow in single precision.
 LARGEST_ALPHA = 1e10
+# Who chooses a larger penalty wants less explained.
+STRONG_ALPHA = 10.0
 # A warning says that so much of the variance is unexplained, and so many times the noise that
 # neighbouring rows show; at most so many rows are compared.
-UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 2.0, 5000
+UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 3.0, 5000
 # From warnings.warn to the caller of fit.
 STACKLEVEL = 7
 
@@ -115,7 +117,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
-        if settings.shape is None and settings.loss.central and not fitted.interrupted:
+        free = settings.shape is None and self.alpha <= STRONG_ALPHA and not fitted.interrupted
+        counted = not settings.loss.classes or training.total >= len(training.X)
+        if free and counted and settings.loss.central:
             self._warn_of_structure(training)
         return self
 

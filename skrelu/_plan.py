@@ -24,7 +24,7 @@ FEWEST_STARTS_OF_CLASSES = 3
 # Seconds that refinement may take by default, on one core. An iteration takes so many, and more
 # for each multiplication: where several dampings are tried, and where one is.
 REFINEMENT_SECONDS = 1.5
-SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 5e-3, 1.25e-10, 4e-11
+SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 2e-3, 1.25e-10, 4e-11
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
 # Several dampings are tried at once while the equations take so many multiplications.
 TRYING_WORK = 5e8

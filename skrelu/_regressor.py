@@ -470,7 +470,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             "_y_ndim": 2 if several(self.quantile) else y.ndim,
             "_ordered": several(self.quantile),
             "_levels": tuple(self.quantile) if several(self.quantile) else None,
-            "_dtype": y.dtype,
+            "_dtype": _precision(training.y),
         }
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
@@ -563,3 +563,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
         return self._table(X, y, weights, "y_val")
+
+
+def _precision(y) -> np.dtype:
+    """Return the least precision that holds numbers of such sizes with all its digits."""
+    size = np.abs(y[y != 0])
+    limits = np.finfo(np.float32)
+    fits = not len(size) or (size.min() > limits.tiny and size.max() < np.sqrt(limits.max))
+    return np.dtype(np.float32 if fits else np.float64)
