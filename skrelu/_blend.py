@@ -36,8 +36,8 @@ UNSTEADY, STEADY_ROWS = 1e-3, 1000
 STEPS = ((0.25, 2), (0.05, 4))
 # Most held-out rows that weights are chosen by, and most values that a linear model is fitted to.
 BLENDED_ROWS, LINEAR_VALUES = 20_000, 1e7
-# Many rows determine a linear model without a ridge.
-ROWS_A_COLUMN, NO_RIDGE = 100, (1e-8,)
+# So many rows a column determine a linear model without a ridge, but where classes do not overlap.
+ROWS_A_COLUMN, NO_RIDGE, LITTLE_RIDGE = 100, (1e-15,), (1e-8,)
 # Quantiles are not calibrated by fewer held-out rows beyond them.
 FEWEST_BEYOND = 5
 # Rounds in which shares of classes are brought to those of the rows, and how far logits move.
@@ -162,7 +162,8 @@ def _linear(rows: Rows, factor: float) -> RidgeFit:
     weights = weights / weights.sum()
     X, y = rows.X[:, part], rows.y[:, part]
     if n_fitted > ROWS_A_COLUMN * len(X):  # each row tells next to nothing of its own prediction
-        found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), NO_RIDGE, factor)
+        ridges = NO_RIDGE if isinstance(rows.loss, SquaredError) else LITTLE_RIDGE
+        found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), ridges, factor)
     else:
         found = fit_ridge(X, y, weights, rows.loss, factor=factor)
     rest = predicted(found.coef, rows.X[:, n_fitted:])

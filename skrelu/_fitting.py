@@ -16,7 +16,7 @@ from skrelu._job import Job, Report
 from skrelu._linear_fit import fit_linear
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._one_level_fit import fit_on_one_level
-from skrelu._plan import Plan, Settings, make_plan
+from skrelu._plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
 from skrelu._ridge import mean_loss
 from skrelu._solvers import Status
 from skrelu._torch_interop import threads, to_tensor
@@ -97,9 +97,13 @@ def fit_network(
 def _fit(job: Job, plan: Plan) -> Fitted:
     """Fit what suits the table: a line, windows side by side, or sub-networks that move."""
     n_samples, n_features = job.training.X.shape
-    if job.warm is None and plan.automatic and n_features >= n_samples > 1:
+    automatic = job.warm is None and plan.automatic
+    if automatic and n_features >= n_samples > 1:
         return fit_linear(job, plan)
-    windows = fit_windows(job, plan) if job.warm is None and plan.automatic else None
+    windows = fit_windows(job, plan) if automatic else None
+    # Left-out rows tell of linear least squares, but too few of them of what moves.
+    if automatic and job.validation is None and 1 < n_samples < MIN_ROWS_TO_HOLD_OUT:
+        return windows or fit_linear(job, plan)
     if windows is None:
         return _fit_moving(job, plan)
     noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))

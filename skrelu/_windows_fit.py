@@ -33,7 +33,7 @@ SIZES = {
 }
 # Iterated fits take tens of times as long as one of squared errors: fewer sub-networks.
 MOST_ITERATED = 256
-FEWEST_ROWS = 10
+FEWEST_ROWS = 5
 MOST_ROWS = 20_000
 # Multiplications of one decomposition: some seconds.
 MOST_WORK = 2e10
@@ -123,9 +123,10 @@ def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     """Return as many windows as lower the loss of left-out rows."""
     squared, n = isinstance(rows.loss, SquaredError), rows.n_trained
     best: tuple[_Dictionary, RidgeFit] | None = None
-    for n_directions, n_windows in SIZES[len(rows.X)]:
+    sizes = SIZES[len(rows.X)]
+    for n_directions, n_windows in sizes:
         size = n_directions * n_windows
-        most = n if squared else MOST_ITERATED
+        most = max(n, sizes[0][0] * sizes[0][1]) if squared else MOST_ITERATED
         if size > most or n * size**2 > MOST_WORK:
             break
         X = rows.X[:, :n]
