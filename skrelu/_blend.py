@@ -37,7 +37,7 @@ STEPS = ((0.25, 2), (0.05, 4))
 # Most held-out rows that weights are chosen by, and most values that a linear model is fitted to.
 BLENDED_ROWS, LINEAR_VALUES = 20_000, 1e7
 # Many rows determine a linear model without a ridge.
-ROWS_A_COLUMN, NO_RIDGE = 100, (1e-8,)
+ROWS_A_COLUMN, NO_RIDGE = 100, (1e-8, 1e-13)
 # Quantiles are not calibrated by fewer held-out rows beyond them.
 FEWEST_BEYOND = 5
 # Rounds in which shares of classes are brought to those of the rows, and how far logits move.
@@ -182,7 +182,7 @@ def _weights(
             error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], base_weights(rows))
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
-        return (one, zero, error) if error <= 1 else (zero, zero, 1.0)
+        return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
     every = -(-len(starts) // BLENDED_ROWS)
