@@ -82,7 +82,7 @@ def one_by_one(parameter, values, **others):
 
 def ridges():
     """Yield errors for each ridge on concrete and on Friedman's function, clean and noisy."""
-    for alpha in [0.0, 1e-4, 1e-3, 1e-2, 1e-1]:
+    for alpha in [0.0, 0.05, 0.5, 5.0, 50.0]:
         problems = [concrete(), friedman(), friedman(noise=1.0)]
         yield [f"{alpha:g}", *(rounded(measure(problem, alpha=alpha)[0]) for problem in problems)]
 

@@ -318,7 +318,7 @@ def ridge():
     figure, axes = plt.subplots(2, 3, figsize=(10, 4.6), layout="constrained", sharey=True)
     for row, noise in zip(axes, [0.0, 0.3], strict=True):
         y = np.sin(6 * x) + noise * rng.normal(size=len(x))
-        for panel, alpha in zip(row, [0.0, 1e-3, 1.0], strict=True):
+        for panel, alpha in zip(row, [0.0, 0.03, 30.0], strict=True):
             model = ExponentialReLURegressor(
                 n_subnetworks=6,
                 alpha=alpha,

@@ -161,8 +161,10 @@ def _linear(rows: Rows, factor: float) -> RidgeFit:
     weights = base_weights(rows)[part]
     weights = weights / weights.sum()
     X, y = rows.X[:, part], rows.y[:, part]
-    ridges = NO_RIDGE if n_fitted > ROWS_A_COLUMN * len(rows.X) else None
-    found = fit_ridge(X, y, weights, rows.loss, None, ridges, factor)
+    if n_fitted > ROWS_A_COLUMN * len(X):  # each row tells next to nothing of its own prediction
+        found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), NO_RIDGE, factor)
+    else:
+        found = fit_ridge(X, y, weights, rows.loss, factor=factor)
     rest = predicted(found.coef, rows.X[:, n_fitted:])
     return found._replace(left_out=torch.cat([found.left_out, rest], -1))
 

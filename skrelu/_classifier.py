@@ -19,12 +19,21 @@ from skrelu._torch_interop import isolated, resolve_device
 
 
 class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
-    r"""ReLU network classifier with exponentially many linear regions.
+    r"""Predict classes by a ReLU network with exponentially many linear regions.
 
     The logits of the classes are linear functions plus sub-networks along learned directions, as
     the outputs of `ExponentialReLURegressor` are on one level. What is minimised is the
     cross-entropy (the log-loss), by Levenberg-Marquardt with its own curvature. With two classes
     there is one output, the log-odds of the second; with more there is one a class.
+
+    At the end the logits are blended with those of a linear model (logistic regression with a
+    ridge) and of the classes' shares, by held-out rows, and shifted so that mean probabilities are
+    the shares of the classes. With one feature or two there are *windows side by side*, too: up to
+    256 sub-networks of which only the coefficients are fitted. They are tried where
+    ``n_subnetworks``, ``n_init`` and ``solver`` are "auto", with ``smooth=True`` and no shape, and
+    are the model where moving sub-networks leave more of the loss on other rows than they do, and
+    more than 1e-4. With these settings tables with no fewer features than rows get a linear model
+    alone.
 
     Parameters
     ----------
@@ -34,15 +43,19 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. "auto" takes one for each 32 samples, at most 32, or 8
-        where there is one feature.
+        where there is one feature, twice as many with a shape, and fewer where samples are fewer
+        than their directions, offsets and peaks. Windows side by side are as many as lower the loss
+        of left-out rows. Numbers whose networks would take more than 1.6 GB are refused.
 
     n_init : int or "auto", default="auto"
         Number of random starts, run in one batch. "auto" takes 12, or fewer on large
         tables, down to 3.
 
         With held-out rows or ``X_val`` the logits are averages of those of the starts, weighted by
-        the inverse of their validation losses; a start whose loss is over 3 times the median is
-        left out. Without, they are those of the start with the lowest training loss.
+        the inverse of their validation losses, each relative to what the classes' shares lose on
+        the same rows, plus the standard error of these, so that chance does not decide; a start
+        whose loss is over 3 times the median is left out. Without, they are those of the start with
+        the lowest training loss.
 
     smooth : bool, default=True
         Whether the scales of the composed triangles follow from their peaks, which makes
@@ -54,40 +67,47 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         cross-entropy summed over the rows plus ``alpha`` times the sum of the squared
         coefficients of standardized columns: 0.5 is what ``C=1`` is for
         `sklearn.linear_model.LogisticRegression`. Where classes do not overlap, smaller values
-        give probabilities nearer to 0 and 1.
+        give probabilities nearer to 0 and 1. It means the same as for `ExponentialReLURegressor`.
+        The penalties of the linear model and of windows side by side are chosen by left-out rows,
+        and multiplied by ``alpha / 0.5`` then.
 
     solver : {"auto", "lm", "adam"}, default="auto"
         "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
         (variable projection). "adam" is stochastic gradient descent, for what
         Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
-        more than a few seconds; ``solver_`` tells.
+        more than a few seconds, and iterated least squares for windows side by side and linear
+        models; ``solver_`` tells.
 
     max_iter : int, default=500
         Most iterations of pretraining: trial steps for "lm", passes over the data
-        (epochs) for "adam".
+        (epochs) for "adam". Windows side by side and linear models take no notice of it.
 
     refine : bool, default=False
         Whether to release all weights after pretraining. Where classes overlap that would follow
         the noise; where they do not, pretraining leaves little to gain.
 
     refine_max_iter : int or "auto", default="auto"
-        Most iterations of refinement. "auto" takes as many as cost about a second with
-        "lm", at most 500, and none where a second is not enough for 5; and ``max_iter``
-        with "adam". It takes none, either, if pretraining leaves more than 1 % of the
-        cross-entropy of the classes' shares on held-out rows (on all, if none are held out):
-        classes overlap, then.
+        Most iterations of refinement. "auto" takes as many as should cost one and a half seconds
+        on one core with "lm", of all starts together, at most 500, and none where that is not
+        enough for 5; and ``max_iter`` with "adam". It takes none, either, if pretraining leaves
+        more than 1 % of the cross-entropy of the classes' shares on held-out rows (on all, if none
+        are held out): classes overlap, then. Windows side by side, linear models and functions with
+        a shape are never refined.
 
     tol : float, default=1e-4
         A start has converged when its loss has fallen by less than this fraction over
         ``n_iter_no_change`` iterations. Where rows are held out and classes overlap, pretraining
-        ends sooner: at less than 0.1 % over 8 iterations.
+        by "lm" ends sooner: at less than 0.1 % over 8 iterations; where none are held out, at less
+        than 10 % over 10, and with a shape at less than 3 %.
 
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, watch the loss on them and return to the best iteration.
-        "auto" does from 20 samples on. Has no effect if ``X_val`` is given.
+        "auto" does from 20 samples on. Has no effect if ``X_val`` is given. Windows side by side
+        and linear models hold out none: they are chosen by ``X_val``, or by fits without a fifth of
+        the rows.
 
     validation_fraction : float, default=0.1
-        Fraction of rows that each start holds out, in (0, 1).
+        Fraction of rows that each start holds out, in (0, 1): about the same part of each class.
 
     n_iter_no_change : int, default=20
         See ``tol``.
@@ -106,7 +126,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     convexity : {"convex", "concave"} or dict, default=None
         Shape that the log-odds are to have everywhere: in all features jointly, or, as a
         dict of feature names or indices to "convex" or "concave", in some. It holds by
-        construction; nothing is refined. For two classes only.
+        construction; nothing is refined, and no linear model is blended in. For two classes only.
 
     monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
         Features that the probability of the second class is to rise (1) or fall (-1) with,
@@ -125,7 +145,11 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     warm_start : bool, default=False
         Whether a further call of `fit` goes on from the last: from the refined weights,
-        or from the pretrained parameters if ``refine=False``.
+        or from the pretrained parameters if ``refine=False``. If X has changed units, that is
+        the same function of standardized values where this fits better; where neither fits better
+        than the classes' shares, the fit starts anew, as it does from windows side by side and
+        linear models. Depth, sizes, shape, features and classes must stay the same; sizes that are
+        "auto" do.
 
     verbose : int, default=0
         If positive, print one line an iteration: the loss on training and on held-out rows
@@ -141,19 +165,20 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         The labels.
 
     n_iter_ : int
-        Number of iterations of both stages.
+        Number of iterations of both stages; 1 where ``solver_`` is "ridge".
 
     n_iter_pretrain_ : int
         Number of iterations of pretraining.
 
-    solver_ : {"lm", "adam"}
-        The solver that ran.
+    solver_ : {"lm", "adam", "ridge"}
+        The solver that ran. "ridge" is iterated least squares: of windows side by side, or of a
+        linear model where there are no fewer features than rows.
 
     n_subnetworks_ : int
         Number of sub-networks of the model, those of all averaged starts.
 
     n_starts_ : int
-        Number of starts that the model is an average of.
+        Number of starts that the model is an average of; 1 where ``solver_`` is "ridge".
 
     n_parameters_ : int
         Number of weights and biases of the model.
@@ -164,10 +189,12 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     loss_curve_ : list of float
         Cross-entropy on the training rows relative to that of the classes' shares, mean over the
-        starts: before the first and after each iteration of each stage.
+        starts, before they are blended with a linear model: before the first and after each
+        iteration of each stage. Where ``solver_`` is "ridge", 1 and the loss of left-out rows.
 
     validation_score_ : list of float or None
-        1 less the cross-entropy on the held-out rows, likewise. None without any.
+        1 less the cross-entropy on the held-out rows relative to that of the classes' shares on
+        the same rows, likewise. None without any.
 
     best_validation_score_ : float or None
         The same of the kept iterations, mean over the starts.
@@ -238,7 +265,10 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
     the same as a row given twice, bit for bit, and the order of rows does not matter. The order
-    of the labels does: it is that of the outputs.
+    of the labels does: it is that of the outputs. Global settings of torch and numpy do not matter
+    and are left as they are.
+
+    A fit that is refused, fails or is interrupted too early leaves the estimator as it was.
 
     References
     ----------
@@ -319,12 +349,14 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     @with_callbacks
     @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Fit the network.
+        """Fit the network to a table.
+
+        A fit that raises an error leaves the estimator as it was.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, of any finite scale.
+            Training inputs, of any finite scale: an array, a tensor, a frame, or lists.
 
         y : array-like of shape (n_samples,)
             Labels of the classes, two or more: numbers or strings.
@@ -350,16 +382,26 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Raises
         ------
         ValueError
-            If a parameter, the data or the device are not usable; the message says what
-            to do.
+            If a parameter, the data or the device are not usable, or sizes cannot be held; the
+            message says what to do, and names the column.
+        TypeError
+            If an argument is no container of values, or X holds objects that are no numbers.
+        KeyboardInterrupt
+            If the user ends the fit before there is anything better than the classes' shares.
 
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
+            If ``max_iter`` or a given ``refine_max_iter`` ended the fit; if the loss became
+            infinite or NaN, as it does with "adam" where ``learning_rate`` is too large; or if one
+            or two features leave more than 10 % of the variance of the classes unexplained, and
+            more than twice the noise that neighbouring rows show (without a shape).
+        UserWarning
+            If the user ended the fit; the best so far is kept.
         """
         self._validate_params()
         X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False)
+        _check_sortable(y)
         check_classification_targets(y)
         classes = np.unique(y)
         self._check_shape(len(classes))
@@ -424,7 +466,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes the log-odds of the second.
+            Of the precision of X; with two classes the log-odds of the second.
         """
         return self._outputs(X)
 
@@ -490,6 +532,16 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"y_val has the classes {unknown.tolist()}, which are not in y: {classes.tolist()}."
             )
         return _table(X, y, row_weights, classes, weights)
+
+
+def _check_sortable(y) -> None:
+    """Refuse labels of types that have no order."""
+    kinds = sorted({type(label).__name__ for label in y}) if y.dtype == object else []
+    if len(kinds) > 1 and "str" in kinds:
+        raise TypeError(
+            f"y has labels of the types {', '.join(kinds)}, which have no order: make them "
+            "all strings or all numbers, for example with .astype(str)."
+        )
 
 
 def _table(X, y, row_weights, classes, weights) -> Table:

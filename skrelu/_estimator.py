@@ -44,9 +44,11 @@ from skrelu.regions import as_piecewise_linear
 SLOPES_ROWS = 2000
 # Larger penalties leave nothing but the constant, and overflow in single precision.
 LARGEST_ALPHA = 1e10
+# Who chooses a larger penalty wants less explained.
+STRONG_ALPHA = 10.0
 # A warning says that so much of the variance is unexplained, and so many times the noise that
 # neighbouring rows show; at most so many rows are compared.
-UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 2.0, 5000
+UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 3.0, 5000
 # From warnings.warn to the caller of fit.
 STACKLEVEL = 7
 
@@ -115,7 +117,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
-        if settings.shape is None and settings.loss.central and not fitted.interrupted:
+        free = settings.shape is None and self.alpha <= STRONG_ALPHA and not fitted.interrupted
+        counted = not settings.loss.classes or training.total >= len(training.X)
+        if free and counted and settings.loss.central:
             self._warn_of_structure(training)
         return self
 
@@ -174,7 +178,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-            In units of the targets per unit of the feature, of the precision of X; of a
+            In units of the targets per unit of the feature, of the precision of predictions; of a
             classifier they are those of its `decision_function`. They are
             constant on each linear region (with a log link the predictions times a constant);
             where two meet they are those of one of them. Where a feature or the prediction is
@@ -235,10 +239,13 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         torch.nn.Sequential
             Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
             what later layers need, which two more neurons a value carry; a further layer each
-            clips features and predictions, some sort quantiles. With a log link a last
-            module takes exponentials. Outputs of a classifier are those of its
-            `decision_function`. On the CPU, in float64, (n_samples, n_features) ->
-            (n_samples, n_outputs).
+            clips features and predictions, some sort quantiles. Where a feature is far from 0
+            compared with its spread, or its size is near the ends of floats, a first Linear
+            subtracts its mean before weights apply, and targets of such sizes get a last Linear of
+            their own: two Linear then follow each other. With a log link a last module takes
+            exponentials. Outputs of a classifier are those of its `decision_function`. On the CPU,
+            in float64, in `eval` mode, (n_samples, n_features) -> (n_samples, n_outputs); nothing
+            is drawn from torch's generators.
         """
         check_is_fitted(self, "intercept_")
         return self._stored().to_torch()

@@ -39,5 +39,7 @@ def fit_linear(job: Job, plan: Plan) -> Fitted:
         plan, theta, coef, lowered, torch.zeros_like(lowered), np.ones(1), unknown, result, None
     )
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows))
-    curve = [1.0, fitted.error]
-    return replace(fitted, pretraining=replace(result, loss_curve=curve, validation_curve=curve))
+    error = fitted.error if np.isfinite(fitted.error) else 1.0  # of the best constant
+    known, curve = theta.new_tensor([error]), [1.0, error]
+    result = replace(result, validation_loss=known, loss_curve=curve, validation_curve=curve)
+    return replace(fitted, error=error, pretraining=result)

@@ -132,10 +132,12 @@ def _pretrained_briefly(
     model: TriangleModel, rows: Rows, alpha: float, options: Options
 ) -> Pretrained:
     """Pretrain where much noise is expected; at length only if there is less."""
-    if options.solver != "lm" or rows.validation is None:
+    if rows.validation is None:
         return pretrain(model, rows, None, alpha, options)
     tol, patience = NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
+    if options.solver != "lm":
+        return pretrain(model, rows, None, alpha, brief)
     single = rows.to(torch.float32)
     first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
     result = first.result

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from skrelu._composed_network import ComposedNetwork
 from skrelu._losses import Loss, SquaredError
 from skrelu._relu_network import WIDTH, ReLUNetwork
+from skrelu._solvers import FEWEST_CHUNKED
 from skrelu._triangle_model import Shape, TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 
@@ -23,7 +24,7 @@ FEWEST_STARTS_OF_CLASSES = 3
 # Seconds that refinement may take by default, on one core. An iteration takes so many, and more
 # for each multiplication: where several dampings are tried, and where one is.
 REFINEMENT_SECONDS = 1.5
-SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 5e-3, 1.25e-10, 4e-11
+SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 2e-3, 1.25e-10, 4e-11
 MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
 # Several dampings are tried at once while the equations take so many multiplications.
 TRYING_WORK = 5e8
@@ -45,6 +46,8 @@ MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
 
 # Most numbers that the networks of all starts may have, or the rows' weights: 1.6 GB.
 MOST_NUMBERS = 2e8
+# Columns of that many rows at least are held at once, in so many copies.
+HELD_AT_ONCE = 4
 
 # Peaks of a sub-network that are free where much noise is expected: predictions are as good as
 # with all, in less time.
@@ -257,7 +260,9 @@ def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: 
     depth = settings.depth * (1 if n_levels == 1 else 2)
     earlier = WIDTH * size * (n_levels - 1) / 2  # read by a sub-network, on average
     each = WIDTH * (n_features + earlier + 1 + (WIDTH + 1) * (depth - 1) + n_outputs)
-    needed = n_init * max(n_subnetworks * each, n_samples)
+    n_columns = 1 + n_features + n_subnetworks  # of the linear problem that gives coefficients
+    system = n_columns * max(n_columns, HELD_AT_ONCE * min(n_samples, FEWEST_CHUNKED))
+    needed = n_init * max(n_subnetworks * each, n_samples, system if n_levels == 1 else 0)
     if needed > MOST_NUMBERS:
         chosen = ", ".join(f"{name}={value}" for name, value in asked.items()) or "this table"
         raise ValueError(

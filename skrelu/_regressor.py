@@ -19,7 +19,7 @@ from skrelu._torch_interop import isolated, resolve_device
 
 
 class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLUEstimator):
-    r"""ReLU network regressor with exponentially many linear regions.
+    r"""Predict numbers by a ReLU network with exponentially many linear regions.
 
     The model is a linear function plus sub-networks along learned directions,
 
@@ -33,13 +33,24 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     keeps all regions; the coefficients follow by linear least squares. *Refinement* then
     releases all weights of the sub-networks; it may change the number of regions. Several
     random starts run in one batch; their average, or the best of them, is the model: again
-    one such network.
+    one such network. At the end it is blended with a linear model and the best constant, by rows
+    that neither has seen (by estimated errors where none are held out), and but for medians and
+    quantiles it is shifted to be right in the mean. So the simplest model that fits wins, and
+    exactly linear targets give the line.
 
     Sub-networks may also be *composed*: they stand on levels, and each reads x and the
     outputs of all earlier levels. All peaks are 1/2 then, and pretraining is done in the
     limit of infinite depth, with ridge penalties that follow from the data. Such a
     sub-network is lowered to ``2 * depth`` layers, or as many more as it takes to lose
     nothing by it.
+
+    For curves of one feature or two there are *windows side by side*, too: up to 1024
+    sub-networks of which only the coefficients are fitted, by linear least squares. They are a
+    smoothing spline made of triangle waves, and follow many periods, jumps and corners. They are
+    tried where ``n_subnetworks``, ``n_levels``, ``n_init`` and ``solver`` are "auto", with
+    ``smooth=True`` and no shape, and are the model where moving sub-networks leave more of the
+    loss on other rows than they do, and more than 1e-4. With these settings tables with no fewer
+    features than rows get a linear model alone.
 
     Parameters
     ----------
@@ -49,9 +60,12 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of a start. On one level "auto" takes one for each 32 samples,
-        at most 32, or 8 where there is one feature; on several levels at most 3 a level,
-        while pretraining has at most 500 weights and one for two samples; one a level may
-        have 1000, and one for each sample.
+        at most 32, or 8 where there is one feature, twice as many with a shape, and fewer where
+        samples are fewer than their directions, offsets and peaks; on several levels at most 3 a
+        level, while pretraining has at most 500 weights and one for two samples; one a level may
+        have 1000, and one for each sample. Windows side by side are as many as lower the loss of
+        left-out rows, at most 1024 (256 with other losses than squared errors). Numbers whose
+        networks would take more than 1.6 GB are refused.
 
     n_levels : int or "auto", default="auto"
         Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
@@ -68,9 +82,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         iterations, and the others, too, if that leaves more than 0.1 % of the variance.
 
         With held-out rows or ``X_val`` the model is the average of the starts, weighted by
-        the inverse of their validation losses; a start whose loss is over 3 times the
-        median is left out. Without, it is the start with the lowest training loss, or on
-        several levels the average by estimated errors.
+        the inverse of their validation losses, each relative to what the best constant loses on
+        the same rows, plus the standard error of these, so that chance does not decide; a start
+        whose loss is over 3 times the median is left out. Without, it is the start with the lowest
+        training loss, or on several levels the average by estimated errors.
 
     smooth : bool, default=True
         Whether the scales of the composed triangles follow from their peaks, which makes
@@ -82,29 +97,33 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         the squared errors over the rows, divided by twice the variance of the noise, plus
         ``alpha`` times the sum of the squared coefficients of standardized columns. The noise is
         estimated by the errors themselves, so that the penalty does not stand in the way where y
-        can be met exactly. It means the same as for `ExponentialReLUClassifier`. Composed
-        sub-networks and windows side by side find their own penalties.
+        can be met exactly. It means the same as for `ExponentialReLUClassifier`. The penalties of
+        the linear model and of windows side by side are chosen by left-out rows, and multiplied by
+        ``alpha / 0.5`` then; composed sub-networks find their own.
 
     solver : {"auto", "lm", "adam"}, default="auto"
         "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
         (variable projection). "adam" is stochastic gradient descent, for what
         Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
-        more than a few seconds; ``solver_`` tells.
+        more than a few seconds, and linear least squares for windows side by side and linear
+        models; ``solver_`` tells.
 
     max_iter : int, default=500
         Most iterations of pretraining: trial steps for "lm", passes over the data
         (epochs) for "adam". Composed sub-networks end where the estimated error does not
-        fall by half in 20 steps that lower it, or is 1e-10 of the variance of y.
+        fall by half in 20 steps that lower it, or is 1e-10 of the variance of y. Windows side by
+        side and linear models take no notice of it.
 
     refine : bool, default=True
         Whether to release all weights after pretraining.
 
     refine_max_iter : int or "auto", default="auto"
-        Most iterations of refinement. "auto" takes as many as cost about a second with
-        "lm", at most 500, and none where a second is not enough for 5; and ``max_iter``
-        with "adam". It takes none, either, if pretraining leaves more than 1 % of the
-        variance of held-out rows: there is noise, then, which refinement would follow. It
-        takes none for composed sub-networks.
+        Most iterations of refinement. "auto" takes as many as should cost one and a half seconds
+        on one core with "lm", of all starts together, at most 500, and none where that is not
+        enough for 5; and ``max_iter`` with "adam". It takes none, either, if pretraining leaves
+        more than 1 % of the variance of held-out rows: there is noise, then, which refinement would
+        follow. It takes none for composed sub-networks. Windows side by side, linear models and
+        functions with a shape are never refined.
 
         Where 50 or more are possible, with one output, ``smooth=True`` and "lm", up to
         half of them are spent in the limit of infinite depth: all peaks but the first
@@ -115,17 +134,20 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         A start has converged when its loss has fallen by less than this fraction over
         ``n_iter_no_change`` iterations. Pretraining by "lm" that refinement follows, with
         no rows held out, already ends at less than 10 % over 10 iterations: longer
-        pretraining did not lead to better results. Composed sub-networks end by the rule of
-        ``max_iter`` instead.
+        pretraining did not lead to better results. With a shape it ends at less than 3 %.
+        Composed sub-networks end by the rule of ``max_iter`` instead.
 
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, watch the loss on them and return to the best iteration.
         "auto" does from 20 samples on, so that several starts can be averaged; with one
         start only if there are fewer than 5 samples for each of its weights, and never for
-        composed sub-networks. Has no effect if ``X_val`` is given.
+        composed sub-networks. Has no effect if ``X_val`` is given. Windows side by side and linear
+        models hold out none: they are chosen by ``X_val``, or by fits without each row (without a
+        fifth of them with other losses than squared errors).
 
     validation_fraction : float, default=0.1
-        Fraction of rows that each start holds out, in (0, 1).
+        Fraction of rows that each start holds out, in (0, 1). Those of all starts have about the
+        same targets.
 
     n_iter_no_change : int, default=20
         See ``tol``.
@@ -149,15 +171,17 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Quantiles in (0, 1) for ``loss="quantile"``. A list, which must increase, makes predictions
         of shape (n_samples, n_quantiles), which are sorted so that they do not cross: [0.05,
         0.5, 0.95] gives intervals that hold 90 % of the targets, and medians. Each quantile is
-        shifted so that the right part of the rows that starts hold out is below it, if there
-        are five beyond it: 100 rows for a quantile of 0.05. With fewer, intervals are too narrow.
+        shifted so that the right part of the rows that starts hold out (or that fits of windows
+        leave out) is below it, if there are five beyond it: 100 rows for a quantile of 0.05. With
+        fewer, intervals are too narrow.
 
     convexity : {"convex", "concave"} or dict, default=None
         Shape that the predictions are to have everywhere: in all features jointly, or, as a
         dict of feature names or indices to "convex" or "concave", in some. Features of the dict
         with the same word are so jointly. It holds by construction; nothing is
-        refined, and predictions are not bounded (with a log link they may overflow to inf). Not
-        "concave" with a log link, and not with several quantiles.
+        refined, no linear model is blended in, and predictions are not bounded (with a log link
+        they may reach the largest float). Not "concave" with a log link, and not with several
+        quantiles.
 
     monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
         Features that predictions are to rise (1) or fall (-1) with, everywhere, by feature
@@ -166,7 +190,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         ``n_subnetworks`` counts it once.
 
     extrapolation : {"auto", "linear", "constant"}, default="auto"
-        What follows outside of the training data. "linear": sub-networks go on
+        What follows outside of the training data. "linear": the model goes on
         linearly. "constant": features are clipped to their ranges in training first, and
         predictions to the range of y. "auto" is "constant" where more than 1 % of the
         loss of the best constant seems to be left on other rows, which is to say noise, or
@@ -178,7 +202,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     warm_start : bool, default=False
         Whether a further call of `fit` goes on from the last: from the refined weights,
-        or from the pretrained parameters if ``refine=False``.
+        or from the pretrained parameters if ``refine=False``. If X or y have changed units, that is
+        the same function of standardized values where this fits better; where neither fits better
+        than the best constant, the fit starts anew, as it does from windows side by side and linear
+        models. Depth, sizes, loss, shape, features and outputs must stay the same; sizes that are
+        "auto" do.
 
     verbose : int, default=0
         If positive, print one line an iteration: the loss on training and on held-out rows
@@ -191,13 +219,14 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     Attributes
     ----------
     n_iter_ : int
-        Number of iterations of both stages.
+        Number of iterations of both stages; 1 for linear least squares.
 
     n_iter_pretrain_ : int
         Number of iterations of pretraining.
 
-    solver_ : {"lm", "adam"}
-        The solver that ran.
+    solver_ : {"lm", "adam", "ridge"}
+        The solver that ran. "ridge" is linear least squares: of windows side by side, or of a
+        linear model where there are no fewer features than rows.
 
     n_subnetworks_ : int
         Number of sub-networks of the model, those of all averaged starts.
@@ -206,7 +235,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Number of levels of sub-networks.
 
     n_starts_ : int
-        Number of starts that the model is an average of.
+        Number of starts that the model is an average of; 1 where ``solver_`` is "ridge".
 
     n_parameters_ : int
         Number of weights and biases of the model.
@@ -217,11 +246,13 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     loss_curve_ : list of float
         Loss on the training rows relative to that of the best constant (for squared errors the
-        variance of y), mean over the starts: before the first and after each iteration of each
-        stage. Fits in the limit of infinite depth count as stages here.
+        variance of y), mean over the starts, before they are blended with a linear model: before
+        the first and after each iteration of each stage. Fits in the limit of infinite depth count
+        as stages here. Where ``solver_`` is "ridge", 1 and the loss of left-out rows.
 
     validation_score_ : list of float or None
-        1 less the loss on the held-out rows, likewise: R^2 for squared errors. None without any.
+        1 less the loss on the held-out rows relative to that of the best constant on the same
+        rows, likewise: R^2 for squared errors. None without any.
 
     best_validation_score_ : float or None
         The same of the kept iterations, mean over the starts.
@@ -288,7 +319,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     Notes
     -----
     Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
-    the same as a row given twice, bit for bit, and the order of rows does not matter.
+    the same as a row given twice, bit for bit, and the order of rows does not matter. Neither do
+    torch's and numpy's global settings: default dtype and device, gradient and inference modes,
+    autocast, error states. A fit leaves them as they are, and draws from no global generator.
+
+    A fit that is refused, fails or is interrupted too early leaves the estimator as it was.
 
     References
     ----------
@@ -373,12 +408,14 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     @with_callbacks
     @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Fit the network.
+        """Fit the network to a table.
+
+        A fit that raises an error leaves the estimator as it was.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, of any finite scale.
+            Training inputs, of any finite scale: an array, a tensor, a frame, or lists.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Several are each brought to unit variance and share sub-networks.
@@ -403,13 +440,22 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Raises
         ------
         ValueError
-            If a parameter, the data or the device are not usable; the message says what
-            to do.
+            If a parameter, the data or the device are not usable, or sizes cannot be held; the
+            message says what to do, and names the column.
+        TypeError
+            If an argument is no container of values, or holds objects that are no numbers.
+        KeyboardInterrupt
+            If the user ends the fit before there is anything better than the best constant.
 
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` or a given ``refine_max_iter`` ended the fit.
+            If ``max_iter`` or a given ``refine_max_iter`` ended the fit; if the loss became
+            infinite or NaN, as it does with "adam" where ``learning_rate`` is too large; or if one
+            or two features leave more than 10 % of the variance of y unexplained, and more than
+            twice the noise that neighbouring rows show (for medians and means without a shape).
+        UserWarning
+            If the user ended the fit; the best so far is kept.
         """
         self._validate_params()
         loss = make_loss(self.loss, self.quantile)
@@ -424,14 +470,14 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             "_y_ndim": 2 if several(self.quantile) else y.ndim,
             "_ordered": several(self.quantile),
             "_levels": tuple(self.quantile) if several(self.quantile) else None,
-            "_dtype": y.dtype,
+            "_dtype": _precision(training.y),
         }
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
 
     def predict(self, X):
-        """Predict targets.
+        """Predict targets: means, medians or quantiles, as ``loss`` says.
 
         Parameters
         ----------
@@ -441,8 +487,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the precision of X; of shape (n_samples, n_quantiles) for a list of quantiles. See
-            ``extrapolation`` for what follows outside the training range.
+            Of the wider precision of X and the y of the fit, cut at its largest number; of shape
+            (n_samples, n_quantiles) for a list of quantiles. See ``extrapolation`` for what follows
+            outside the training range.
         """
         return self._outputs(X)
 
@@ -516,3 +563,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
                 f"{', '.join(map(str, y_shape))}): they need the same outputs."
             )
         return self._table(X, y, weights, "y_val")
+
+
+def _precision(y) -> np.dtype:
+    """Return the least precision that holds numbers of such sizes with all its digits."""
+    size = np.abs(y[y != 0])
+    limits = np.finfo(np.float32)
+    fits = not len(size) or (size.min() > limits.tiny and size.max() < np.sqrt(limits.max))
+    return np.dtype(np.float32 if fits else np.float64)

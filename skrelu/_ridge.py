@@ -35,11 +35,11 @@ MAX_ITER, TOL = 30, 1e-5
 # Steps that do not lower the cost are halved so many times.
 HALVINGS = 8
 # Values of weighted columns to hold at a time.
-HELD = 2e7
+HELD = 4e6
 # Folds of other losses, and ridges after the best before the search for it ends.
 FOLDS, PATIENCE = 5, 2
-# Leverages above are rounding: the row determines its own prediction.
-MOST_LEVERAGE = 1 - 1e-9
+# Less than this between leverages and 1 is rounding: the row determines its own prediction.
+LEAST_FREE = 1e-9
 
 
 class RidgeFit(NamedTuple):
@@ -180,12 +180,22 @@ def _squared(
     targets = (y - mean[:, None]) * root
     inner = parts.u @ targets.mT
     squares = parts.s.square()
+    # What no column reaches; where a row determines its own prediction, only the ridge leaves any.
+    beyond, free = targets - inner.mT @ parts.u, 1 - weights - parts.u.square().sum(0)
+    own = free < LEAST_FREE
+    beyond, free = torch.where(own, 0, beyond), torch.where(own, 0, free)
     for ridge in ridges:
-        shrink = squares / (squares + ridge * squares.amax()) if len(squares) else squares
-        by_u = shrink[:, None] * inner
-        residual = (targets - by_u.mT @ parts.u) / root
-        leverage = (shrink @ parts.u.square() + weights).clamp_max(MOST_LEVERAGE)
-        yield _coefficients(parts, by_u / parts.s[:, None], mean), y - residual / (1 - leverage)
+        # Without a ridge there is its limit.
+        penalty = max(ridge, RIDGES[-1]) * (squares.amax() if len(squares) else 0)
+        left = penalty / (squares + penalty)
+        by_u = (
+            (squares / (squares + ridge * squares.amax()))[:, None] * inner
+            if len(squares)
+            else inner
+        )
+        residual = (beyond + (left[:, None] * inner).mT @ parts.u) / root
+        gap = residual / (free + left @ parts.u.square())
+        yield _coefficients(parts, by_u / parts.s[:, None], mean), y - gap
 
 
 def _iterated(

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# Rows taken at a time at least, see `chunk_size`.
+FEWEST_CHUNKED = 64
+
 
 class Status(IntEnum):
     """Why a solver stopped."""
@@ -251,4 +254,4 @@ class Progress:
 
 def chunk_size(n_values_per_row: int, dtype: torch.dtype) -> int:
     """Return how many rows to take at a time so that a chunk fills about 64 MB."""
-    return max(64, math.floor(64e6 / (n_values_per_row * dtype.itemsize)))
+    return max(FEWEST_CHUNKED, math.floor(64e6 / (n_values_per_row * dtype.itemsize)))

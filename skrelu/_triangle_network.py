@@ -18,6 +18,7 @@ from torch import Tensor
 from skrelu._parabolic_network import ParabolicNetwork
 from skrelu._relu_network import ReLUNetwork, ReLUWeights
 from skrelu._triangle import (
+    DifferentiableSum,
     bounded_peaks,
     bounded_peaks_slope,
     outer_slopes,
@@ -151,7 +152,8 @@ class TriangleNetwork:
         """Return F_k(w_k . x + o_k), shape (..., n_subnetworks, n_samples)."""
         directions, offsets, peaks, scales = self.unpack(theta)
         z = directions @ X + offsets[..., None]
-        return triangle_sum(z, peaks[..., : self.depth], scales)
+        wave = DifferentiableSum.apply if torch.is_grad_enabled() else triangle_sum
+        return wave(z, peaks[..., : self.depth], scales)
 
     def outer_slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slopes of each F_k left and right of [0, 1], (..., n_subnetworks)."""

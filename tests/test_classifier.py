@@ -315,6 +315,7 @@ def test_plain_layers_slopes_parts_and_regions_are_those_of_the_logits(iris):
     plt.close("all")
 
 
+@pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_it_works_in_pipelines_searches_and_calibration(moons):
     X, y = moons
     model = ExponentialReLUClassifier(**QUICK)

@@ -228,7 +228,7 @@ def test_the_plan_follows_the_size_of_the_data():
     assert not plan(500, 1, depth=5, n_subnetworks=1, n_init=1).early_stopping
     assert plan(10**4, 3, n_init=2, n_subnetworks=1).early_stopping
     assert plan(500, 1).early_stopping
-    assert plan(500, 1, depth=5, n_subnetworks=1, n_init=1).max_refinement == 500
+    assert plan(500, 1, depth=5, n_subnetworks=1, n_init=1).max_refinement > 200
     assert plan(10**4, 20).max_refinement == 0
     assert plan(10**4, 20, refine_max_iter=7).max_refinement == 7
     assert plan(1000, 8).n_starts > plan(10**5, 8).n_starts >= 1

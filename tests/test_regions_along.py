@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import patterns_at, random_network, run, sequential
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
 from skrelu._relu_network import dense_layers
 from skrelu._triangle_network import TriangleNetwork
 from skrelu.regions import PiecewiseLinear, as_piecewise_linear, regions_along
+from tests.networks import patterns_at, random_network, run, sequential
 
 DOUBLE = torch.float64
 

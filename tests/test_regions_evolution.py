@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot
-from networks import random_network
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 
@@ -19,6 +18,7 @@ from skrelu.regions import (
     regions_along,
     regions_in_plane,
 )
+from tests.networks import random_network
 
 matplotlib.use("Agg")
 X = np.linspace(0, 1, 200)[:, None]

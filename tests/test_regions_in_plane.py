@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import preactivations, random_network, run, sequential
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
 from skrelu.regions import regions_along, regions_in_plane
+from tests.networks import preactivations, random_network, run, sequential
 
 
 @given(

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import random_network, run, sequential
 from scipy.special import softmax
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
@@ -29,6 +28,7 @@ from skrelu.regions import (
     regions_in_plane,
 )
 from skrelu.regions._layers import layers_of
+from tests.networks import random_network, run, sequential
 
 DOUBLE = torch.float64
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, sequential
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
@@ -24,6 +23,7 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
+from tests.networks import random_network, sequential
 
 HAT = PiecewiseLinear([0.0, 1.0, 2.0], [0.0, 1.0, 0.0], left=0.0, right=0.0)
 

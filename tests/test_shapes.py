@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares, lsq_linear
-from test_fitting import Residuals, options
 
 from skrelu import ExponentialReLURegressor
 from skrelu._levenberg_marquardt import levenberg_marquardt
 from skrelu._triangle_model import Shape, TriangleModel
 from skrelu._triangle_network import TriangleNetwork
 from skrelu.regions import regions_along, regions_in_box
+from tests.test_fitting import Residuals, options
 
 DOUBLE = torch.float64
 SMALL = {"depth": 3, "n_subnetworks": 6, "n_init": 2, "random_state": 0}

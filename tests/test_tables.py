@@ -271,7 +271,7 @@ def test_values_beyond_float64_are_refused():
         object(),
         zip([1], [2], strict=True),
     ],
-    ids=str,
+    ids=lambda given: type(given).__name__,
 )
 def test_what_is_no_container_is_named(given):
     for name in ("X", "X_val"):
