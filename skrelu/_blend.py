@@ -185,7 +185,7 @@ def _weights(
             error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], base_weights(rows))
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
-        return (one, zero, error) if error <= 1 else (zero, zero, 1.0)
+        return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
     every = -(-len(starts) // BLENDED_ROWS)

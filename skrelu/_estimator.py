@@ -386,4 +386,9 @@ def canonical_table(X, y, weights) -> Table:
     X, y, weights = canonical_rows(X, y, weights)
     largest = weights.max()
     weights = weights / largest  # the sum of weights of 1e308 would overflow
-    return Table(X, y, weights / weights.sum(), float(largest * weights.sum()))
+    total = weights.sum()
+    weights = weights / total
+    kept = weights > 0  # what is relative to others may round to 0
+    if not kept.all():
+        X, y, weights = X[kept], y[kept], weights[kept]
+    return Table(X, y, weights, float(largest * total))

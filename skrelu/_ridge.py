@@ -134,7 +134,7 @@ def _trials(
     else:  # rows are in random order
         index = torch.arange(y.shape[1], device=y.device)
         folds = [index % FOLDS == fold for fold in range(FOLDS)]
-        folds = [out for out in folds if out.any() and not out.all()]
+        folds = [out for out in folds if out.any() and bool(weights[~out].sum() > 0)]
         fits = []
         for out in folds:
             kept, share = columns[:, ~out], weights[~out] / weights[~out].sum()

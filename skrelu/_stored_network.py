@@ -177,22 +177,31 @@ class StoredNetwork:
             layers[0] = matrix, bias - matrix @ torch.tensor(mean)
         mean, gain = self.y_scaling
         large = np.maximum(np.abs(mean), gain) > NEAR_MOST
-        if large.any():  # cut at the largest double, as predictions are
-            down = np.where(large, DOWN, 1.0)
-            most = MOST * (1 - 2.0**-40)  # sums on the way are rounded
-            cut = _clipping(np.where(large, -most * down, -np.inf), most * down)
-            chains.append(_joined([_affine(np.diag(gain * down), mean * down)], cut))
-            chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
-        elif _extreme(np.abs([mean, gain])).any():
-            chains.append([_affine(np.diag(gain), mean)])
+        if self.ordered:
+            large[:] = large.any()
+        down = np.where(large, DOWN, 1.0)
+        units_of_y = [_affine(np.diag(gain * down), mean * down)]
+        if _extreme(np.abs([mean, gain])).any():
+            chains.append(units_of_y)
         else:
-            chains[-1] = _joined(chains[-1], [_affine(np.diag(gain), mean)])
+            chains[-1] = _joined(chains[-1], units_of_y)
+        if self.y_limits is not None or large.any():
+            # Sorted later: outputs that are have the same limits.
+            chains[-1] = _joined(chains[-1], _clipping(*self._limits_of(large) * down))
         if self.ordered:
             chains[-1] = _joined(chains[-1], _sorting(self.network.n_outputs))
-        if self.y_limits is not None:
-            chains[-1] = _joined(chains[-1], _clipping(*self.y_limits))
+        if large.any():
+            chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
         modules = [module for chain in chains for module in _modules(chain)]
         return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
+
+    def _limits_of(self, large: NDArray[np.bool_]) -> Array:
+        """Return limits of predictions, of large ones within doubles; (2, n_outputs)."""
+        most = MOST * (1 - 2.0**-40)  # sums on the way are rounded
+        limits = self.y_limits
+        if limits is None:
+            limits = np.repeat([[-np.inf], [MOST]], len(large), 1)
+        return np.where(large, np.clip(limits, -most, most), limits)
 
 
 class Exp(nn.Module):
@@ -248,14 +257,17 @@ def _clipping(
 ) -> list[Affine]:
     """Return layers that clip, subtract a center and multiply by a power of two.
 
-    low + (v - low)+ - (v - high)+; (v)+ - (-v)+ where low is -inf.
+    min(v, high) = high - (high - v)+ first, then max(v, low) = low + (v - low)+, exact however far
+    away v is; there is no second step where low is -inf.
     """
-    eye, bounded = np.eye(len(low)), np.isfinite(low)
-    floor = np.where(bounded, low, 0.0)
-    into = np.concatenate([eye, -eye[~bounded], eye]) * unit
-    shift = np.concatenate([-floor * unit, np.zeros((~bounded).sum()), -high * unit])
-    out = np.concatenate([eye, -eye[~bounded].T, -eye], 1)
-    return [_affine(into, shift), _affine(out, floor * unit - center * unit)]
+    bounded = np.isfinite(low)
+    low, high = np.where(bounded, low, 0.0) * unit, high * unit
+    sign = np.where(bounded, -1.0, 1.0)  # of what is below high, which is not negative
+    return [
+        _affine(-np.eye(len(low)) * unit, high),
+        _affine(np.diag(sign), np.where(bounded, high - low, 0.0)),
+        _affine(-np.diag(sign), np.where(bounded, low, high) - center * unit),
+    ]
 
 
 def _sorting(n: int) -> list[Affine]:

@@ -37,6 +37,8 @@ FEWEST_ROWS = 5
 MOST_ROWS = 20_000
 # Multiplications of one decomposition: some seconds.
 MOST_WORK = 2e10
+# The same for classes, times their number: the more there are, the more iterations it takes.
+MOST_COUPLED_WORK = 2e9
 # More sub-networks are taken where they lower the loss of left-out rows by this part, down to
 # this loss.
 LEAST_GAIN, EXACT_ENOUGH = 0.02, 1e-5
@@ -122,12 +124,13 @@ class _Dictionary:
 def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     """Return as many windows as lower the loss of left-out rows."""
     squared, n = isinstance(rows.loss, SquaredError), rows.n_trained
+    most_work = MOST_COUPLED_WORK / len(rows.y) ** 2 if rows.loss.coupled else MOST_WORK
     best: tuple[_Dictionary, RidgeFit] | None = None
     sizes = SIZES[len(rows.X)]
     for n_directions, n_windows in sizes:
         size = n_directions * n_windows
         most = max(n, sizes[0][0] * sizes[0][1]) if squared else MOST_ITERATED
-        if size > most or n * size**2 > MOST_WORK:
+        if size > most or n * size**2 > most_work:
             break
         X = rows.X[:, :n]
         dictionary = _Dictionary.of(X, plan.triangles.depth, n_directions, n_windows)

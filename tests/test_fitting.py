@@ -404,3 +404,9 @@ def test_networks_that_are_mostly_rounding_count_for_nothing(monkeypatch, change
     slopes = model.predict_gradient(X)
     np.testing.assert_allclose(slopes, slopes[:1].repeat(80, 0))
     assert model.score(X, y) > 0.8
+
+
+def test_many_rows_of_a_line_leave_no_ridge():
+    X = np.random.default_rng(0).normal(size=(230, 1))
+    model = ExponentialReLURegressor(random_state=0).fit(X, 3 * X[:, 0] - 1)
+    np.testing.assert_allclose(model.predict(100 * X), 300 * X[:, 0] - 1, atol=1e-8)

@@ -54,6 +54,7 @@ class Line(LinearRegression):
 
     y_limits_ = None
     feature_importances_ = np.array([0.4, 0.6])
+    X_scale_ = np.ones(2)
 
     def __init__(self, max_iter=1, random_state=None, **_):
         super().__init__()
@@ -64,10 +65,6 @@ class Line(LinearRegression):
 
     def predict_contributions(self, X):
         return np.column_stack([X * self.coef_, np.full(len(X), self.intercept_)])
-
-    @property
-    def X_scale_(self):
-        return np.ones(2)
 
     def to_torch(self):
         layer = torch.nn.utils.skip_init(torch.nn.Linear, 2, 1, dtype=torch.float64)

@@ -210,3 +210,32 @@ def test_held_out_rows_may_be_far_away(far, classes):
         model.fit(X, target, X_val=far * X, y_val=target)
     assert np.isfinite(model.predict_gradient(X)).all()
     assert np.isfinite(model.predict_contributions(X)).all()
+
+
+@pytest.mark.parametrize("extrapolation", ["constant", "auto"])
+@np.errstate(invalid="ignore", over="ignore")  # checks of scikit-learn add all features up
+def test_exported_networks_clip_exactly_however_far_away(extrapolation):
+    rng = np.random.default_rng(0)
+    noisy = y + rng.normal(size=len(y))
+    for target in (noisy, noisy / np.abs(noisy).max() * LARGEST * 0.9):
+        model = fit(X, target, extrapolation=extrapolation)
+        assert model.X_limits_ is not None
+        outer = np.concatenate([X, 1e20 * X, -1e300 * X, LARGEST * np.sign(X - 0.5)])
+        predicted, size = model.predict(outer), np.abs(target).max()
+        np.testing.assert_allclose(export(model, outer) / size, predicted / size, atol=1e-9)
+
+
+def test_quantiles_of_very_different_sizes_are_exported():
+    model = fit(X, y, loss="quantile", quantile=[0.1, 0.5, 0.9], extrapolation="constant")
+    model.intercept_ = model.intercept_ + np.array([0, -1e49, 0])
+    np.testing.assert_allclose(export(model, X), model.predict(X), atol=1e-9)
+
+
+def test_rows_whose_share_of_the_weight_rounds_to_nothing_are_left_out():
+    labels = np.arange(60) % 3
+    weights = np.where(np.arange(60) < 12, 1e200, 1e-150)
+    model = ExponentialReLUClassifier(**SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, labels, weights)
+    assert np.isfinite(model.predict_proba(X)).all()
