@@ -31,6 +31,8 @@ LEAST_GAIN = 0.005
 # targets (root mean square), are no functions to rely on: sub-networks cancel, or layers are too
 # many. So many rows tell.
 UNSTEADY, STEADY_ROWS = 1e-3, 1000
+# Held-out rows of which an iteration is chosen flatter it: as many rows as these doubly.
+FLATTERED = 10.0
 # Weights of the network and of the linear model are tried in steps of such sizes, so many to
 # each side: of 1/2, then of the best.
 STEPS = ((0.25, 2), (0.05, 4))
@@ -205,6 +207,8 @@ def _weights(
     alone = losses(one, zero)
     spread = alone - (alone @ weights)[:, None]
     doubt = (spread.square() @ weights.square()).sqrt()
+    fewest = float((rows.validation > 0).sum(1).amin())
+    doubt = doubt * (1 + FLATTERED / fewest)
 
     # The average varies less than each of its networks does, which is to its credit.
     variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)

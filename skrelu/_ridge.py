@@ -26,7 +26,7 @@ from torch import Tensor
 from skrelu._losses import Loss, SquaredError
 
 # Ridges to try, relative to the largest squared singular value: few for losses that iterate.
-RIDGES = tuple(10.0**-k for k in range(-1, 17))
+RIDGES = tuple(10.0 ** (-k / 3) for k in range(-3, 15)) + tuple(10.0**-k for k in range(5, 17))
 FEW_RIDGES = (10.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10)
 # Singular values below so much of the largest are rounding.
 RANK = 1e-13
