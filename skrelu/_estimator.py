@@ -238,8 +238,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         -------
         torch.nn.Sequential
             Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
-            what later layers need, which two more neurons a value carry; a further layer each
-            clips features and predictions, some sort quantiles. Where a feature is far from 0
+            what later layers need, which two more neurons a value carry; two further layers each
+            clip features and predictions, some sort quantiles. Where a feature is far from 0
             compared with its spread, or its size is near the ends of floats, a first Linear
             subtracts its mean before weights apply, and targets of such sizes get a last Linear of
             their own: two Linear then follow each other. With a log link a last module takes
