@@ -27,20 +27,21 @@ def test_a_line_is_a_line_everywhere(n, p):
     assert np.abs(model.predict(far) - expected).max() < 1e-9 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("shape", [(60, 62), (40, 39), (200, 60), (30, 3)])
-def test_predictions_are_not_worse_than_those_of_a_ridge(shape, seed):
-    rng = np.random.default_rng(seed)
+def test_predictions_are_not_worse_than_those_of_a_ridge(shape):
     n, p = shape
-    X, others = rng.normal(size=(n, p)), rng.normal(size=(1000, p))
-    slopes = rng.normal(size=p)
-    y = X @ slopes + 0.5 * rng.normal(size=n) * np.linalg.norm(slopes)
-    truth = others @ slopes
-    errors = [
-        np.mean((model.fit(X, y).predict(others) - truth) ** 2) / truth.var()
-        for model in (ExponentialReLURegressor(random_state=0), RidgeCV(np.logspace(-3, 5, 30)))
-    ]
-    assert errors[0] < 1.25 * errors[1] + 0.05
+    errors = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X, others = rng.normal(size=(n, p)), rng.normal(size=(1000, p))
+        slopes = rng.normal(size=p)
+        y = X @ slopes + 0.5 * rng.normal(size=n) * np.linalg.norm(slopes)
+        truth = others @ slopes
+        models = ExponentialReLURegressor(random_state=0), RidgeCV(np.logspace(-3, 5, 30))
+        predictions = [model.fit(X, y).predict(others) for model in models]
+        errors.append([np.mean((p - truth) ** 2) / truth.var() for p in predictions])
+    ours, theirs = np.mean(errors, axis=0)
+    assert ours < 1.25 * theirs + 0.03
 
 
 @pytest.mark.parametrize(
