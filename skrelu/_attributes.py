@@ -75,7 +75,9 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     convex = shape is not None and any(shape.convexity)
     # Exponentials are not let loose where it is not known how large the error is.
     large = fitted.error > NOISE or (log_link and np.isnan(fitted.error))
-    noisy = extrapolation == "auto" and large and not convex
+    # Lines go on as lines, noise or not.
+    bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
+    noisy = extrapolation == "auto" and large and bends and not convex
     if extrapolation != "constant" and not noisy:
         return {"X_limits_": None, "y_limits_": None}
     X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))

@@ -208,7 +208,7 @@ def _weights(
     spread = alone - (alone @ weights)[:, None]
     doubt = (spread.square() @ weights.square()).sqrt()
     fewest = float((rows.validation > 0).sum(1).amin())
-    doubt = doubt * (1 + FLATTERED / fewest)
+    doubt = doubt * (1 + FLATTERED / max(1.0, fewest))
 
     # The average varies less than each of its networks does, which is to its credit.
     variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)

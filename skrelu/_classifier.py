@@ -137,7 +137,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         What follows outside of the training data. "linear": logits go on linearly.
         "constant": features are clipped to their ranges in training first. "auto" is "constant"
         where more than 1 % of the cross-entropy of the classes' shares seems to be left on other
-        rows, unless ``convexity`` is given; else "linear".
+        rows, unless ``convexity`` is given or the
+        model is a line; else "linear".
 
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if

@@ -194,7 +194,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         linearly. "constant": features are clipped to their ranges in training first, and
         predictions to the range of y. "auto" is "constant" where more than 1 % of the
         loss of the best constant seems to be left on other rows, which is to say noise, or
-        with a log link where that is not known, unless ``convexity`` is given; else "linear".
+        with a log link where that is not known, unless ``convexity`` is given or the
+        model is a line; else "linear".
 
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
