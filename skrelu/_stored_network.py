@@ -258,7 +258,7 @@ def _clipping(
     """Return layers that clip, subtract a center and multiply by a power of two.
 
     min(v, high) = high - (high - v)+ first, then max(v, low) = low + (v - low)+, exact however far
-    away v is; there is no second step where low is -inf.
+    away v is; there is no second step where low is -inf. All of high are finite.
     """
     bounded = np.isfinite(low)
     low, high = np.where(bounded, low, 0.0) * unit, high * unit

@@ -87,13 +87,16 @@ def test_slopes_of_predictions_are_those_of_autograd(n_levels, ordered, clipped,
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(70, 3)) * [1, 10, 0.1] + 4
     y_scale = np.full(3, 0.3) if ordered else np.array([0.1, 0.2, 0.3])
+    limits = np.array([[-0.5, -np.inf, 0.3], [1.5, 0.8, 1.2]])
+    if ordered:  # quantiles have the range of one target
+        limits = limits[:, [0, 0, 0]]
     stored = StoredNetwork(
         network,
         network.unpack(theta / 2),
         Scaling(np.full(3, 4.0), np.array([1.0, 10.0, 0.0])),
         Scaling(np.array([1.0, 0.5, 0.9]), np.ones(3) if log_link else y_scale),
         np.array([[3.0, -10, 3], [5, 10, 5]]) if clipped else None,
-        np.array([[-0.5, 0.2, 0.3], [1.5, np.inf, 1.2]]) if clipped else None,
+        limits if clipped else None,
         ordered,
         log_link,
     )
