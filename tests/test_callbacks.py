@@ -94,10 +94,13 @@ def test_an_interrupt_keeps_the_best_so_far(parameters):
     assert model.score(X, y) > 0.8
 
 
+@pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_scores_are_monitored_in_a_grid_search():
     monitor = ScoringMonitor(scoring="r2")
     search = GridSearchCV(
-        ExponentialReLURegressor(n_subnetworks=2, n_init=1, n_levels=1, refine=False),
+        ExponentialReLURegressor(
+            n_subnetworks=2, n_init=1, n_levels=1, refine=False, random_state=0
+        ),
         {"depth": [1, 2]}, cv=2,
     )  # fmt: skip
     search.estimator.set_callbacks(monitor)
