@@ -48,7 +48,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         of left-out rows. Numbers whose networks would take more than 1.6 GB are refused.
 
     n_init : int or "auto", default="auto"
-        Number of random starts, run in one batch. "auto" takes 12, or fewer on large
+        Number of random starts, in [1, 10000], run in one batch. "auto" takes 12, or fewer on large
         tables, down to 3.
 
         With held-out rows or ``X_val`` the logits are averages of those of the starts, weighted by
@@ -405,7 +405,12 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         _check_sortable(y)
         check_classification_targets(y)
         classes = np.unique(y)
-        self._check_shape(len(classes))
+        settings = self._settings(CrossEntropy())
+        if len(classes) > 2 and settings.shape is not None:
+            raise ValueError(
+                f"convexity and monotonic_cst are for two classes, but y has {len(classes)}: "
+                "leave them out, or tell one class from all others."
+            )
         with np.errstate(divide="ignore"):  # of a class with no weight
             weights = compute_class_weight(
                 self.class_weight, classes=classes, y=y, sample_weight=row_weights
@@ -437,7 +442,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         }
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         data = {"X": X, "y": y, "metadata": metadata}
-        return self._fit(data, training, validation, self._settings(CrossEntropy()), own)
+        return self._fit(data, training, validation, settings, own)
 
     def predict(self, X):
         """Predict the most probable class.
@@ -511,16 +516,6 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         """Return probabilities: of the second of two classes, or of all."""
         logits = self._stored().predict(X, resolve_device(self.device))
         return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
-
-    def _check_shape(self, n_classes: int) -> None:
-        """Refuse shapes of the outputs of several classes, of which each depends on all."""
-        signs = self.monotonic_cst
-        signs = list(signs.values()) if isinstance(signs, dict) else signs
-        if n_classes > 2 and (self.convexity is not None or np.any(signs)):
-            raise ValueError(
-                f"convexity and monotonic_cst are for two classes, but y has {n_classes}: "
-                "leave them out, or tell one class from all others."
-            )
 
     def _validation_table(self, X, y, sample_weight, classes, weights) -> Table | None:
         arrays = self._validation_arrays(X, y, sample_weight, numeric=False)

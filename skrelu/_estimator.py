@@ -20,7 +20,7 @@ from skrelu._attributes import attributes_of, limits_of
 from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
-from skrelu._guarantees import make_shape
+from skrelu._guarantees import check_signs, make_shape
 from skrelu._losses import Loss
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._plan import Settings
@@ -59,7 +59,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_init": [Interval(Integral, 1, 10_000, closed="both"), StrOptions({"auto"})],
         "smooth": ["boolean"],
         "alpha": [Interval(Real, 0, LARGEST_ALPHA, closed="both")],
         "solver": [StrOptions({"auto", "lm", "adam"})],
@@ -127,6 +127,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         """Return the parameters of a fit."""
         names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "n_levels"}
         chosen = {name: as_integer(getattr(self, name)) for name in names}
+        check_signs(self.monotonic_cst)
         monotonic = _check_monotonic_cst(self, self.monotonic_cst)
         feature_names = getattr(self, "feature_names_in_", None)
         shape = make_shape(

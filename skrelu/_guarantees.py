@@ -52,6 +52,23 @@ def several(quantile) -> bool:
     return quantile is not None and np.ndim(quantile) > 0
 
 
+def check_signs(monotonic_cst) -> None:
+    """Refuse what is not one of -1, 0 and 1 for each feature, by position or by name."""
+    by_name = isinstance(monotonic_cst, dict)
+    signs = list(monotonic_cst.values()) if by_name else monotonic_cst
+    if signs is None:
+        return
+    try:
+        signs = np.asarray(signs)
+    except ValueError:  # lists of several lengths
+        signs = np.empty((0, 0))
+    if signs.ndim != 1 or (signs.size and signs.dtype.kind not in "biuf"):
+        raise ValueError(
+            f"monotonic_cst={monotonic_cst!r}, but it must be one of -1, 0 and 1 for each "
+            "feature, as a list or as a dict from names of features."
+        )
+
+
 def make_shape(
     convexity, monotonic, names, loss: Loss, sorted_outputs: bool, smooth: bool
 ) -> Shape | None:

@@ -77,7 +77,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         or more, or several thousand samples).
 
     n_init : int or "auto", default="auto"
-        Number of random starts, run in one batch. "auto" takes 12, or fewer on large
+        Number of random starts, in [1, 10000], run in one batch. "auto" takes 12, or fewer on large
         tables, down to 1; on several levels it takes 6, of which the best goes on after 12
         iterations, and the others, too, if that leaves more than 0.1 % of the variance.
 
