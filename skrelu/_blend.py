@@ -58,22 +58,32 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
         What these give, see `raw_values`.
     """
-    loss, shape = rows.loss, fitted.plan.model.shape
     with threads(0.0):
         fitted, rows, raw = _steady(fitted, rows, raw)
-        linear = None if shape is not None else _linear(rows, job.ridge_factor)
+        shaped = fitted.plan.model.shape is not None
+        linear = None if shaped else _linear(rows, job.ridge_factor)
         gain, share, error = _weights(fitted, rows, raw, linear)
-        added = (
-            raw.new_zeros(1 + len(rows.X), len(rows.y)) if linear is None else linear.coef * share
-        )
+        added = _added(fitted, rows, raw, linear, gain, share)
         models = gain[:, None] * raw + predicted(added, rows.X)
-        if isinstance(loss, Pinball):
-            shift = _held_out_shift(fitted, rows, models)
-        else:
-            average = torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), models)
-            shift = _mean_shift(loss, average[..., : rows.n_trained], rows)
-        added = torch.cat([added[:1] + shift, added[1:]])
+        if not average_loss(fitted, rows, models) <= 1:  # few held-out rows were met by chance
+            error = 1.0 if linear is None else min(1.0, linear.loss)
+            gain, share = torch.zeros_like(gain), torch.full_like(share, float(error < 1))
+            added = _added(fitted, rows, raw, linear, gain, share)
     return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
+
+
+def _added(
+    fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None, gain: Tensor, share: Tensor
+) -> Tensor:
+    """Return the linear function that is added to networks, shifted so that the mean is right."""
+    line = raw.new_zeros(1 + len(rows.X), len(rows.y)) if linear is None else linear.coef
+    added = line * share
+    models = gain[:, None] * raw + predicted(added, rows.X)
+    if isinstance(rows.loss, Pinball):
+        shift = _held_out_shift(fitted, rows, models)
+    else:
+        shift = _mean_shift(rows.loss, _average(fitted, models)[..., : rows.n_trained], rows)
+    return torch.cat([added[:1] + shift, added[1:]])
 
 
 def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tensor]:
@@ -149,6 +159,25 @@ def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
     return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
 
 
+def average_loss(fitted: Fitted, rows: Rows, raw: Tensor) -> float:
+    """Return the average's loss on the rows that train, relative to the best constant's.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Its shares weigh the starts.
+    rows : Rows
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+    """
+    trained = slice(rows.n_trained)
+    average = _average(fitted, raw)[:, trained]
+    return mean_loss(rows.loss, average, rows.y[:, trained], base_weights(rows))
+
+
+def _average(fitted: Fitted, raw: Tensor) -> Tensor:
+    return torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
+
+
 def base_weights(rows: Rows) -> Tensor:
     """Return the weights of the rows in the table, (n_trained,)."""
     assert rows.base is not None  # as those of every job are
@@ -182,9 +211,7 @@ def _weights(
     if rows.validation is None:
         error = fitted.error
         if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
-            shares = to_tensor(fitted.shares, raw.device)
-            average = torch.einsum("s,son->on", shares, raw)[..., : rows.n_trained]
-            error = mean_loss(rows.loss, average, rows.y[:, : rows.n_trained], base_weights(rows))
+            error = average_loss(fitted, rows, raw)
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
         return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from skrelu._blend import base_weights, raw_values
+from skrelu._blend import average_loss, raw_values
 from skrelu._composed_fit import COMPOSED_NOISE, fit_composed
 from skrelu._fitted import Fitted, Table, relu_moved
 from skrelu._job import Job, Report
@@ -17,7 +17,6 @@ from skrelu._linear_fit import fit_linear
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._one_level_fit import fit_on_one_level
 from skrelu._plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
-from skrelu._ridge import mean_loss
 from skrelu._solvers import Status
 from skrelu._torch_interop import threads, to_tensor
 from skrelu._windows_fit import fit_windows
@@ -120,9 +119,7 @@ def _loss(job: Job, fitted: Fitted) -> float:
     """Return the loss that a model leaves on the rows that train, relative to the constant's."""
     rows = job.rows(1, False, len(job.training.X))
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
-    average = torch.einsum("s,son->on", to_tensor(fitted.shares, job.device), raw)
-    trained = slice(rows.n_trained)
-    return mean_loss(rows.loss, average[:, trained], rows.y[:, trained], base_weights(rows))
+    return average_loss(fitted, rows, raw)
 
 
 def _start_from(job: Job, warm: Fitted) -> Fitted | None:
@@ -135,16 +132,7 @@ def _start_from(job: Job, warm: Fitted) -> Fitted | None:
     with threads(0.0):
         moved = relu_moved(warm, *job.scalings, job.device)
         losses = [
-            mean_loss(
-                rows.loss,
-                torch.einsum(
-                    "s,son->on",
-                    to_tensor(warm.shares, job.device),
-                    raw_values(warm.plan.relu, theta, rows),
-                )[:, : rows.n_trained],
-                rows.y[:, : rows.n_trained],
-                base_weights(rows),
-            )
+            average_loss(warm, rows, raw_values(warm.plan.relu, theta, rows))
             for theta in (moved, to_tensor(warm.relu, job.device))
         ]
     if min(losses) > 1:

@@ -195,3 +195,16 @@ def test_fits_are_linear_where_there_are_no_fewer_features_than_rows():
     assert model.solver_ == "ridge"
     assert np.isfinite(model.best_validation_score_)
     assert model.score(X, X[:, 0]) >= LinearRegression().fit(X, X[:, 0]).score(X, X[:, 0]) - 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(6))
+def test_networks_that_diverged_are_not_kept(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(36, 1)), rng.integers(0, 3, 36)
+    model = ExponentialReLUClassifier(
+        depth=3, n_subnetworks=3, n_init=2, max_iter=5, solver="adam", learning_rate=10,
+        validation_fraction=0.01, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    shares = np.bincount(y) / len(y)
+    assert log_loss(y, model.predict_proba(X)) <= log_loss(y, np.tile(shares, (36, 1))) + 1e-9

@@ -120,7 +120,9 @@ def _to_torch(fit: Fit) -> Iterator[Finding]:
         size = np.abs(raw).max() or 1.0
         moved = np.abs(Fit(fit.case, nudged).raw(fit.known) / size - raw / size).max()
         own = ENLARGED * moved / (np.ptp(raw / size) or 1.0)
-    difference = differs(exported.reshape(fit.y_shape), raw, OF_RANGE + min(own, MOST_ROUNDING))
+    limits = 0.0 if fit.case.classifies else np.abs(fit.values).max() / size  # added, subtracted
+    of_range, of_size = OF_RANGE + min(own, MOST_ROUNDING), OF_SIZE * max(1.0, limits)
+    difference = differs(exported.reshape(fit.y_shape), raw, of_range, of_size)
     if difference:
         yield Finding("to_torch differs", difference)
 
