@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skrelu._losses import Loss
 from skrelu._rows import Rows
 from skrelu._solvers import Evaluation, Options, Progress, Result, Status
 
@@ -54,16 +55,19 @@ def adam(
     """
     everything = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
-    optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate, fused=True)
     progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
     try:
         options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
             order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
-            for batch in order.split(options.batch_size):
+            shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
+            batches = [part.split(options.batch_size, -1) for part in shuffled]
+            for batch in zip(*batches, strict=True):
                 optimizer.zero_grad()
                 with torch.enable_grad():
-                    loss = rows.n_trained / len(batch) * _batch_loss(model, theta, rows, batch)
+                    loss = _batch_loss(model, theta, rows.loss, *batch)
+                    loss = rows.n_trained / batch[0].shape[-1] * loss
                     cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
                     cost.sum().backward()
                 optimizer.step()
@@ -88,11 +92,12 @@ def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
     return Evaluation(loss, loss, validation, theta[:, :0])
 
 
-def _batch_loss(model: Model, theta: Tensor, rows: Rows, batch: Tensor) -> Tensor:
+def _batch_loss(
+    model: Model, theta: Tensor, loss: Loss, X: Tensor, y: Tensor, weights: Tensor
+) -> Tensor:
     """Return the part of the training loss that some rows contribute, (n_starts,)."""
-    raw, y, weights = model.forward(theta, rows.X[:, batch]), rows.y[:, batch], rows.training
-    share = weights[:, batch]
-    total = share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
-    scale = rows.loss.scale(raw.detach(), y, share / total)
-    values = rows.loss.values(raw, y, scale) / rows.loss.unit(raw)
-    return (share * values.mean(-2)).sum(-1)
+    raw = model.forward(theta, X)
+    total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    scale = loss.scale(raw.detach(), y, weights / total)
+    values = loss.values(raw, y, scale) / loss.unit(raw)
+    return (weights * values.mean(-2)).sum(-1)

@@ -136,12 +136,10 @@ def _pretrained_briefly(
         return pretrain(model, rows, None, alpha, options)
     tol, patience = NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
-    if options.solver != "lm":
-        return pretrain(model, rows, None, alpha, brief)
     single = rows.to(torch.float32)
     first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
     result = first.result
-    if _noisy(result, rows.loss) or result.interrupted:
+    if options.solver != "lm" or _noisy(result, rows.loss) or result.interrupted:
         return first
     if model.shape is not None:
         options = replace(options, tol=max(SHAPED_TOL, options.tol))

@@ -354,7 +354,7 @@ def test_defaults_are_sure_enough_and_not_too_sure():
         ({}, {"X_val": [[0.0, 0.0]]}, "go together"),
         ({}, {"sample_weight_val": [1.0]}, "needs X_val"),
         ({"convexity": "convex"}, {"y": np.arange(30) % 3}, "for two classes, but y has 3"),
-        ({"monotonic_cst": {"x": 1}}, {"y": np.arange(30) % 3}, "for two classes, but y has 3"),
+        ({"monotonic_cst": [1, 0]}, {"y": np.arange(30) % 3}, "for two classes, but y has 3"),
         ({"class_weight": "many"}, {}, "'class_weight' parameter"),
         ({"class_weight": {5: 1.0}}, {}, "class_weight"),
         ({"alpha": -1}, {}, "'alpha' parameter"),
