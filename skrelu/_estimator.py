@@ -21,6 +21,7 @@ from skrelu._canonical import canonical_rows
 from skrelu._fitted import Fitted, Table
 from skrelu._fitting import fit_network
 from skrelu._guarantees import check_signs, make_shape
+from skrelu._job import LEARNING_RATE
 from skrelu._losses import Loss
 from skrelu._neighbours import noise_by_neighbours
 from skrelu._plan import Settings
@@ -70,7 +71,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "convexity": [StrOptions({"convex", "concave"}), dict, None],
         "monotonic_cst": ["array-like", dict, None],
@@ -310,10 +311,13 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                     f"converged; raise {name} or tol.".capitalize()
                 )
         if not np.isfinite(self.loss_curve_).all():
-            name = "learning_rate" if self.solver_ == "adam" else "alpha"
+            advice = f"Raise alpha={self.alpha}."
+            if self.solver_ == "adam":
+                rate = self.learning_rate
+                advice = f"Lower learning_rate={LEARNING_RATE if rate == 'auto' else rate}."
             self._not_converged(
                 f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
-                f"{'Lower' if name == 'learning_rate' else 'Raise'} {name}={getattr(self, name)}."
+                f"{advice}"
             )
 
     def _warn_of_structure(self, training: Table) -> None:

@@ -27,6 +27,9 @@ FAILURE = 3.0
 # The default of the estimators: left-out rows choose ridges then, larger values enlarge them.
 DEFAULT_ALPHA = 0.5
 EXACT = 1e-24  # losses below are alike
+# Adam's step size for batches of the least size; it grows as they do, up to the most. (Goyal et
+# al., "Accurate, large minibatch SGD", 2017, https://arxiv.org/abs/1706.02677)
+LEARNING_RATE, LEAST_BATCH, MOST_BATCH = 1e-3, 200, 1000
 # The loss of the best constant on all rows counts as so many rows beside held-out ones.
 ROWS_OF_ALL = 3.0
 
@@ -59,16 +62,20 @@ class Job:
             return self.report(stage, progress, lambda: fitted(progress.result(Status.MAX_ITER)))
 
         settings, n_rows = self.settings, len(self.training.X)
-        batch_size = settings.batch_size
+        batch_size, learning_rate = settings.batch_size, settings.learning_rate
         if batch_size == "auto":
-            batch_size = max(200, n_rows // 500)
+            batch_size = max(LEAST_BATCH, min(n_rows // 125, MOST_BATCH), n_rows // 500)
+        batch_size = min(int(batch_size), n_rows)
+        if learning_rate == "auto":
+            learning_rate = LEARNING_RATE * np.clip(batch_size, LEAST_BATCH, MOST_BATCH)
+            learning_rate /= LEAST_BATCH
         return Options(
             solver=solver,
             max_iter=max_iter,
             tol=settings.tol,
             patience=settings.n_iter_no_change,
-            learning_rate=settings.learning_rate,
-            batch_size=min(int(batch_size), n_rows),
+            learning_rate=float(learning_rate),
+            batch_size=batch_size,
             generator=self.generator,
             negligible=settings.loss.negligible,
             report=None if self.report is None else report,

@@ -72,7 +72,7 @@ class Settings:
     early_stopping: bool | str
     validation_fraction: float
     n_iter_no_change: int
-    learning_rate: float
+    learning_rate: float | str
     batch_size: int | str
     loss: Loss
     shape: Shape | None

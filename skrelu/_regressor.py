@@ -152,12 +152,13 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     n_iter_no_change : int, default=20
         See ``tol``.
 
-    learning_rate : float, default=0.001
-        Step size of "adam".
+    learning_rate : float or "auto", default="auto"
+        Step size of "adam". "auto" is 0.001 for steps of 200 rows and grows with these, to 0.005
+        for 1000.
 
     batch_size : int or "auto", default="auto"
-        Rows of a step of "adam"; "auto" is a 500th of them, at least 200 or
-        all there are.
+        Rows of a step of "adam". "auto" is 200 up to 25 000 rows, then a 125th of them up to 1000,
+        and a 500th of more than 500 000; all rows if there are fewer.
 
     loss : str, default="squared_error"
         What is minimised: "squared_error", "absolute_error", "huber", "quantile", "poisson" or
@@ -367,7 +368,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=20,
-        learning_rate=1e-3,
+        learning_rate="auto",
         batch_size="auto",
         loss="squared_error",
         quantile=None,
