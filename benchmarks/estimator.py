@@ -29,13 +29,13 @@ from torch import Tensor
 
 from benchmarks._report import ROOT, TABLES, main, table, verdict
 from skrelu import ExponentialReLURegressor
-from skrelu._pretraining import pretrain
-from skrelu._refinement import FreeProblem, released_penalty
-from skrelu._relu_network import ReLUNetwork
-from skrelu._rows import Rows
-from skrelu._solvers import Options
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._fit.pretraining import pretrain
+from skrelu._fit.refinement import FreeProblem, released_penalty
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.progress import Options
+from skrelu._solvers.rows import Rows
 
 Array = NDArray[np.float64]
 

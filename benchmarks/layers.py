@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._report import TABLES, main, table, verdict
-from skrelu._triangle import bounded_peaks, smooth_scales, triangle_sum
+from skrelu._networks.triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import ExponentialReLULayer
 from skrelu.nn._wave_function import triangle_wave
 

@@ -22,13 +22,13 @@ from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
-from skrelu._parabolic_network import ParabolicNetwork
-from skrelu._pretraining import pretrain
-from skrelu._refinement import UNFOLDED_LAYERS, refine, refine_in_limit
-from skrelu._rows import Rows
-from skrelu._solvers import Options
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._fit.pretraining import pretrain
+from skrelu._fit.refinement import UNFOLDED_LAYERS, refine, refine_in_limit
+from skrelu._networks.parabolic_network import ParabolicNetwork
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.progress import Options
+from skrelu._solvers.rows import Rows
 from skrelu.inspection import SubnetworkDisplay
 
 DOCS = Path(__file__).parent

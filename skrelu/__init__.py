@@ -1,7 +1,7 @@
 """ReLU networks with exponentially many linear regions, as scikit-learn estimators."""
 
-from skrelu._classifier import ExponentialReLUClassifier
-from skrelu._regressor import ExponentialReLURegressor
+from skrelu._estimators.classifier import ExponentialReLUClassifier
+from skrelu._estimators.regressor import ExponentialReLURegressor
 
 __version__ = "0.1.0"
 __all__ = ["ExponentialReLUClassifier", "ExponentialReLURegressor", "__version__"]

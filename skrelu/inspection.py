@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skrelu._data.torch_interop import isolated
 from skrelu._plotting import import_pyplot
-from skrelu._torch_interop import isolated
 from skrelu.regions._checks import as_floats, checked_count
 from skrelu.regions._inside import as_table, checked_output, inside
 

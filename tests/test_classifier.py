@@ -17,11 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from torch.autograd.functional import hessian
 
 from skrelu import ExponentialReLUClassifier
-from skrelu._joint import JointProblem
-from skrelu._losses import CrossEntropy
-from skrelu._rows import Rows
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.joint import JointProblem
+from skrelu._solvers.losses import CrossEntropy
+from skrelu._solvers.rows import Rows
 from skrelu.inspection import SubnetworkDisplay
 from skrelu.regions import LinearRegionsDisplay, regions_in_plane
 

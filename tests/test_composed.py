@@ -11,12 +11,12 @@ from sklearn.linear_model import BayesianRidge
 
 from skrelu import ExponentialReLURegressor
 from skrelu import _composed_fit as fitting_module
-from skrelu._composed_network import ComposedNetwork
-from skrelu._evidence import Precisions, fit_by_evidence
-from skrelu._job import shares_by
-from skrelu._relu_network import ReLUNetwork, average, dense_layers
-from skrelu._rows import Rows
-from skrelu._solvers import Options
+from skrelu._fit.job import shares_by
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._networks.relu_network import ReLUNetwork, average, dense_layers
+from skrelu._solvers.evidence import Precisions, fit_by_evidence
+from skrelu._solvers.progress import Options
+from skrelu._solvers.rows import Rows
 
 DOUBLE = torch.float64
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skrelu import ExponentialReLURegressor
-from skrelu._stored_network import _clipping, _sorting
+from skrelu._estimators.stored_network import _clipping, _sorting
 
 
 def run(layers, X):

@@ -9,18 +9,18 @@ from scipy.optimize import least_squares
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
-from skrelu._blend import raw_values
-from skrelu._canonical import canonical_rows
-from skrelu._levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
-from skrelu._losses import SQUARED_ERROR
-from skrelu._plan import Settings, make_plan
-from skrelu._pretraining import pretrain
-from skrelu._refinement import FreeProblem, released_penalty
-from skrelu._rows import Rows
-from skrelu._solvers import Evaluation, Options, Progress, Status
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
-from skrelu._variable_projection import SeparableProblem
+from skrelu._data.table import canonical_rows
+from skrelu._fit.blend import raw_values
+from skrelu._fit.plan import Settings, make_plan
+from skrelu._fit.pretraining import pretrain
+from skrelu._fit.refinement import FreeProblem, released_penalty
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
+from skrelu._solvers.losses import SQUARED_ERROR
+from skrelu._solvers.progress import Evaluation, Options, Progress, Status
+from skrelu._solvers.rows import Rows
+from skrelu._solvers.variable_projection import SeparableProblem
 
 DOUBLE = torch.float64
 STARTS = torch.arange(2)
@@ -393,7 +393,7 @@ def test_networks_that_are_mostly_rounding_count_for_nothing(monkeypatch, change
             output[:, 0, 0] = torch.inf if change == "infinite" else torch.nan
         return raw_values(network, theta, rows)
 
-    monkeypatch.setattr("skrelu._one_level_fit.raw_values", spoilt)
+    monkeypatch.setattr("skrelu._fit.one_level.raw_values", spoilt)
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(80, 2))
     y = X[:, 0] + 0.1 * rng.normal(size=80)

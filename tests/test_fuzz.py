@@ -17,7 +17,7 @@ from benchmarks.fuzz.examine import examine
 from benchmarks.fuzz.outcomes import Finding, Result, fingerprint, is_sentence
 from benchmarks.fuzz.tables import NUMBERS, Inputs
 from benchmarks.fuzz.targets import Targets, far_from
-from skrelu._guarantees import make_loss
+from skrelu._estimators.parameters import make_loss
 
 N_CASES = 60
 X = np.random.default_rng(0).uniform(size=(30, 2))

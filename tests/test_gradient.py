@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from skrelu import ExponentialReLURegressor
-from skrelu._relu_network import ReLUNetwork
-from skrelu._scaling import Scaling
-from skrelu._stored_network import StoredNetwork
-from skrelu._triangle_model import Shape, TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._data.scaling import Scaling
+from skrelu._estimators.stored_network import StoredNetwork
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu.regions import regions_along
 
 X = np.random.default_rng(0).uniform(-1, 1, size=(150, 3)) * [1, 10, 0.1]

@@ -24,13 +24,13 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info
 
 from skrelu import ExponentialReLURegressor
-from skrelu._estimator import ExponentialReLUEstimator
-from skrelu._fitting import WORTHLESS
-from skrelu._job import Job
-from skrelu._progress import FitTasks
-from skrelu._solvers import Evaluation, Options, Progress, Status
-from skrelu._stored_network import StoredNetwork
-from skrelu._torch_interop import isolated, threads
+from skrelu._data.torch_interop import isolated, threads
+from skrelu._estimators.base import ExponentialReLUEstimator
+from skrelu._estimators.callbacks import FitTasks
+from skrelu._estimators.stored_network import StoredNetwork
+from skrelu._fit.fit_network import WORTHLESS
+from skrelu._fit.job import Job
+from skrelu._solvers.progress import Evaluation, Options, Progress, Status
 from tests.paths import MODELS, SMALL, make_table, outputs, targets
 from tests.test_global_settings import state
 

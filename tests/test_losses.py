@@ -19,8 +19,11 @@ from sklearn.metrics import (
 from sklearn.model_selection import GridSearchCV
 
 from skrelu import ExponentialReLURegressor
-from skrelu._joint import JointProblem, working_rows
-from skrelu._losses import (
+from skrelu._data.scaling import Scaling, weighted_quantiles
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.joint import JointProblem, working_rows
+from skrelu._solvers.losses import (
     HUBER_THRESHOLD,
     KINK,
     SQUARED_ERROR,
@@ -30,10 +33,7 @@ from skrelu._losses import (
     Poisson,
     SquaredError,
 )
-from skrelu._rows import Rows
-from skrelu._scaling import Scaling, weighted_quantiles
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._solvers.rows import Rows
 
 DOUBLE = torch.float64
 LOSSES = [SquaredError(), Pinball(), Pinball(quantiles=(0.1, 0.8)), Huber(), Poisson(), Gamma()]

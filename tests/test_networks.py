@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrelu._gram import gram
-from skrelu._relu_network import ReLUNetwork, average, dense_layers
-from skrelu._triangle import triangle_sum_derivatives
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._networks.relu_network import ReLUNetwork, average, dense_layers
+from skrelu._networks.triangle import triangle_sum_derivatives
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.gram import gram
 
 DOUBLE = torch.float64
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils.parametrizations import weight_norm
 
-from skrelu._triangle import bounded_peaks, smooth_scales, triangle_sum
+from skrelu._networks.triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import (
     ExponentialReLULayer,
     TriangleWave,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skrelu import ExponentialReLURegressor
 from skrelu import _parabolic_network as parabolic_module
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._networks.triangle_network import TriangleNetwork
 
 DOUBLE = torch.float64
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skrelu._losses import LOSSES, CrossEntropy, SquaredError
-from skrelu._ridge import fit_ridge, mean_loss, predicted
+from skrelu._solvers.losses import LOSSES, CrossEntropy, SquaredError
+from skrelu._solvers.ridge import fit_ridge, mean_loss, predicted
 
 
 def table(n=30, p=4, n_outputs=2):

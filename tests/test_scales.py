@@ -9,9 +9,9 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
-from skrelu._relu_network import ReLUNetwork
-from skrelu._scaling import MOST, Scaling, quotients
-from skrelu._stored_network import StoredNetwork
+from skrelu._data.scaling import MOST, Scaling, quotients
+from skrelu._estimators.stored_network import StoredNetwork
+from skrelu._networks.relu_network import ReLUNetwork
 from tests.paths import SMALL, make_table
 
 LARGEST, SMALLEST = np.finfo(float).max, 5e-324

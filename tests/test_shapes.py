@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares, lsq_linear
 
 from skrelu import ExponentialReLURegressor
-from skrelu._levenberg_marquardt import levenberg_marquardt
-from skrelu._triangle_model import Shape, TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu.regions import regions_along, regions_in_box
 from tests.test_fitting import Residuals, options
 

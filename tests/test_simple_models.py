@@ -10,9 +10,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeCV
 from sklearn.metrics import log_loss
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
-from skrelu._job import _folds
-from skrelu._neighbours import noise_by_neighbours
-from skrelu._windows import windows_side_by_side
+from skrelu._data.neighbours import noise_by_neighbours
+from skrelu._fit.job import _folds
+from skrelu._networks.windows import windows_side_by_side
 
 
 @pytest.mark.parametrize("p", [1, 2, 5])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrelu._triangle import (
+from skrelu._networks.triangle import (
     outer_slopes,
     smooth_scales,
     smooth_scales_jacobian,

@@ -22,17 +22,17 @@ from torch import Tensor
 
 from benchmarks.paper._plain_network import Draw, PlainNetwork
 from skrelu import ExponentialReLURegressor
-from skrelu._one_level_fit import REFINEMENT_TRIALS
-from skrelu._plan import MAX_REFINEMENT
-from skrelu._pretraining import pretrain
-from skrelu._refinement import refine
-from skrelu._relu_network import ReLUNetwork
-from skrelu._rows import Rows
-from skrelu._scaling import Scaling
-from skrelu._solvers import Options
-from skrelu._torch_interop import threads
-from skrelu._triangle_model import TriangleModel
-from skrelu._triangle_network import TriangleNetwork
+from skrelu._data.scaling import Scaling
+from skrelu._data.torch_interop import threads
+from skrelu._fit.one_level import REFINEMENT_TRIALS
+from skrelu._fit.plan import MAX_REFINEMENT
+from skrelu._fit.pretraining import pretrain
+from skrelu._fit.refinement import refine
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.progress import Options
+from skrelu._solvers.rows import Rows
 
 Array = NDArray[np.float64]
 

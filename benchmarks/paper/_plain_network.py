@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skrelu._relu_network import WIDTH, ReLUNetwork, ReLUWeights
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 Draw = Callable[[int, int, int, torch.Generator], Tensor]  # see `torch_default`
 

@@ -30,8 +30,8 @@ from benchmarks.paper._results import (
     statistics,
     tables,
 )
-from skrelu._relu_network import WIDTH
-from skrelu._torch_interop import threads
+from skrelu._data.torch_interop import threads
+from skrelu._networks.relu_network import WIDTH
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skrelu._triangle import MAX_DEPTH
+from skrelu._networks.triangle import MAX_DEPTH
 from skrelu.nn._wave_function import autocasts
 
 # What torch can draw weights in.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from skrelu._relu_network import WIDTH
+from skrelu._networks.relu_network import WIDTH
 from skrelu.nn._lowering import Affine, lowered
 from skrelu.nn._triangle_wave import TriangleWave
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 from torch.nn.utils import skip_init
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.nn._checks import (
     as_depth,
     as_flag,

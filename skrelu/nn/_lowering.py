@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from skrelu._triangle import bounded_peaks, outer_slopes, smooth_scales
-from skrelu._triangle_network import lower_waves
+from skrelu._networks.triangle import bounded_peaks, outer_slopes, smooth_scales
+from skrelu._networks.triangle_network import lower_waves
 from skrelu.nn._checks import check_values
 
 Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias

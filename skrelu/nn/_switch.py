@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.nn._checks import as_rate, check_module, short
 from skrelu.nn._layer import layers_of
 from skrelu.nn._triangle_wave import TriangleWave

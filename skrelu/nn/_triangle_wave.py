@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skrelu._torch_interop import isolated
-from skrelu._triangle import bounded_peaks, peak_logits
+from skrelu._data.torch_interop import isolated
+from skrelu._networks.triangle import bounded_peaks, peak_logits
 from skrelu.nn._checks import as_depth, as_size, check_factory, check_inputs
 from skrelu.nn._lowering import block_diagonal, lowered, sequential
 from skrelu.nn._wave_function import triangle_wave

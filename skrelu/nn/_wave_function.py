@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from skrelu._triangle import (
+from skrelu._networks.triangle import (
     bounded_peaks,
     bounded_peaks_slope,
     smooth_scales,

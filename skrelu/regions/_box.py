@@ -24,7 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._cells import BLOCK, GREATEST, TOO_GREAT, Bools, Cells, Indices
 from skrelu.regions._checks import Array, as_floats, region_limit, too_many
 from skrelu.regions._layers import Layers, layers_of

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skrelu._data.torch_interop import isolated
 from skrelu._plotting import import_pyplot
-from skrelu._torch_interop import isolated
 from skrelu.regions._checks import as_floats, as_integer, as_number, shown
 from skrelu.regions._evolution import RegionRecorder, Regions
 from skrelu.regions._inside import as_table, checked_output, inside

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from scipy.special import comb
 from sklearn.utils import check_random_state
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._box import MAX_FEATURES, in_cube
 from skrelu.regions._cells import Cells, Indices
 from skrelu.regions._checks import MEMORY, Array, checked_count

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import norm
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._checks import MEMORY, Array, shown
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 from skrelu.regions._theory import Layer, checked_widths, max_regions

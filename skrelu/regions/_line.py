@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._checks import Array, as_floats, as_number, region_limit, too_many
 from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._piecewise_linear import PiecewiseLinear

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._checks import Array, as_floats
 
 

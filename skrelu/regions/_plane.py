@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._checks import Array, as_floats, as_number, region_limit, too_many
 from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._line import ROUNDING, TIE

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import uniform
 from sklearn.utils import check_random_state
 
-from skrelu._torch_interop import isolated
+from skrelu._data.torch_interop import isolated
 from skrelu.regions._checks import MEMORY, Array, as_floats, as_integer, checked_count, shown
 
 Layer = tuple[Array, Array]  # matrix and bias

@@ -1,0 +1,1 @@
+"""Tables as arrays: rows in canonical order, units, devices."""

@@ -1,0 +1,1 @@
+"""scikit-learn's side: parameters, tables, fitted attributes."""

@@ -1,0 +1,89 @@
+"""What an estimator keeps of a fit, by the names of its attributes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skrelu._data.scaling import quotients
+from skrelu._fit.fitted import Fitted, Table
+from skrelu._networks.relu_network import average
+
+# Predictions are bounded by default where so much of the loss of the best constant is left on
+# other rows.
+NOISE = 0.01
+
+
+def attributes_of(fitted: Fitted) -> dict:
+    """Return networks, standardization and curves as arrays and numbers."""
+    plan, triangles = fitted.plan, fitted.plan.triangles
+    X_mean, X_scale = fitted.X_scaling
+    y_mean, y_scale = fitted.y_scaling
+    pretrained = torch.tensor(fitted.pretrained)
+    peaks = scales = None
+    if plan.composed is None:
+        parameters = triangles.unpack(pretrained)
+        directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
+    else:
+        windows = plan.composed.windows(pretrained)
+        directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
+    offsets = offsets - directions @ quotients(X_mean, 1.0, X_scale)
+    directions = quotients(directions, 1.0, X_scale)
+    network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
+    weights = network.unpack(theta)
+    stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
+    scores = [1 - loss for stage in stages for loss in stage.validation_curve]
+    return {
+        # To go on from with warm_start; arrays only, so that any machine can unpickle it.
+        "_fitted": replace(fitted, pretraining=None, refinement=None),
+        "_log_link": plan.loss.log_link,
+        "X_mean_": X_mean,
+        "X_scale_": X_scale,
+        "y_mean_": y_mean,
+        "y_scale_": y_scale,
+        "peaks_": peaks,
+        "scales_": scales,
+        "directions_": directions,
+        "offsets_": offsets,
+        "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
+        "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
+        "output_weights_": weights.output.numpy().copy(),
+        "linear_weights_": weights.linear.numpy().copy(),
+        "intercept_": weights.intercept.numpy().copy(),
+        "n_outputs_": network.n_outputs,
+        "n_subnetworks_": network.n_subnetworks,
+        "n_levels_": network.n_levels,
+        "n_starts_": len(fitted.relu),
+        "n_parameters_": network.n_parameters,
+        "n_parameters_pretrain_": len(fitted.relu) * plan.n_parameters,
+        "solver_": plan.solver,
+        "n_iter_": sum(stage.n_iter for stage in stages),
+        "n_iter_pretrain_": 0 if fitted.pretraining is None else fitted.pretraining.n_iter,
+        "loss_curve_": [loss for stage in stages for loss in stage.loss_curve],
+        "validation_score_": scores or None,
+        "best_validation_score_": (
+            1 - float(stages[-1].validation_loss.mean()) if scores else None
+        ),
+    }
+
+
+def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
+    """Return the ranges that features and raw outputs are clipped to, None for no clipping."""
+    shape, log_link = fitted.plan.model.shape, fitted.plan.loss.log_link
+    convex = shape is not None and any(shape.convexity)
+    # Exponentials are not let loose where it is not known how large the error is.
+    large = fitted.error > NOISE or (log_link and np.isnan(fitted.error))
+    # Lines go on as lines, noise or not.
+    bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
+    noisy = extrapolation == "auto" and large and bends and not convex
+    if extrapolation != "constant" and not noisy:
+        return {"X_limits_": None, "y_limits_": None}
+    X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
+    if fitted.plan.loss.classes:  # logits have no range
+        return {"X_limits_": X_limits, "y_limits_": None}
+    if log_link:
+        with np.errstate(divide="ignore"):
+            y_limits = np.log(y_limits)
+    return {"X_limits_": X_limits, "y_limits_": y_limits}

@@ -1,0 +1,399 @@
+"""What the estimators share: validate, convert, fit, store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skrelu._data.neighbours import noise_by_neighbours
+from skrelu._data.scaling import Scaling
+from skrelu._data.table import canonical_rows
+from skrelu._data.torch_interop import make_generator, resolve_device
+from skrelu._estimators.attributes import attributes_of, limits_of
+from skrelu._estimators.callbacks import FitTasks
+from skrelu._estimators.parameters import check_signs, make_shape
+from skrelu._estimators.sklearn_private import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    _check_monotonic_cst,
+)
+from skrelu._estimators.stored_network import StoredNetwork
+from skrelu._estimators.tables import as_integer, validated_data, validated_inputs
+from skrelu._fit.fit_network import fit_network
+from skrelu._fit.fitted import Fitted, Table
+from skrelu._fit.job import LEARNING_RATE
+from skrelu._fit.plan import Settings
+from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
+from skrelu._networks.triangle import MAX_DEPTH
+from skrelu._solvers.losses import Loss
+from skrelu._solvers.progress import Status
+from skrelu.regions import as_piecewise_linear
+
+# Most rows that the importances of features are averaged over.
+SLOPES_ROWS = 2000
+# Larger penalties leave nothing but the constant, and overflow in single precision.
+LARGEST_ALPHA = 1e10
+# Who chooses a larger penalty wants less explained.
+STRONG_ALPHA = 10.0
+# A warning says that so much of the variance is unexplained, and so many times the noise that
+# neighbouring rows show; at most so many rows are compared.
+UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 3.0, 5000
+# From warnings.warn to the caller of fit.
+STACKLEVEL = 7
+
+
+class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
+    """A network fitted to tables; estimators add what targets and predictions are."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
+        "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_init": [Interval(Integral, 1, 10_000, closed="both"), StrOptions({"auto"})],
+        "smooth": ["boolean"],
+        "alpha": [Interval(Real, 0, LARGEST_ALPHA, closed="both")],
+        "solver": [StrOptions({"auto", "lm", "adam"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "refine": ["boolean"],
+        "refine_max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "convexity": [StrOptions({"convex", "concave"}), dict, None],
+        "monotonic_cst": ["array-like", dict, None],
+        "extrapolation": [StrOptions({"auto", "linear", "constant"})],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def _fit(self, data: dict, training: Table, validation: Table | None, settings: Settings, own):
+        """Fit the network and store it.
+
+        Parameters
+        ----------
+        data : dict
+            X and y as they came, and metadata, for callbacks.
+        training, validation : Table
+        settings : Settings
+        own : dict
+            Further attributes of the estimator.
+        """
+        device = resolve_device(self.device)
+        warm = getattr(self, "_fitted", None) if self.warm_start else None
+        generator = make_generator(check_random_state(self.random_state))
+
+        def attributes(fitted: Fitted) -> dict:
+            limits = limits_of(fitted, training, self.extrapolation)
+            return {**attributes_of(fitted), **limits, **own}
+
+        tasks = FitTasks(self, data, attributes, bool(self.verbose))
+        fitted = fit_network(
+            training,
+            validation,
+            settings,
+            warm=warm,
+            device=device,
+            generator=generator,
+            report=tasks,
+        )
+        for name, value in attributes(fitted).items():
+            setattr(self, name, value)
+        rows = training.X[:: -(-len(training.X) // SLOPES_ROWS)]
+        self.feature_importances_ = self._stored().importances(rows)
+        tasks.end(fitted)
+        self._warn(fitted)
+        free = settings.shape is None and self.alpha <= STRONG_ALPHA and not fitted.interrupted
+        counted = not settings.loss.classes or training.total >= len(training.X)
+        if free and counted and settings.loss.central:
+            self._warn_of_structure(training)
+        return self
+
+    def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
+        """Return the parameters of a fit."""
+        names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "n_levels"}
+        chosen = {name: as_integer(getattr(self, name)) for name in names}
+        check_signs(self.monotonic_cst)
+        monotonic = _check_monotonic_cst(self, self.monotonic_cst)
+        feature_names = getattr(self, "feature_names_in_", None)
+        shape = make_shape(
+            self.convexity, monotonic, feature_names, loss, sorted_outputs, self.smooth
+        )
+        if self.extrapolation == "constant" and shape is not None and any(shape.convexity):
+            raise ValueError(
+                "extrapolation='constant' does not go with convexity, which holds everywhere: "
+                "set extrapolation to 'linear' or 'auto'."
+            )
+        n_levels = as_integer(getattr(self, "n_levels", "auto"))
+        return Settings(**chosen, n_levels=n_levels, loss=loss, shape=shape)
+
+    def _validation_arrays(self, X, y, weights, numeric: bool):
+        """Return validation data and weights as arrays, None where there are none."""
+        if X is None and y is None:
+            if weights is not None:
+                raise ValueError("sample_weight_val needs X_val and y_val.")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val go together: give both or neither.")
+        return validated_data(self, X, y, weights, suffix="_val", numeric=numeric)
+
+    def _checked(self, X):
+        """Return inputs of a fitted model as an array."""
+        check_is_fitted(self, "intercept_")
+        return validated_inputs(self, X)
+
+    def _as_precise(self, values, X):
+        """Return what is computed for inputs, of their precision and that of the targets."""
+        values = values[:, 0] if self._y_ndim == 1 else values
+        dtype = np.result_type(X.dtype, self._dtype)
+        largest = np.finfo(dtype).max
+        return np.clip(values, -largest, largest).astype(dtype, copy=False)
+
+    def _outputs(self, X):
+        """Return what the stored network gives, (n_samples,) or (n_samples, n_outputs)."""
+        X = self._checked(X)
+        return self._as_precise(self._stored().predict(X, resolve_device(self.device)), X)
+
+    def predict_gradient(self, X):
+        """Return the slopes of the predictions: exact derivatives by the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
+            In units of the targets per unit of the feature, of the precision of predictions; of a
+            classifier they are those of its `decision_function`. They are
+            constant on each linear region (with a log link the predictions times a constant);
+            where two meet they are those of one of them. Where a feature or the prediction is
+            clipped they are 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
+        >>> model.predict_gradient([[0.25, 0.75]]).round(2)  # x_1, x_0
+        array([[0.75, 0.25]])
+        """
+        X = self._checked(X)
+        slopes = self._stored().gradient(X, resolve_device(self.device))
+        return self._as_precise(slopes, X)
+
+    def predict_contributions(self, X):
+        """Return what the linear part and each sub-network add to the predictions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 1 + `n_subnetworks_`) or \
+                (n_samples, n_outputs, 1 + `n_subnetworks_`)
+            First the linear part with the intercept, then the sub-networks in their order, in
+            units of the targets. The sum is the prediction, before it is clipped or quantiles are
+            sorted; with ``loss="poisson"`` and "gamma" it is the logarithm of the
+            prediction, and for a classifier its `decision_function`. See
+            `skrelu.inspection.SubnetworkDisplay` for a picture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
+        >>> parts = model.predict_contributions(X)
+        >>> parts.shape == (200, 1 + model.n_subnetworks_)
+        True
+        >>> bool(np.allclose(parts.sum(1), model.predict(X)))
+        True
+        """
+        X = self._checked(X)
+        parts = self._stored().contributions(X, resolve_device(self.device))
+        return self._as_precise(parts, X)
+
+    def to_torch(self):
+        """Return the model as a plain torch network in the units of the data.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
+            what later layers need, which two more neurons a value carry; two further layers each
+            clip features and predictions, some sort quantiles. Where a feature is far from 0
+            compared with its spread, or its size is near the ends of floats, a first Linear
+            subtracts its mean before weights apply, and targets of such sizes get a last Linear of
+            their own: two Linear then follow each other. With a log link a last module takes
+            exponentials. Outputs of a classifier are those of its `decision_function`. On the CPU,
+            in float64, in `eval` mode, (n_samples, n_features) -> (n_samples, n_outputs); nothing
+            is drawn from torch's generators.
+        """
+        check_is_fitted(self, "intercept_")
+        return self._stored().to_torch()
+
+    def linear_regions(self):
+        """Return the exact piecewise-linear form of a model of one feature.
+
+        Returns
+        -------
+        skrelu.regions.PiecewiseLinear
+            The same function as `predict` (with a log link its logarithm, for a classifier its
+            `decision_function`), evaluated by interpolation; its ``breakpoints`` are where linear
+            regions meet, its ``slopes`` those of the regions.
+
+        Raises
+        ------
+        ValueError
+            If the model has several features; see `skrelu.regions.regions_along` for its
+            regions along lines and `skrelu.regions.regions_in_plane` for those in planes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.linspace(0, 1, 200)[:, None]
+        >>> model = ExponentialReLURegressor(
+        ...     depth=5, n_subnetworks=1, n_init=1, refine=False, random_state=0
+        ... )
+        >>> model.fit(X, X[:, 0] ** 3).linear_regions().n_linear_regions
+        32
+        """
+        check_is_fitted(self, "intercept_")
+        if self.n_features_in_ != 1:
+            raise ValueError(
+                f"The model has {self.n_features_in_} features, but the piecewise-linear form is "
+                "of one; see skrelu.regions.regions_along and regions_in_plane."
+            )
+        scale = self.X_scale_[0] if self.X_scale_[0] > 0 else 1.0
+        function = as_piecewise_linear(self, center=self.X_mean_[0], scale=scale)
+        if function.values.ndim < self._y_ndim:  # a single target given as a column
+            function = replace(
+                function,
+                values=function.values[:, None],
+                left=function.left[None],
+                right=function.right[None],
+            )
+        return function
+
+    def _warn(self, fitted: Fitted) -> None:
+        if fitted.interrupted:
+            warnings.warn(
+                "Training interrupted by user; the best so far is kept.", stacklevel=STACKLEVEL
+            )
+        stages = {"max_iter": fitted.pretraining, "refine_max_iter": fitted.refinement}
+        for name, stage in stages.items():
+            limited = stage is not None and stage.status is Status.MAX_ITER
+            if limited and getattr(self, name) != "auto":
+                assert stage is not None
+                self._not_converged(
+                    f"{stage.status.message} ({name}={getattr(self, name)}) and the fit has not "
+                    f"converged; raise {name} or tol.".capitalize()
+                )
+        if not np.isfinite(self.loss_curve_).all():
+            advice = f"Raise alpha={self.alpha}."
+            if self.solver_ == "adam":
+                rate = self.learning_rate
+                advice = f"Lower learning_rate={LEARNING_RATE if rate == 'auto' else rate}."
+            self._not_converged(
+                f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
+                f"{advice}"
+            )
+
+    def _warn_of_structure(self, training: Table) -> None:
+        """Say where more is unexplained than neighbouring rows show to be noise."""
+        X, y = training.X[:COMPARED_ROWS], training.y[:COMPARED_ROWS]
+        noise = noise_by_neighbours(Scaling(self.X_mean_, self.X_scale_).apply(X), y)
+        if noise is None:
+            return
+        unit = np.abs(y).max(0)  # squares of 1e300 would overflow
+        left = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
+        if left.mean() > max(UNEXPLAINED, NOISE_TO_WARN * noise):
+            self._not_converged(
+                f"The fit leaves {left.mean():.0%} of the variance of y on its own rows, of which "
+                f"neighbouring rows show at most {noise:.0%} to be noise: y bends more often than "
+                f"the model follows. Raise n_subnetworks={self.n_subnetworks!r} or "
+                f"max_iter={self.max_iter}, or leave sizes, n_init and solver at 'auto'."
+            )
+
+    def _not_converged(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=STACKLEVEL + 1)
+
+    def _stored(self) -> StoredNetwork:
+        """Return the network with what comes before and after it."""
+        depth = len(self.hidden_weights_) // self.n_levels_
+        return StoredNetwork(
+            ReLUNetwork(
+                self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
+            ),
+            ReLUWeights(
+                self.hidden_weights_,
+                self.hidden_biases_,
+                self.output_weights_,
+                self.linear_weights_,
+                self.intercept_,
+            ),
+            Scaling(self.X_mean_, self.X_scale_),
+            Scaling(self.y_mean_, self.y_scale_),
+            self.X_limits_,
+            self.y_limits_,
+            ordered=self._ordered and self.n_outputs_ > 1,
+            log_link=self._log_link,
+        )
+
+
+def transactional(fit: Callable) -> Callable:
+    """Decorate a fit: what it has changed in the estimator is undone if it does not succeed."""
+
+    @wraps(fit)
+    def fit_or_undo(self, *args, **kwargs):
+        before = vars(self).copy()
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    return fit_or_undo
+
+
+def canonical_table(X, y, weights) -> Table:
+    """Return canonical rows with weights that sum to 1.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_outputs)
+    weights : ndarray of shape (n_samples,)
+    """
+    if not np.any(weights) or not np.isfinite(weights).all():
+        raise ValueError("Weights of samples times those of classes must be finite, and not all 0.")
+    X, y, weights = canonical_rows(X, y, weights)
+    largest = weights.max()
+    weights = weights / largest  # the sum of weights of 1e308 would overflow
+    total = weights.sum()
+    weights = weights / total
+    kept = weights > 0  # what is relative to others may round to 0
+    if not kept.all():
+        X, y, weights = X[kept], y[kept], weights[kept]
+    return Table(X, y, weights, float(largest * total))

@@ -1,0 +1,70 @@
+"""How a fit tells callbacks and the terminal about its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from skrelu._fit.fitted import Fitted
+from skrelu._solvers.progress import Progress
+
+
+class FitTasks:
+    """The tasks of a fit, as scikit-learn's callbacks know them: stages, and their iterations.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With `sklearn.callback.CallbackSupportMixin`.
+    data : dict
+        X, y and metadata, as callbacks get them.
+    attributes : callable
+        Turns `Fitted` into the fitted attributes of the estimator.
+    verbose : bool
+        Whether to print each iteration.
+    """
+
+    def __init__(
+        self, estimator, data: dict, attributes: Callable[[Fitted], dict], verbose: bool
+    ) -> None:
+        self.estimator, self.data = estimator, data
+        self.attributes, self.verbose = attributes, verbose
+        self.fit = estimator._init_callback_context(max_subtasks=None)
+        self.stage: Any = None
+        self.fit.call_on_fit_task_begin(estimator=estimator, **data)
+
+    def __call__(self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None) -> bool:
+        """Take in one iteration; tell whether a callback asks to end the stage."""
+        state = {**self.data, "reconstruction_attributes": self._state(fitted)}
+        if progress.n_iter == 0:
+            self._end_stage()
+            self.stage = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
+            self.stage.call_on_fit_task_begin(estimator=self.estimator, **state)
+            return False
+        if self.verbose:
+            print(_line(stage, progress))
+        iteration = self.stage.subcontext(task_name="iteration")
+        iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        return iteration.call_on_fit_task_end(estimator=self.estimator, **state)
+
+    def end(self, fitted: Fitted) -> None:
+        """Say that the fit is done."""
+        self._end_stage()
+        state = self._state(lambda: fitted)
+        self.fit.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes=state
+        )
+
+    def _end_stage(self) -> None:
+        if self.stage is not None:
+            self.stage.call_on_fit_task_end(estimator=self.estimator, **self.data)
+
+    def _state(self, fitted: Callable[[], Fitted] | None) -> Callable[[], dict] | None:
+        return None if fitted is None else lambda: self.attributes(fitted())
+
+
+def _line(stage: str, progress: Progress) -> str:
+    line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
+    if progress.validated:
+        line += f", validation loss = {progress.validation_curve[-1]:.6g}"
+    return f"{line}, at most {progress.seconds_left:.1f} s left in this stage"

@@ -1,0 +1,285 @@
+"""A fitted network with what comes before and after it: the function that `predict` is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skrelu._data.scaling import MOST, Scaling, quotients
+from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, dense_layers
+
+Array = NDArray[np.float64]
+Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
+
+# Rows, their standardized columns, the hidden layers there and all weights.
+Chunk = tuple[slice, Tensor, list[Tensor], ReLUWeights]
+
+# Bytes of a layer's values at a time: about what a processor's cache holds.
+CHUNK = 250_000
+# A column so many times its spread from 0 is centered before it is multiplied by weights, and one
+# whose spread has an exponent of two beyond this is also brought to the size of 1.
+FAR, EXTREME = 100, 900
+# Targets so near the largest double are made smaller by such a factor before they are cut there.
+NEAR_MOST, DOWN = MOST / 1024, 2.0**-60
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """Clip, standardize, network, units of y, sort, clip, exponential.
+
+    Parameters
+    ----------
+    network : ReLUNetwork
+    weights : ReLUWeights
+        On standardized data.
+    X_scaling, y_scaling : Scaling
+    X_limits : ndarray of shape (2, n_features) or None
+        Features are clipped to these first.
+    y_limits : ndarray of shape (2, n_outputs) or None
+        Raw outputs, in the units of y, are clipped to these.
+    ordered : bool
+        Whether outputs are sorted.
+    log_link : bool
+        Whether predictions are exponentials of the raw outputs.
+    """
+
+    network: ReLUNetwork
+    weights: ReLUWeights
+    X_scaling: Scaling
+    y_scaling: Scaling
+    X_limits: Array | None
+    y_limits: Array | None
+    ordered: bool
+    log_link: bool
+
+    @isolated()
+    def predict(self, X: NDArray, device: torch.device) -> Array:
+        """Return predictions, (n_samples, n_outputs), cut at the largest double."""
+        y = np.empty((len(X), self.network.n_outputs))
+        for rows, inputs, layers, weights in self._chunks(X, device):
+            y[rows] = self._finished(self._raw(weights, layers, inputs))
+        return y
+
+    @isolated()
+    def gradient(self, X: NDArray, device: torch.device) -> Array:
+        """Return slopes of predictions, (n, n_outputs, n_features), cut at the largest double."""
+        mean, scale = self.y_scaling
+        unit = np.minimum(np.exp(mean), MOST) if self.log_link else scale
+        return quotients(self._slopes(X, device), unit[:, None], self.X_scaling.scale)
+
+    @isolated()
+    def importances(self, X: NDArray) -> Array:
+        """Return shares of the features in the mean absolute slope on standardized data."""
+        slopes = self._slopes(X, torch.device("cpu"))
+        sizes = np.abs(slopes[:, self.y_scaling.scale > 0]).mean(0).sum(0)
+        sizes = np.where(self.X_scaling.scale > 0, sizes, 0.0)
+        return sizes / (sizes.sum() or 1.0)
+
+    def _slopes(self, X: NDArray, device: torch.device) -> Array:
+        """Return slopes on standardized data; with a log link relative to the mean target."""
+        slopes = np.empty((len(X), self.network.n_outputs, X.shape[1]))
+        for rows, inputs, layers, weights in self._chunks(X, device, self.network.n_outputs):
+            raw = self._raw(weights, layers, inputs)
+            by_inputs = to_numpy(self.network.slopes(weights, layers)).transpose(2, 0, 1)
+            slopes[rows] = self._slopes_finished(raw, by_inputs)
+        if self.X_limits is not None:
+            slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
+        return slopes
+
+    @isolated()
+    def contributions(self, X: NDArray, device: torch.device) -> Array:
+        """Return the parts of raw outputs, (n_samples, n_outputs, 1 + n_subnetworks)."""
+        network = self.network
+        parts = np.empty((len(X), network.n_outputs, 1 + network.n_subnetworks))
+        for rows, inputs, layers, weights in self._chunks(X, device):
+            waves = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
+            linear = weights.linear.T @ inputs + weights.intercept[:, None]
+            parts[rows, :, 0] = self.y_scaling.undo(to_numpy(linear).T)
+            parts[rows, :, 1:] = to_numpy(waves) * self.y_scaling.scale[:, None]
+        return np.clip(parts, -MOST, MOST)
+
+    def _chunks(self, X: NDArray, device: torch.device, n_values: int = 1) -> Iterator[Chunk]:
+        """Yield rows, their standardized columns, the layers there and the weights.
+
+        ``n_values`` are computed of each neuron.
+        """
+        network = self.network
+        weights = _on(self.weights, device)
+        n_bytes = network.level_size * WIDTH * weights.output.itemsize * n_values
+        size = max(256, CHUNK // n_bytes)
+        with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
+            for begin in range(0, len(X), size):
+                rows = slice(begin, begin + size)
+                part = X[rows] if self.X_limits is None else np.clip(X[rows], *self.X_limits)
+                inputs = to_tensor(self.X_scaling.apply(part).T, device)
+                yield rows, inputs, network.hidden_layers(weights, inputs), weights
+
+    def _raw(self, weights: ReLUWeights, layers: list[Tensor], inputs: Tensor) -> Array:
+        """Return the outputs of the network, (n_samples, n_outputs)."""
+        return to_numpy(self.network.read_out(weights, self.network.last(layers), inputs)).T
+
+    def _finished(self, raw: Array) -> Array:
+        """Return predictions from the outputs of the network, (n_samples, n_outputs)."""
+        y = self.y_scaling.undo(raw)
+        if self.ordered:
+            y = np.sort(y, -1)
+        if self.y_limits is not None:
+            y = np.clip(y, *self.y_limits)
+        return np.minimum(np.exp(y), MOST) if self.log_link else y
+
+    def _slopes_finished(self, raw: Array, slopes: Array) -> Array:
+        """Return slopes of predictions from the outputs of the network and their slopes.
+
+        Parameters
+        ----------
+        raw : ndarray of shape (n_samples, n_outputs)
+        slopes : ndarray of shape (n_samples, n_outputs, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs, n_features)
+            In units of the scales of y or, with a log link, of its means.
+        """
+        y = self.y_scaling.undo(raw)
+        if self.ordered:  # such outputs have one scale
+            order = y.argsort(-1, kind="stable")
+            y = np.take_along_axis(y, order, -1)
+            slopes = np.take_along_axis(slopes, order[..., None], 1)
+        if self.y_limits is not None:
+            low, high = self.y_limits
+            slopes = slopes * ((low <= y) & (y <= high))[..., None]
+            y = np.clip(y, low, high)
+        return slopes * np.exp(y - self.y_scaling.mean)[..., None] if self.log_link else slopes
+
+    @isolated()
+    def to_torch(self) -> nn.Sequential:
+        """Return the same function as plain layers in the units of the data."""
+        layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
+        mean, scale = self.X_scaling
+        unit = np.where(_extreme(scale), 1 / _power_of_two(scale), 1.0)
+        matrix, bias = layers[0]
+        matrix = matrix * torch.tensor(quotients(1.0, 1.0, scale * unit))
+        layers[0] = matrix, bias
+        chains = [layers]  # without a ReLU in between
+        apart = (scale > 0) & ((np.abs(mean) > FAR * scale) | (unit != 1))
+        if self.X_limits is not None:
+            low, high = self.X_limits
+            chains = [_joined(_clipping(low, high, mean, unit), layers)]
+        elif apart.any():
+            chains.insert(0, [_affine(np.diag(unit), -mean * unit)])
+        else:
+            layers[0] = matrix, bias - matrix @ torch.tensor(mean)
+        mean, gain = self.y_scaling
+        large = np.maximum(np.abs(mean), gain) > NEAR_MOST
+        if self.ordered:
+            large[:] = large.any()
+        down = np.where(large, DOWN, 1.0)
+        units_of_y = [_affine(np.diag(gain * down), mean * down)]
+        if _extreme(np.abs([mean, gain])).any():
+            chains.append(units_of_y)
+        else:
+            chains[-1] = _joined(chains[-1], units_of_y)
+        if self.y_limits is not None or large.any():
+            # Sorted later: outputs that are have the same limits.
+            chains[-1] = _joined(chains[-1], _clipping(*self._limits_of(large) * down))
+        if self.ordered:
+            chains[-1] = _joined(chains[-1], _sorting(self.network.n_outputs))
+        if large.any():
+            chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
+        modules = [module for chain in chains for module in _modules(chain)]
+        return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
+
+    def _limits_of(self, large: NDArray[np.bool_]) -> Array:
+        """Return limits of predictions, of large ones within doubles; (2, n_outputs)."""
+        most = MOST * (1 - 2.0**-40)  # sums on the way are rounded
+        limits = self.y_limits
+        if limits is None:
+            limits = np.repeat([[-np.inf], [MOST]], len(large), 1)
+        return np.where(large, np.clip(limits, -most, most), limits)
+
+
+class Exp(nn.Module):
+    """The exponential function, which turns raw outputs into predictions."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Return exp(raw), of any shape."""
+        return raw.exp()
+
+
+def _extreme(sizes: Array) -> NDArray[np.bool_]:
+    """Tell which sizes times weights might leave the range of doubles; 0 does not."""
+    return (sizes > 0) & (np.abs(np.frexp(sizes)[1]) > EXTREME)
+
+
+def _power_of_two(sizes: Array) -> Array:
+    """Return the next power of two that has an inverse, of sizes > 0."""
+    return np.ldexp(1.0, np.clip(np.frexp(sizes)[1], -1022, 1022))
+
+
+def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
+    """Return weights as tensors of a device."""
+
+    def moved(part):
+        return [moved(each) for each in part] if isinstance(part, list) else to_tensor(part, device)
+
+    return ReLUWeights(*map(moved, weights))
+
+
+def _joined(first: list[Affine], second: list[Affine]) -> list[Affine]:
+    """Return the layers of one network on another's outputs."""
+    (inner, shift), (outer, bias) = first[-1], second[0]
+    return [*first[:-1], (outer @ inner, outer @ shift + bias), *second[1:]]
+
+
+def _affine(matrix: Array, bias: Array) -> Affine:
+    return torch.tensor(matrix), torch.tensor(bias)
+
+
+def _modules(layers: list[Affine]) -> list[nn.Module]:
+    """Return layers with ReLU in between as modules; nothing is drawn for their weights."""
+    modules: list[nn.Module] = []
+    for matrix, bias in layers:
+        n_out, n_in = matrix.shape
+        linear = nn.Linear(n_in, n_out, device="meta", dtype=matrix.dtype)
+        linear.weight, linear.bias = (nn.Parameter(part.clone()) for part in (matrix, bias))
+        modules += [linear, nn.ReLU()]
+    return modules[:-1]
+
+
+def _clipping(
+    low: Array, high: Array, center: Array | float = 0.0, unit: Array | float = 1.0
+) -> list[Affine]:
+    """Return layers that clip, subtract a center and multiply by a power of two.
+
+    min(v, high) = high - (high - v)+ first, then max(v, low) = low + (v - low)+, exact however far
+    away v is; there is no second step where low is -inf. All of high are finite.
+    """
+    bounded = np.isfinite(low)
+    low, high = np.where(bounded, low, 0.0) * unit, high * unit
+    sign = np.where(bounded, -1.0, 1.0)  # of what is below high, which is not negative
+    return [
+        _affine(-np.eye(len(low)) * unit, high),
+        _affine(np.diag(sign), np.where(bounded, high - low, 0.0)),
+        _affine(-np.diag(sign), np.where(bounded, low, high) - center * unit),
+    ]
+
+
+def _sorting(n: int) -> list[Affine]:
+    """Return layers that sort n inputs: n rounds of comparing neighbours (odd-even sort)."""
+    eye = torch.eye(n, dtype=torch.float64)
+    layers: list[Affine] = [(eye, torch.zeros(n, dtype=torch.float64))]
+    for round_ in range(n if n > 2 else 1):
+        pairs = range(round_ % 2, n - 1, 2)
+        # v is carried as (v)+ - (-v)+; (a - b)+ is taken from a and added to b.
+        gaps = torch.stack([eye[i] - eye[i + 1] for i in pairs])
+        into = torch.cat([eye, -eye, gaps])
+        out = torch.cat([eye, -eye, -gaps.T], -1)
+        zeros = torch.zeros(len(into), dtype=torch.float64)
+        layers = _joined(layers, [(into, zeros), (out, zeros[:n])])
+    return layers

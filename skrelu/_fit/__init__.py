@@ -1,0 +1,1 @@
+"""A fit as a function on arrays: pretraining, refinement, starts and their average."""

@@ -1,0 +1,316 @@
+"""The last step of a fit: the simplest model that fits wins, and the mean is right.
+
+The average of the networks is weighed against a linear model and the best constant, by rows that
+none of them has seen, and shifted so that predictions are right in the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrelu._data.scaling import weighted_quantiles
+from skrelu._data.torch_interop import threads, to_numpy, to_tensor
+from skrelu._fit.fitted import Array, Fitted
+from skrelu._fit.job import Job
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork
+from skrelu._solvers.losses import Loss, Pinball, SquaredError
+from skrelu._solvers.progress import chunk_size
+from skrelu._solvers.ridge import RidgeFit, fit_ridge, mean_loss, predicted
+from skrelu._solvers.rows import Rows
+
+# A linear model that leaves no more of the loss than this is exact, to rounding.
+EXACT_LINE = 1e-18
+# A blend is taken where it lowers the loss of held-out rows by more than this part.
+LEAST_GAIN = 0.005
+# Networks of which the last digits of the inputs decide so much, relative to the spread of the
+# targets (root mean square), are no functions to rely on: sub-networks cancel, or layers are too
+# many. So many rows tell.
+UNSTEADY, STEADY_ROWS = 1e-3, 1000
+# Held-out rows of which an iteration is chosen flatter it: as many rows as these doubly.
+FLATTERED = 10.0
+# Weights of the network and of the linear model are tried in steps of such sizes, so many to
+# each side: of 1/2, then of the best.
+STEPS = ((0.25, 2), (0.05, 4))
+# Most held-out rows that weights are chosen by, and most values that a linear model is fitted to.
+BLENDED_ROWS, LINEAR_VALUES = 20_000, 1e7
+# So many rows a column determine a linear model without a ridge, but where classes do not overlap.
+ROWS_A_COLUMN, NO_RIDGE, LITTLE_RIDGE = 100, (1e-15,), (1e-8,)
+# Quantiles are not calibrated by fewer held-out rows beyond them.
+FEWEST_BEYOND = 5
+# Rounds in which shares of classes are brought to those of the rows, and how far logits move.
+SHARE_ITER, FARTHEST = 50, 30.0
+
+
+def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
+    """Return a fit whose model is blended with a linear one, and shifted.
+
+    Parameters
+    ----------
+    job : Job
+    fitted : Fitted
+    rows : Rows
+        Of the starts that ``fitted`` averages.
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+        What these give, see `raw_values`.
+    """
+    with threads(0.0):
+        fitted, rows, raw = _steady(fitted, rows, raw)
+        shaped = fitted.plan.model.shape is not None
+        linear = None if shaped else _linear(rows, job.ridge_factor)
+        gain, share, error = _weights(fitted, rows, raw, linear)
+        added = _added(fitted, rows, raw, linear, gain, share)
+        models = gain[:, None] * raw + predicted(added, rows.X)
+        if not average_loss(fitted, rows, models) <= 1:  # few held-out rows were met by chance
+            error = 1.0 if linear is None else min(1.0, linear.loss)
+            gain, share = torch.zeros_like(gain), torch.full_like(share, float(error < 1))
+            added = _added(fitted, rows, raw, linear, gain, share)
+    return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
+
+
+def _added(
+    fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None, gain: Tensor, share: Tensor
+) -> Tensor:
+    """Return the linear function that is added to networks, shifted so that the mean is right."""
+    line = raw.new_zeros(1 + len(rows.X), len(rows.y)) if linear is None else linear.coef
+    added = line * share
+    models = gain[:, None] * raw + predicted(added, rows.X)
+    if isinstance(rows.loss, Pinball):
+        shift = _held_out_shift(fitted, rows, models)
+    else:
+        shift = _mean_shift(rows.loss, _average(fitted, models)[..., : rows.n_trained], rows)
+    return torch.cat([added[:1] + shift, added[1:]])
+
+
+def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tensor]:
+    """Leave out starts whose values are not finite or mostly rounding.
+
+    If that is all of them, the first is kept as a network that is 0 everywhere.
+    """
+    network, theta = fitted.plan.relu, to_tensor(fitted.relu, raw.device)
+    part = slice(0, rows.n_trained, -(-rows.n_trained // STEADY_ROWS))
+    weights = base_weights(rows)[: part.stop][:: part.step]
+    nudge = 4 * torch.finfo(raw.dtype).eps
+    moved = network.forward(theta, rows.X[:, part] * (1 + nudge)) - raw[..., part]
+    error = (moved.square() @ weights / weights.sum()).mean(-1).sqrt()
+    steady = (error <= UNSTEADY) & raw.isfinite().flatten(1).all(1)  # not if it is NaN
+    if bool(steady.all()):
+        return fitted, rows, raw
+    kept = steady.nonzero()[:, 0]
+    if not len(kept):
+        kept, raw = kept.new_zeros(1), torch.zeros_like(raw)
+        fitted = _without_output(fitted)
+    index, coef = kept.cpu().numpy(), fitted.coef
+    shares = fitted.shares[index]
+    fitted = replace(
+        fitted,
+        pretrained=fitted.pretrained[index],
+        coef=None if coef is None else coef[index],
+        relu=fitted.relu[index],
+        penalty=fitted.penalty[index],
+        shares=shares / shares.sum(),
+    )
+    return fitted, rows.of(kept), raw[kept]
+
+
+def _without_output(fitted: Fitted) -> Fitted:
+    """Return networks that are 0 everywhere, with what is finite of their hidden layers."""
+    relu = fitted.plan.relu
+    weights = relu.unpack(torch.tensor(fitted.relu).nan_to_num(0, 0, 0))
+    for part in (weights.output, weights.linear, weights.intercept):
+        part[:] = 0
+    return replace(
+        fitted,
+        pretrained=np.nan_to_num(fitted.pretrained, posinf=0, neginf=0),
+        coef=None if fitted.coef is None else np.zeros_like(fitted.coef),
+        relu=relu.pack(weights).numpy(),
+        penalty=np.nan_to_num(fitted.penalty, posinf=0, neginf=0),
+        error=np.nan,
+    )
+
+
+def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
+    """Return networks times a gain, plus a linear function of [1, x], (1 + n_features, n_outputs).
+
+    All starts get the same: then their average does, and a warm start goes on from there.
+    """
+    relu = fitted.plan.relu
+    weights = relu.unpack(torch.tensor(fitted.relu))
+    factor, more = torch.tensor(gain), torch.tensor(added)
+    weights = weights._replace(
+        output=factor * weights.output,
+        linear=factor * weights.linear + more[1:],
+        intercept=factor * weights.intercept + more[0],
+    )
+    coef = fitted.coef
+    if coef is not None:
+        coef = coef * gain
+        coef[:, : len(added)] += added
+    return replace(fitted, relu=relu.pack(weights).numpy(), coef=coef)
+
+
+def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
+    """Return what each network gives for all rows, (n_starts, n_outputs, n_samples)."""
+    size = chunk_size(2 * len(theta) * network.n_subnetworks * WIDTH, theta.dtype)
+    return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
+
+
+def average_loss(fitted: Fitted, rows: Rows, raw: Tensor) -> float:
+    """Return the average's loss on the rows that train, relative to the best constant's.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Its shares weigh the starts.
+    rows : Rows
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+    """
+    trained = slice(rows.n_trained)
+    average = _average(fitted, raw)[:, trained]
+    return mean_loss(rows.loss, average, rows.y[:, trained], base_weights(rows))
+
+
+def _average(fitted: Fitted, raw: Tensor) -> Tensor:
+    return torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
+
+
+def base_weights(rows: Rows) -> Tensor:
+    """Return the weights of the rows in the table, (n_trained,)."""
+    assert rows.base is not None  # as those of every job are
+    return rows.base
+
+
+def _linear(rows: Rows, factor: float) -> RidgeFit:
+    """Fit a linear model; its left-out predictions are for all rows."""
+    n = rows.n_trained
+    n_fitted = min(n, max(1000, int(LINEAR_VALUES / (len(rows.X) + 1))))
+    part = slice(n_fitted)  # rows are in random order
+    weights = base_weights(rows)[part]
+    weights = weights / weights.sum()
+    X, y = rows.X[:, part], rows.y[:, part]
+    if n_fitted > ROWS_A_COLUMN * len(X):  # each row tells next to nothing of its own prediction
+        ridges = NO_RIDGE if isinstance(rows.loss, SquaredError) else LITTLE_RIDGE
+        found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), ridges, factor)
+    else:
+        found = fit_ridge(X, y, weights, rows.loss, factor=factor)
+    rest = predicted(found.coef, rows.X[:, n_fitted:])
+    return found._replace(left_out=torch.cat([found.left_out, rest], -1))
+
+
+def _weights(
+    fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None
+) -> tuple[Tensor, Tensor, float]:
+    """Return weights in the blend of networks and linear model, (n_outputs,), and its loss."""
+    one, zero = torch.ones_like(rows.y[:, 0]), torch.zeros_like(rows.y[:, 0])
+    if linear is not None and linear.loss <= EXACT_LINE:
+        return zero, one, linear.loss
+    if rows.validation is None:
+        error = fitted.error
+        if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
+            error = average_loss(fitted, rows, raw)
+        if linear is not None and linear.loss <= min(error, 1.0):
+            return zero, one, linear.loss
+        return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
+    pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
+    starts, samples = pooled.nonzero(as_tuple=True)
+    every = -(-len(starts) // BLENDED_ROWS)
+    starts, samples = starts[::every], samples[::every]
+    weights = pooled[starts, samples]
+    weights = weights / weights.sum()
+    y, network = rows.y[:, samples], raw[starts, :, samples].mT
+    line = torch.zeros_like(y) if linear is None else linear.left_out[:, samples]
+
+    def losses(gain: Tensor, share: Tensor) -> Tensor:
+        blend = gain[:, None] * network + share[:, None] * line
+        scale = rows.loss.scale(blend, y, weights)
+        values = rows.loss.values(blend, y, scale) / rows.loss.unit(blend)
+        return values.mean(0).expand(values.shape) if rows.loss.coupled else values
+
+    # Networks stop where held-out rows are met best, which flatters them by about an error.
+    alone = losses(one, zero)
+    spread = alone - (alone @ weights)[:, None]
+    doubt = (spread.square() @ weights.square()).sqrt()
+    fewest = float((rows.validation > 0).sum(1).amin())
+    doubt = doubt * (1 + FLATTERED / max(1.0, fewest))
+
+    # The average varies less than each of its networks does, which is to its credit.
+    variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)
+    scale = rows.loss.scale(network, y, weights)
+    _, curvature = rows.loss.working(network, y, scale)
+    credit = (1 - 1 / len(raw)) * variance * curvature / rows.loss.unit(y)
+    credit = credit.mean(0).expand(credit.shape) if rows.loss.coupled else credit
+    credit = torch.minimum(credit, alone / 2)  # variances may be far from those of parabolas
+
+    def cost(gain: Tensor, share: Tensor) -> Tensor:
+        found = (losses(gain, share) - gain.square()[:, None] * credit) @ weights + gain * doubt
+        return torch.where(gain + share <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
+
+    best, center = (one, zero), (one / 2, one / 2)
+    lowest = first = cost(*best)
+    for step_size, n_steps in STEPS:
+        offsets = [step_size * i for i in range(-n_steps, n_steps + 1)]
+        for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
+            gain = (center[0] + by_gain).clamp(0, 1)
+            share = (center[1] + by_share).clamp(0, 1) if linear is not None else zero
+            found = cost(gain, share)
+            better = found < lowest
+            lowest = torch.where(better, found, lowest)
+            best = torch.where(better, gain, best[0]), torch.where(better, share, best[1])
+        center = best
+    kept = lowest > (1 - LEAST_GAIN) * first
+    gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
+    return gain, share, float((losses(gain, share) @ weights).mean())
+
+
+def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:
+    """Return what to add to raw values so that predictions of rows that train have y's mean."""
+    y, weights = rows.y[:, : rows.n_trained], base_weights(rows)
+    if isinstance(loss, SquaredError):
+        return (y - raw) @ weights
+    if loss.log_link:
+        return ((y @ weights).log() - (raw.exp() @ weights).log()).clamp(-FARTHEST, FARTHEST)
+    shift = torch.zeros_like(raw[:, 0])
+    if not loss.classes:
+        return shift
+    wanted = y @ weights
+    for _ in range(SHARE_ITER):
+        found = loss.shares(raw + shift[:, None]) @ weights
+        step = wanted.logit() - found.logit() if len(y) == 1 else (wanted / found).log()
+        shift = (shift + step.nan_to_num(0, 0, 0)).clamp(-FARTHEST, FARTHEST)
+        if bool((step.abs() < 1e-9).all()):
+            break
+    return shift
+
+
+def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
+    """Return the shift of quantiles by the rows held out from each start."""
+    assert isinstance(rows.loss, Pinball)
+    if rows.validation is None:
+        return torch.zeros_like(raw[0, :, 0])
+    pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
+    starts, samples = pooled.nonzero(as_tuple=True)
+    residual = rows.y[:, samples] - raw[starts, :, samples].mT
+    return quantile_shift(rows.loss, residual, pooled[starts, samples])
+
+
+def quantile_shift(loss: Pinball, residual: Tensor, weights: Tensor) -> Tensor:
+    """Return shifts after which the right part of some rows is below each quantile.
+
+    Parameters
+    ----------
+    residual : Tensor of shape (n_outputs, n_rows)
+    weights : Tensor of shape (n_rows,)
+
+    Returns
+    -------
+    Tensor of shape (n_outputs,)
+        0 where too few rows are beyond.
+    """
+    levels: Array = np.broadcast_to(loss.quantiles, len(residual))
+    shift = weighted_quantiles(to_numpy(residual).T, to_numpy(weights), levels)
+    shift[len(weights) * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
+    return to_tensor(shift, residual.device)

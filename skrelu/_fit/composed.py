@@ -1,0 +1,190 @@
+"""The fit of composed sub-networks, which read the outputs of earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit.blend import blended, raw_values
+from skrelu._fit.fitted import Fitted, pretrained_moved, relu_moved
+from skrelu._fit.job import Job, shares_by, shares_of
+from skrelu._fit.plan import Plan
+from skrelu._fit.refinement import refine
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._solvers.evidence import fit_by_evidence
+from skrelu._solvers.progress import Result, Status
+from skrelu._solvers.rows import Rows
+
+# Composed sub-networks: starts by default, and iterations after which the best goes on alone.
+COMPOSED_STARTS, SCREENING_ITER = 6, 12
+# Most rows that train them, and multiplications of an iteration above which a random part of
+# the rows trains first, all then for so many iterations.
+COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 3e8, 15
+# Estimated errors below need no better fit. Lowering may add so much of the estimated error, as
+# seen on so many rows, before sub-networks get more layers, and pairs of layers at most.
+EXACT_ENOUGH = 1e-10
+LOWERING_LOSS, LOWERED_ROWS, MOST_LAYERS_MORE = 0.05, 2000, 8
+# The other starts are fitted to the end, too, and averaged where the best one leaves more of
+# the variance of other rows: noise, or a target that is hard to fit.
+COMPOSED_AVERAGE = 1e-3
+# They are given up for an average of many starts on one level where they seem to leave more of
+# the variance of other rows; not on larger tables, where that would take minutes, nor where
+# there is time for few starts only: the average is no better then (epa2021, ames, bikeshare).
+COMPOSED_NOISE, MANY_STARTS = 0.03, 4
+# A rough fit shows most noise at once: of so many starts, for so many iterations at most, on rows
+# for so many multiplications of one.
+LOOK_STARTS, LOOK_ITER, LOOK_WORK = 3, 24, 6e7
+
+
+def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
+    """Fit composed sub-networks; None where many starts on one level should do better."""
+    settings, warm, scalings = job.settings, job.warm, job.scalings
+    n_starts = COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
+    hold_out = settings.early_stopping is True
+    rows = job.rows(n_starts, hold_out, COMPOSED_ROWS)
+    refining = settings.refine and settings.refine_max_iter != "auto"
+    pretraining: Result | None = None
+    refinement: Result | None = None
+    if warm is not None and refining:
+        theta = to_tensor(pretrained_moved(warm, *scalings), job.device)
+        relu, released = warm.plan.relu, relu_moved(warm, *scalings, job.device)
+    else:
+        start = None
+        if warm is not None:
+            start = to_tensor(pretrained_moved(warm, *scalings), job.device)
+        pretraining, error, rows = _pretrained_composed(job, plan, network, start, rows)
+        ended = pretraining.interrupted
+        if _given_up(job, plan, error) and not ended:
+            return None
+        theta = pretraining.theta
+        relu, released = _lowered(network, theta, settings.depth, rows, error)
+        shares = shares_by(error)
+        refining = refining and not ended
+    plan, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(released)
+
+    def refined_so_far(result: Result) -> Fitted:
+        shares, error = shares_of(result), result.validation_loss
+        return job.fitted(
+            plan, theta, None, result.theta, penalty, shares, error, pretraining, result
+        )
+
+    if refining:
+        options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
+        with threads(len(released) * relu.n_parameters * rows.n_trained**2):
+            refinement = refine(relu, released, rows, 0.0, penalty, options)
+        released, shares = refinement.theta, shares_of(refinement)
+        error = refinement.validation_loss
+    fitted = job.fitted(
+        plan, theta, None, released, penalty, shares, error, pretraining, refinement
+    )
+    kept = torch.from_numpy(shares.nonzero()[0])
+    return blended(job, fitted, rows.of(kept), raw_values(relu, released[kept], rows))
+
+
+def _pretrained_composed(
+    job: Job, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
+) -> tuple[Result, Tensor, Rows]:
+    """Return composed networks, their errors (on held-out rows or estimated) and rows."""
+    settings = job.settings
+    max_iter, work = settings.max_iter, network.n_parameters**2
+    n_first = max(2 * network.n_parameters, int(COMPOSED_WORK / work))
+    theta = network.random(len(rows.training), job.generator).to(rows.X)
+    theta = theta if start is None else start
+    fit = partial(fit_by_evidence, network, floor=EXACT_ENOUGH)
+    if start is None and _may_give_up(job, plan):
+        looked, error = _looked_for_noise(job, network, theta, rows)
+        slow = looked.status in (Status.CONVERGED, Status.NO_IMPROVEMENT)
+        if looked.interrupted or (slow and bool((error > COMPOSED_NOISE).all())):
+            return looked, error, rows.of(torch.arange(len(error)))
+
+    def so_far(result: Result) -> Fitted:
+        relu, lowered = network.to_relu(result.theta, settings.depth)
+        now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
+        shares, error = shares_of(result), result.validation_loss
+        return job.fitted(now, result.theta, None, lowered, penalty, shares, error, result, None)
+
+    part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
+    if ends_on_all:
+        kept = torch.randperm(rows.n_trained, generator=job.generator)[:n_first]
+        part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - ALL_ROWS_ITER
+
+    def finish(theta: Tensor, starts: Tensor, max_iter: int) -> tuple[Result, Tensor]:
+        options = job.options("lm", "pretraining", max_iter, so_far)
+        result, error = fit(theta, part.of(starts), options)
+        if ends_on_all and not result.interrupted:
+            options = job.options("lm", "pretraining on all rows", ALL_ROWS_ITER, so_far)
+            last, error = fit(result.theta, rows.of(starts), options)
+            # Too few iterations to converge in are no reason to warn.
+            status = last.status if last.interrupted else result.status
+            result = replace(last.after(result), status=status)
+        return result, error
+
+    with threads(len(theta) * work * part.n_trained):
+        if settings.n_init != "auto" or max_iter <= SCREENING_ITER:
+            return *finish(theta, torch.arange(len(theta)), max_iter), rows
+        options = job.options("lm", "screening", SCREENING_ITER, so_far)
+        screened, error = fit(theta, part, options)
+        kept, others = error.argsort().split([1, len(error) - 1])
+        max_iter -= SCREENING_ITER
+        result, error = screened.take(kept), error[kept]
+        if not screened.interrupted:
+            result, error = finish(result.theta, kept, max_iter)
+            result = result.after(screened)
+        limited = bool(error > COMPOSED_AVERAGE) and not _given_up(job, plan, error)
+        if limited and not result.interrupted:
+            more, errors = finish(screened.theta[others], others, max_iter)
+            result, error = result.beside(more), torch.cat([error, errors])
+            kept = torch.cat([kept, others])
+    return result, error, rows.of(kept)
+
+
+def _looked_for_noise(
+    job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows
+) -> tuple[Result, Tensor]:
+    """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
+
+    A fit that goes on does not know of it: the generator is left as it was, nothing is reported.
+    """
+    work = network.n_parameters**2
+    n_rows = max(2 * network.n_parameters, int(LOOK_WORK / work))
+    rows = rows.of(torch.arange(LOOK_STARTS)).to(torch.float32)
+    if n_rows < rows.n_trained:
+        generator = torch.Generator().set_state(job.generator.get_state())
+        kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
+        rows = rows.part(kept.to(rows.X.device))
+    options = replace(job.options("lm", "looking for noise", LOOK_ITER), report=None)
+    with threads(LOOK_STARTS * work * rows.n_trained):
+        result, error = fit_by_evidence(
+            network, theta[:LOOK_STARTS].float(), rows, options, noise=COMPOSED_NOISE
+        )
+    return result.to(theta.dtype), error.to(theta.dtype)
+
+
+def _may_give_up(job: Job, plan: Plan) -> bool:
+    """Tell whether there is time for many starts on one level instead."""
+    small = job.settings.n_levels == "auto" and len(job.training.X) <= COMPOSED_ROWS
+    return small and plan.n_starts >= MANY_STARTS
+
+
+def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
+    """Tell whether many starts on one level should predict better."""
+    return _may_give_up(job, plan) and bool(error.median() > COMPOSED_NOISE)
+
+
+def _lowered(
+    network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
+) -> tuple[ReLUNetwork, Tensor]:
+    """Lower composed sub-networks with as many layers as it takes to lose nothing by it."""
+    X = rows.X[:, :: -(-rows.n_samples // LOWERED_ROWS)]  # they are sorted
+    limit = network.forward(theta, X)
+    for more in range(MOST_LAYERS_MORE + 1):
+        relu, lowered = network.to_relu(theta, depth + more)
+        loss = (relu.forward(lowered, X) - limit).square().mean((-1, -2))
+        if bool((loss <= LOWERING_LOSS * error).all()):
+            break
+    return relu, lowered

@@ -1,0 +1,162 @@
+"""The fit as a function on arrays: pretrain, lower, refine, average.
+
+The estimators validate and store; everything in between is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from skrelu._data.neighbours import noise_by_neighbours
+from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit.blend import average_loss, raw_values
+from skrelu._fit.composed import COMPOSED_NOISE, fit_composed
+from skrelu._fit.fitted import Fitted, Table, relu_moved
+from skrelu._fit.job import Job, Report
+from skrelu._fit.linear import fit_linear
+from skrelu._fit.one_level import fit_on_one_level
+from skrelu._fit.plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
+from skrelu._fit.windows import fit_windows
+from skrelu._solvers.progress import Status
+
+# Windows side by side that leave no more than so many times the noise have found all structure.
+EXPLAINED = 1.3
+# Rows that tell how well a warm start fits.
+WARM_ROWS = 5000
+# Errors below need no windows side by side, which take many more sub-networks.
+SMALL = 1e-4
+# An interrupted fit that leaves so much of the best constant's loss is not kept.
+WORTHLESS = 0.999
+
+
+def fit_network(
+    training: Table,
+    validation: Table | None,
+    settings: Settings,
+    *,
+    warm: Fitted | None,
+    device: torch.device,
+    generator: torch.Generator,
+    report: Report | None = None,
+) -> Fitted:
+    """Fit a sum of sub-networks to a table.
+
+    Parameters
+    ----------
+    training, validation : Table
+        Without a validation table, rows of the training table are held out if the plan
+        asks for early stopping: other rows for each start.
+    settings : Settings
+    warm : Fitted or None
+        A network to go on from.
+    device : torch.device
+    generator : torch.Generator
+    report : callable, optional
+        Called at the start of each stage and after each iteration, see `Report`.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user ends it before there is anything better than a constant.
+    """
+    if warm is not None and warm.plan.solver == "ridge":
+        warm = None  # linear least squares, which it does not matter where to start
+    if warm is not None:
+        if settings.n_subnetworks == "auto":
+            settings = replace(settings, n_subnetworks=warm.plan.n_subnetworks)
+        if settings.n_levels == "auto":
+            settings = replace(settings, n_levels=warm.plan.n_levels)
+        settings = replace(settings, n_init=len(warm.relu))
+    plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
+    if warm is not None:
+        if plan.described() != warm.plan.described():
+            raise ValueError(
+                f"warm_start=True goes on from a fit with {warm.plan.described()}, but now there "
+                f"are {plan.described()}. Keep these, or set warm_start=False to start anew."
+            )
+        n_free_peaks = warm.plan.triangles.n_free_peaks
+        triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
+        plan = replace(plan, model=replace(plan.model, triangles=triangles))
+    job = Job(training, validation, settings, warm, device, generator, report)
+    if warm is not None:
+        job = replace(job, warm=_start_from(job, warm))
+        warm = job.warm
+    fitted = _fit(job, plan)
+    if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
+        raise KeyboardInterrupt("nothing better than a constant has been found so far")
+    return fitted
+
+
+def _fit(job: Job, plan: Plan) -> Fitted:
+    """Fit what suits the table: a line, windows side by side, or sub-networks that move."""
+    n_samples, n_features = job.training.X.shape
+    automatic = job.warm is None and plan.automatic
+    if automatic and n_features >= n_samples > 1:
+        return fit_linear(job, plan)
+    windows = fit_windows(job, plan) if automatic else None
+    # Left-out rows tell of linear least squares, but too few of them of what moves.
+    if automatic and job.validation is None and 1 < n_samples < MIN_ROWS_TO_HOLD_OUT:
+        return windows or fit_linear(job, plan)
+    if windows is None:
+        return _fit_moving(job, plan)
+    noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))
+    if noise is None or windows.error > EXPLAINED * noise:
+        fitted: Fitted | None = _fit_moving(job, plan)
+    else:  # many starts on one level could not do much better
+        fitted = _fit_composed(job, plan) if windows.error < COMPOSED_NOISE else None
+    if fitted is None or fitted.error <= max(windows.error, SMALL):
+        return fitted or windows
+    return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
+
+
+def _loss(job: Job, fitted: Fitted) -> float:
+    """Return the loss that a model leaves on the rows that train, relative to the constant's."""
+    rows = job.rows(1, False, len(job.training.X))
+    raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
+    return average_loss(fitted, rows, raw)
+
+
+def _start_from(job: Job, warm: Fitted) -> Fitted | None:
+    """Return the networks to go on from, None to start anew.
+
+    They are the same function as before, or where units have changed the same function of
+    standardized values, whichever fits better: neither, if both are worse than the best constant.
+    """
+    rows = job.rows(1, False, WARM_ROWS)
+    with threads(0.0):
+        moved = relu_moved(warm, *job.scalings, job.device)
+        losses = [
+            average_loss(warm, rows, raw_values(warm.plan.relu, theta, rows))
+            for theta in (moved, to_tensor(warm.relu, job.device))
+        ]
+    if min(losses) > 1:
+        return None
+    if losses[1] < losses[0]:
+        X_scaling, y_scaling = job.scalings
+        return replace(warm, X_scaling=X_scaling, y_scaling=y_scaling)
+    return warm
+
+
+def _fit_moving(job: Job, plan: Plan) -> Fitted:
+    """Fit sub-networks whose directions and windows move: composed, or on one level."""
+    settings = job.settings
+    fitted = _fit_composed(job, plan)
+    if fitted is not None:
+        return fitted
+    noisy = (job.warm is None and plan.noise_expected) or plan.composed is not None
+    plan = replace(plan, composed=None)
+    if noisy:
+        plan = plan.for_noise()
+    shaped = settings.n_levels == "auto" and plan.model.shape is not None
+    return fit_on_one_level(job, plan, noisy or shaped)
+
+
+def _fit_composed(job: Job, plan: Plan) -> Fitted | None:
+    """Fit composed sub-networks; None where the plan has none, or one level should do better."""
+    return None if plan.composed is None else fit_composed(job, plan, plan.composed)

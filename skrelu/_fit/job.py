@@ -1,0 +1,304 @@
+"""What every way to fit needs: tables, rows of a start, options of a stage, the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skrelu._data.scaling import Scaling
+from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._fit.fitted import Array, Fitted, Table
+from skrelu._fit.plan import Plan, Settings
+from skrelu._solvers.progress import Options, Progress, Result, Status
+from skrelu._solvers.rows import Rows
+
+# Takes a stage's name, how far it is and, where there is one, a function that returns the
+# network as it is then; tells whether to end the stage.
+Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
+
+# A start whose validation loss is so many times the median has gone wrong.
+FAILURE = 3.0
+# The default of the estimators: left-out rows choose ridges then, larger values enlarge them.
+DEFAULT_ALPHA = 0.5
+EXACT = 1e-24  # losses below are alike
+# Adam's step size for batches of the least size; it grows as they do, up to the most. (Goyal et
+# al., "Accurate, large minibatch SGD", 2017, https://arxiv.org/abs/1706.02677)
+LEARNING_RATE, LEAST_BATCH, MOST_BATCH = 1e-3, 200, 1000
+# The loss of the best constant on all rows counts as so many rows beside held-out ones.
+ROWS_OF_ALL = 3.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A table to fit and how, see `fit_network`."""
+
+    training: Table
+    validation: Table | None
+    settings: Settings
+    warm: Fitted | None
+    device: torch.device
+    generator: torch.Generator
+    report: Report | None
+
+    def options(
+        self,
+        solver: str,
+        stage: str,
+        max_iter: int,
+        fitted: Callable[[Result], Fitted] | None = None,
+    ) -> Options:
+        """Return the options of a stage, with a function that tells what it has led to."""
+
+        def report(progress: Progress) -> bool:
+            assert self.report is not None
+            if fitted is None:
+                return self.report(stage, progress, None)
+            return self.report(stage, progress, lambda: fitted(progress.result(Status.MAX_ITER)))
+
+        settings, n_rows = self.settings, len(self.training.X)
+        batch_size, learning_rate = settings.batch_size, settings.learning_rate
+        if batch_size == "auto":
+            batch_size = max(LEAST_BATCH, min(n_rows // 125, MOST_BATCH), n_rows // 500)
+        batch_size = min(int(batch_size), n_rows)
+        if learning_rate == "auto":
+            learning_rate = LEARNING_RATE * np.clip(batch_size, LEAST_BATCH, MOST_BATCH)
+            learning_rate /= LEAST_BATCH
+        return Options(
+            solver=solver,
+            max_iter=max_iter,
+            tol=settings.tol,
+            patience=settings.n_iter_no_change,
+            learning_rate=float(learning_rate),
+            batch_size=batch_size,
+            generator=self.generator,
+            negligible=settings.loss.negligible,
+            report=None if self.report is None else report,
+        )
+
+    @property
+    def alpha(self) -> float:
+        """Return the penalty as solvers want it.
+
+        The parameter counts beside the sum of the losses of all rows, in units of the noise: half
+        of squared errors, or cross-entropies, of which the noise is known. Solvers take means.
+        """
+        if self.settings.loss.classes:
+            return self.settings.alpha
+        return 2 * self.settings.alpha * float(np.square(self.training.weights).sum())
+
+    @property
+    def ridge_factor(self) -> float:
+        """Return what ridges that left-out rows choose are multiplied with: 1 by default.
+
+        Rows that stand for fewer than one each determine classes less.
+        """
+        factor = self.settings.alpha / DEFAULT_ALPHA
+        if not self.settings.loss.classes:
+            return factor
+        return factor * max(1.0, len(self.training.X) / self.training.total)
+
+    @cached_property
+    def scalings(self) -> tuple[Scaling, Scaling]:
+        """Return the standardization of X and of y."""
+        X, y, weights = self.training.X, self.training.y, self.training.weights
+        loss = self.settings.loss
+        if loss.classes:
+            target = Scaling.of_shares(y, weights)
+        elif loss.log_link:
+            target = Scaling.of_logarithms(y, weights)
+        elif loss.centers is not None:
+            target = Scaling.of_quantiles(y, weights, loss.centers)
+        else:
+            target = Scaling.of(y, weights)
+        return Scaling.of(X, weights), target
+
+    def targets(self, y: Array) -> Array:
+        """Return targets in units in which 0 is the best constant of the raw values."""
+        scaling = self.scalings[1]
+        if self.settings.loss.classes:
+            return y
+        return y / np.exp(scaling.mean) if self.settings.loss.log_link else scaling.apply(y)
+
+    def rows(self, n_starts: int, hold_out: bool, most: int) -> Rows:
+        """Standardize the tables and weigh training and held-out rows for each start.
+
+        Of more than ``most`` training rows a random part is taken.
+        """
+        training, validation, scalings = self.training, self.validation, self.scalings
+        if len(training.X) > most:
+            kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
+            weights = training.weights[kept]
+            part = weights.sum()
+            training = Table(
+                training.X[kept], training.y[kept], weights / part, training.total * part
+            )
+        X, y = scalings[0].apply(training.X), self.targets(training.y)
+        loss = self.settings.loss.fitted_to(
+            torch.tensor(y.T), torch.tensor(training.weights), training.total
+        )
+        n, held_out = len(X), None
+        weights = np.tile(training.weights, (n_starts, 1))
+        if validation is not None:
+            X = np.concatenate([X, scalings[0].apply(validation.X)])
+            y = np.concatenate([y, self.targets(validation.y)])
+            held_out = np.concatenate([np.zeros(n), validation.weights])
+            held_out = np.tile(held_out, (n_starts, 1))
+            weights = np.pad(weights, [(0, 0), (0, len(validation.X))])
+        elif hold_out:
+            fraction = self.settings.validation_fraction
+            folds = _folds(training.y, n_starts, fraction, self.generator)
+            held_out = weights * folds
+            weights = weights * ~folds
+            held_out /= held_out.sum(1, keepdims=True)
+        weights /= weights.sum(1, keepdims=True)
+        rows = Rows(
+            X=to_tensor(X.T, self.device),
+            y=to_tensor(y.T, self.device),
+            training=to_tensor(weights, self.device),
+            validation=None if held_out is None else to_tensor(held_out, self.device),
+            n_trained=n,
+            loss=loss,
+            base=to_tensor(training.weights / training.weights.sum(), self.device),
+        )
+        return rows if held_out is None else replace(rows, null=_null(rows))
+
+    def fitted(
+        self,
+        plan: Plan,
+        pretrained: Tensor,
+        coef: Tensor | None,
+        relu: Tensor,
+        penalty: Tensor,
+        shares: Array,
+        error: Tensor,
+        pretraining: Result | None,
+        refinement: Result | None,
+    ) -> Fitted:
+        """Return what a fit ended with, without the starts that have no share.
+
+        ``error`` is the loss that each start leaves on other rows.
+        """
+        kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
+        return Fitted(
+            *self.scalings,
+            to_numpy(pretrained[kept]),
+            None if coef is None else to_numpy(coef[kept]),
+            to_numpy(relu[kept]),
+            to_numpy(penalty[kept]),
+            shares[shares > 0],
+            float(error.median()),
+            plan,
+            pretraining,
+            refinement,
+        )
+
+
+def shares_of(result: Result, doubt: float = 0.0) -> Array:
+    """Return the share of each start in the average that is the model; they sum to 1.
+
+    Without held-out rows, the start with the lowest training loss is the model.
+    """
+    if not result.validation_loss.isnan().all():
+        return shares_by(result.validation_loss, doubt)
+    loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf, posinf=np.inf)
+    return (np.arange(len(loss)) == loss.argmin()).astype(float)
+
+
+def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
+    """Return shares that go with the inverse of errors on other rows.
+
+    The best average of estimates with independent errors has them so, but failures get none.
+
+    Parameters
+    ----------
+    error : Tensor of shape (n_starts,)
+    doubt : float, default=0.0
+        Standard error of the errors: smaller differences are chance.
+    """
+    loss = np.nan_to_num(to_numpy(error), nan=np.inf, posinf=np.inf)
+    loss = np.maximum(loss, 0)  # those of exact fits round to -1e-17
+    known = np.isfinite(loss)
+    if not known.any():  # no start has taken a step
+        return np.full(len(loss), 1 / len(loss))
+    usual = np.median(np.where(known, loss, loss[known].max()))
+    shares = np.where(loss <= FAILURE * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0)
+    return shares / shares.sum()
+
+
+def doubt_of(rows: Rows, raw: Tensor) -> float:
+    """Return the standard error of the starts' losses on held-out rows, their median.
+
+    Parameters
+    ----------
+    raw : Tensor of shape (n_starts, n_outputs, n_samples)
+    """
+    if rows.validation is None or rows.null is None:
+        return 0.0
+    everything = torch.arange(len(raw), device=raw.device)
+    values = rows.loss.values(raw, rows.y, rows.scale(raw, everything)) / rows.loss.unit(raw)
+    values = values.mean(-2) / rows.null[:, None]
+    mean = (rows.validation * values).sum(1, keepdim=True)
+    errors = (rows.validation * (values - mean)).square().sum(1).sqrt()
+    return float(errors.nan_to_num(0.0, 0.0).median())
+
+
+def _null(rows: Rows) -> Tensor:
+    """Return what the best constant loses on the rows held out from each start, (n_starts,).
+
+    Of few rows it is drawn to 1, what it loses on all.
+    """
+    assert rows.validation is not None
+    starts = torch.arange(len(rows.training), device=rows.X.device)
+    raw = torch.zeros_like(rows.y).expand(len(starts), *rows.y.shape)
+    _, null = rows.evaluated(raw, starts)
+    n_rows = (rows.validation > 0).sum(1).to(null)
+    return (n_rows * null.nan_to_num(1.0, 1.0) + ROWS_OF_ALL) / (n_rows + ROWS_OF_ALL)
+
+
+def _folds(
+    y: Array, n_starts: int, fraction: float, generator: torch.Generator
+) -> NDArray[np.bool_]:
+    """Mark the rows that each start holds out: disjoint ones as long as rows last.
+
+    All have about the same targets: rare classes and events are shared out evenly.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples, n_outputs)
+
+    Returns
+    -------
+    ndarray of shape (n_starts, n_samples)
+    """
+    n_samples = len(y)
+    size = min(max(1, round(fraction * n_samples)), n_samples - 1)
+    folds = np.zeros((n_starts, n_samples), bool)
+    order = np.empty(0, np.int64)
+    for fold in folds:
+        if len(order) < size:
+            order = _stratified_order(y, size, generator)
+        fold[order[:size]] = True
+        order = order[size:]
+    return folds
+
+
+def _stratified_order(y: Array, size: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Return rows in an order of which every stretch of ``size`` has targets like all."""
+    n_samples = len(y)
+    shuffled = torch.randperm(n_samples, generator=generator).numpy()
+    by_target = shuffled[np.lexsort(y[shuffled].T[::-1])]
+    n_folds = -(-n_samples // size)
+    # Of each n_folds rows with neighbouring targets one goes to each stretch.
+    places = torch.rand(n_samples, generator=generator, dtype=torch.float64).numpy()
+    block = np.arange(n_samples) // n_folds
+    within = np.lexsort([places, block])
+    rank = np.arange(n_samples) % n_folds
+    stretch = np.empty(n_samples, np.int64)
+    stretch[within] = rank
+    return by_target[np.lexsort([block, stretch])]

@@ -1,0 +1,45 @@
+"""The fit of tables with no fewer features than rows: linear, as nothing else can be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skrelu._data.torch_interop import threads
+from skrelu._fit.blend import blended, raw_values
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
+from skrelu._fit.plan import Plan
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._solvers.progress import Result, Status
+
+
+def fit_linear(job: Job, plan: Plan) -> Fitted:
+    """Fit a linear model, beside one sub-network that counts for nothing."""
+    rows = job.rows(1, False, len(job.training.X))
+    triangles = replace(plan.triangles, n_subnetworks=1, n_free_peaks=None)
+    with threads(0.0):
+        theta = triangles.random(1, rows.X, job.generator)
+        coef = theta.new_zeros(1, 2 + len(rows.X), len(rows.y))
+        relu, lowered = triangles.to_relu(theta, coef)
+    plan = replace(
+        plan,
+        model=TriangleModel(triangles, len(rows.y)),
+        relu=relu,
+        n_starts=1,
+        solver="ridge",
+        composed=None,
+        in_limit=False,
+    )
+    unknown, nothing = theta.new_full((1,), torch.nan), theta.new_ones(1)
+    result = Result(theta, nothing, unknown, coef, Status.CONVERGED, 1, [1.0])
+    fitted = job.fitted(
+        plan, theta, coef, lowered, torch.zeros_like(lowered), np.ones(1), unknown, result, None
+    )
+    fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows))
+    error = fitted.error if np.isfinite(fitted.error) else 1.0  # of the best constant
+    known, curve = theta.new_tensor([error]), [1.0, error]
+    result = replace(result, validation_loss=known, loss_curve=curve, validation_curve=curve)
+    return replace(fitted, error=error, pretraining=result)

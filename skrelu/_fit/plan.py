@@ -1,0 +1,328 @@
+"""What a fit is going to do, chosen from its parameters and the size of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork
+from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.losses import Loss, SquaredError
+from skrelu._solvers.progress import FEWEST_CHUNKED
+
+# Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
+# (multiplications), or its matrices take gigabytes (numbers).
+LM_WORK, LM_NUMBERS = 3e11, 2e8
+# The same for classes: "adam" predicts as well there, in less time (churn).
+LM_WORK_OF_CLASSES = 3e10
+# Starts by default while one start takes so many multiplications an iteration; then their
+# number falls with the square root: fewer starts cost accuracy, more of them time.
+MOST_STARTS, STARTS_WORK = 12, 1.5e8
+# Single networks are too sure of the classes.
+FEWEST_STARTS_OF_CLASSES = 3
+# Seconds that refinement may take by default, on one core. An iteration takes so many, and more
+# for each multiplication: where several dampings are tried, and where one is.
+REFINEMENT_SECONDS = 1.5
+SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 2e-3, 1.25e-10, 4e-11
+MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
+# Several dampings are tried at once while the equations take so many multiplications.
+TRYING_WORK = 5e8
+# Refinement of so many iterations begins in the limit of infinite depth, in so many branches of a
+# single start, see `refine_in_limit`, while each may take twice as many; several starts share them.
+MIN_ITER_IN_LIMIT, MOST_BRANCHES = 50, 4
+# With a shape, sub-networks can do less each: so many times as many are taken by default.
+SHAPED = 2
+# Rows that are held out only make sense where some are left to learn from.
+MIN_ROWS_TO_HOLD_OUT = 20
+# Sub-networks are composed by default from so many rows on, on so many levels.
+MIN_ROWS_COMPOSED, N_LEVELS = 50, 6
+# Most sub-networks of such a level by default, while a network has at most one weight for
+# two rows, or for one where there is one. With more they are more accurate, and slower.
+MOST_COMPOSED = 3
+# Most weights of such networks, and of those with one sub-network a level: the time of an
+# iteration grows with their third power.
+MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
+
+# Most numbers that the networks of all starts may have, or the rows' weights: 1.6 GB.
+MOST_NUMBERS = 2e8
+# Columns of that many rows at least are held at once, in so many copies.
+HELD_AT_ONCE = 4
+
+# Peaks of a sub-network that are free where much noise is expected: predictions are as good as
+# with all, in less time.
+NOISY_PEAKS = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of an estimator that shape a fit; see its docstring."""
+
+    depth: int
+    n_subnetworks: int | str
+    n_levels: int | str
+    n_init: int | str
+    smooth: bool
+    alpha: float
+    solver: str
+    max_iter: int
+    refine: bool
+    refine_max_iter: int | str
+    tol: float
+    early_stopping: bool | str
+    validation_fraction: float
+    n_iter_no_change: int
+    learning_rate: float | str
+    batch_size: int | str
+    loss: Loss
+    shape: Shape | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit does, once the data's size is known."""
+
+    model: TriangleModel
+    relu: ReLUNetwork  # of one start
+    loss: Loss
+    n_starts: int
+    solver: str
+    early_stopping: bool
+    pretraining_work: float  # multiplications of an iteration
+    refinement_work: float
+    max_refinement: int
+    in_limit: bool  # whether refinement begins in the limit of infinite depth
+    tries_several: bool  # dampings at once in refinement
+    n_branches: int  # of each start, in the limit
+    composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
+    noise_expected: bool  # as the loss tells
+    automatic: bool  # whether any kind of fit will do
+
+    @property
+    def triangles(self) -> TriangleNetwork:
+        """The waves of `model`."""
+        return self.model.lowered
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels of sub-networks."""
+        return 1 if self.composed is None else self.composed.n_levels
+
+    @property
+    def n_subnetworks(self) -> int:
+        """Number of sub-networks of a start."""
+        return (self.model.triangles if self.composed is None else self.composed).n_subnetworks
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters of pretraining of a start, coefficients included."""
+        if self.composed is not None:
+            return self.composed.n_parameters
+        return self.model.n_parameters
+
+    def for_noise(self) -> Plan:
+        """Return the plan where much noise is expected."""
+        triangles = self.model.triangles
+        if triangles.n_free_peaks is not None or not triangles.smooth:
+            return self
+        n_free_peaks = min(NOISY_PEAKS, triangles.n_peaks)
+        triangles = replace(triangles, n_free_peaks=n_free_peaks)
+        return replace(self, model=replace(self.model, triangles=triangles))
+
+    def described(self) -> str:
+        """Say what shape the network has."""
+        return (
+            f"depth={self.triangles.depth}, n_subnetworks={self.n_subnetworks}, "
+            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, loss={self.loss.name}, "
+            f"{'no shape' if self.model.shape is None else self.model.shape}, "
+            f"{self.triangles.n_features} features and {self.relu.n_outputs} outputs"
+        )
+
+
+def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> Plan:
+    """Choose sizes, solver and early stopping from the size of the data.
+
+    Raises
+    ------
+    ValueError
+        If what is asked for takes more memory than there may be, or excludes each other.
+    """
+    _check_size(settings, n_samples, n_features, n_outputs)
+    n_subnetworks = settings.n_subnetworks
+    if n_subnetworks == "auto":
+        most = 8 if n_features == 1 else 32
+        n_subnetworks = min(most, max(1, n_samples // 32))
+        n_subnetworks *= 1 if settings.shape is None else SHAPED
+        n_each = n_features + 1 + settings.depth + 1
+        n_subnetworks = max(1, min(n_subnetworks, n_samples // n_each))
+    size = (n_features, int(n_subnetworks), settings.depth)
+    model = TriangleModel(TriangleNetwork(*size, smooth=settings.smooth), n_outputs, settings.shape)
+    relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
+    n_triangle, n_relu, n = model.lowered.n_parameters, relu.n_parameters, n_samples
+    work = n_triangle**2 * (n + n_triangle / 3)
+    if _special(settings):
+        n_residuals = n if settings.loss.classes else n * n_outputs
+        work = model.n_parameters**2 * (n_residuals + model.n_parameters / 3)
+    if settings.n_init == "auto":
+        fewest = FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
+        n_starts = max(fewest, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
+    else:
+        n_starts = int(settings.n_init)
+    pretraining_work = n_starts * work
+    residuals = n * n_outputs
+    small, large = sorted((residuals, n_relu))
+    refinement_work = n_starts * small**2 * (large + small / 3)
+    solver = settings.solver
+    if solver == "auto":
+        numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
+        most_work = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
+        fits = pretraining_work <= most_work and numbers <= LM_NUMBERS
+        solver = "lm" if fits else "adam"
+    convex = settings.shape is not None and any(settings.shape.convexity)
+    max_refinement = 0
+    tries_several = refinement_work < TRYING_WORK
+    branches = [n for n in (4, 2, 1) if n * n_starts <= MOST_BRANCHES and tries_several] or [1]
+    if settings.shape is not None:
+        if settings.refine_max_iter != "auto" and settings.refine:
+            raise ValueError(
+                f"refine_max_iter={settings.refine_max_iter}, but with convexity or monotonic_cst "
+                "nothing is refined: released weights would not keep the shape. Leave it at "
+                "'auto', or set refine=False."
+            )
+    elif settings.refine and settings.refine_max_iter == "auto":
+        possible = [_affordable(refinement_work * n, tries_several) for n in branches]
+        at_length = [i for i, count in enumerate(possible) if count >= 2 * MIN_ITER_IN_LIMIT]
+        chosen = at_length[0] if at_length else len(branches) - 1
+        branches, affordable = branches[chosen:], possible[chosen]
+        affordable = affordable if affordable >= MIN_REFINEMENT else 0
+        memory_bound = n_starts * small * (small if n_relu <= residuals else large)
+        fits = solver == "adam" or memory_bound <= LM_NUMBERS
+        limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
+        max_refinement = limit if fits else 0
+    elif settings.refine:
+        max_refinement = int(settings.refine_max_iter)
+    in_limit = (
+        solver == "lm"
+        and settings.smooth
+        and settings.depth > 1
+        and n_outputs == 1
+        and not settings.loss.classes  # little is left to gain
+        and max_refinement >= MIN_ITER_IN_LIMIT
+    )
+    if in_limit:
+        # With many rows all of the structure is left to refinement; few do not determine it.
+        n_free_peaks = 1 if residuals >= n_relu else min(3, settings.depth - 1)
+        model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
+    early_stopping = settings.early_stopping
+    if early_stopping == "auto":
+        n_weights = n_relu if max_refinement else n_triangle
+        likely = n_starts > 1 or 5 * n_weights > residuals or settings.loss.classes
+        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and likely
+    return Plan(
+        model,
+        relu,
+        settings.loss,
+        n_starts,
+        solver,
+        bool(early_stopping),
+        pretraining_work,
+        refinement_work,
+        max_refinement,
+        in_limit,
+        tries_several,
+        branches[0],
+        _composed(settings, n_samples, n_features, n_outputs),
+        settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
+        settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
+        and settings.smooth
+        and settings.shape is None,
+    )
+
+
+def _affordable(work: float, tries_several: bool) -> int:
+    """Return the number of iterations of refinement that take `REFINEMENT_SECONDS`."""
+    each = SECONDS_TRYING if tries_several else SECONDS_NOT_TRYING
+    return int(REFINEMENT_SECONDS / (SECONDS_AN_ITERATION + each * work))
+
+
+def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> None:
+    """Refuse what cannot be held, before anything is made."""
+    asked = {
+        name: getattr(settings, name)
+        for name in ("n_subnetworks", "n_levels", "n_init")
+        if getattr(settings, name) != "auto"
+    }
+    n_subnetworks, n_levels, n_init = (
+        int(asked.get(name, 1)) for name in ("n_subnetworks", "n_levels", "n_init")
+    )
+    n_subnetworks = max(n_subnetworks, n_levels)
+    size = -(-n_subnetworks // n_levels)  # sub-networks of a level
+    depth = settings.depth * (1 if n_levels == 1 else 2)
+    earlier = WIDTH * size * (n_levels - 1) / 2  # read by a sub-network, on average
+    each = WIDTH * (n_features + earlier + 1 + (WIDTH + 1) * (depth - 1) + n_outputs)
+    n_columns = 1 + n_features + n_subnetworks  # of the linear problem that gives coefficients
+    system = n_columns * max(n_columns, HELD_AT_ONCE * min(n_samples, FEWEST_CHUNKED))
+    needed = n_init * max(n_subnetworks * each, n_samples, system if n_levels == 1 else 0)
+    if needed > MOST_NUMBERS:
+        chosen = ", ".join(f"{name}={value}" for name, value in asked.items()) or "this table"
+        raise ValueError(
+            f"With {chosen}, networks of depth={settings.depth} for {n_samples} rows of "
+            f"{n_features} features take {needed:.2g} numbers ({8e-9 * needed:.2g} GB), but at "
+            f"most {MOST_NUMBERS:.2g} can be held: choose smaller ones, or leave them at 'auto'."
+        )
+
+
+def _composed(
+    settings: Settings, n_samples: int, n_features: int, n_outputs: int
+) -> ComposedNetwork | None:
+    """Return the composed network to try, None for sub-networks on one level."""
+    if settings.n_levels == "auto":
+        automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
+        possible = automatic and settings.solver != "adam" and not _special(settings)
+        if not possible or n_samples < MIN_ROWS_COMPOSED:
+            return None
+        n_levels = N_LEVELS
+    else:
+        n_levels = int(settings.n_levels)
+    if n_levels == 1:
+        return None
+    if settings.solver == "adam" or not settings.smooth:
+        raise ValueError(
+            f"n_levels={n_levels} needs solver='lm' or 'auto' and smooth=True: sub-networks that "
+            "read others are fitted by Levenberg-Marquardt in the limit of infinite depth."
+        )
+    if _special(settings):
+        raise ValueError(
+            f"n_levels={n_levels} needs loss='squared_error' and neither convexity nor "
+            "monotonic_cst: these are for sub-networks on one level (n_levels=1 or 'auto')."
+        )
+    if settings.n_subnetworks != "auto":
+        network = ComposedNetwork(n_features, int(settings.n_subnetworks), n_levels, n_outputs)
+        if network.n_subnetworks % n_levels:
+            raise ValueError(
+                f"n_subnetworks={network.n_subnetworks} is not a multiple of n_levels={n_levels}, "
+                "but every level has the same number of sub-networks."
+            )
+        if network.n_parameters**2 > LM_NUMBERS:
+            raise ValueError(
+                f"n_subnetworks={network.n_subnetworks} on n_levels={n_levels} have "
+                f"{network.n_parameters} weights in pretraining, too many for "
+                f"Levenberg-Marquardt (at most {int(LM_NUMBERS**0.5)}): take fewer sub-networks."
+            )
+        return network
+    sizes = [
+        ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
+        for size in range(MOST_COMPOSED, 0, -1)
+    ]
+    enough_rows = n_samples * n_outputs // 2
+    *larger, smallest = sizes
+    for network in larger:
+        if network.n_parameters <= min(MOST_WEIGHTS, enough_rows):
+            return network
+    fits = smallest.n_parameters <= min(MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
+    return smallest if fits or settings.n_levels != "auto" else None
+
+
+def _special(settings: Settings) -> bool:
+    """Tell whether a loss or a shape is asked for that only one level can have."""
+    return settings.shape is not None or not isinstance(settings.loss, SquaredError)

@@ -1,0 +1,160 @@
+"""The fit of triangle waves whose windows lie side by side: curves of one feature or two.
+
+Nothing moves but the coefficients, so the best of many sizes is found in a moment. Such a model
+follows what few sub-networks with free directions cannot: many periods, jumps, corners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrelu._data.torch_interop import threads
+from skrelu._fit.blend import base_weights, blended, quantile_shift, raw_values
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
+from skrelu._fit.plan import Plan
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._networks.windows import LINEAR, windows_side_by_side
+from skrelu._solvers.losses import SQUARED_ERROR, Pinball, SquaredError
+from skrelu._solvers.progress import Result, Status
+from skrelu._solvers.ridge import RidgeFit, fit_ridge
+from skrelu._solvers.rows import Rows
+
+# Directions and windows along each, from few to many: of one feature, and of two.
+SIZES = {
+    1: ((1, 16), (1, 64), (1, 256), (1, 512), (1, 1024)),
+    2: ((8, 8), (16, 16), (16, 32), (32, 32)),
+}
+# Iterated fits take tens of times as long as one of squared errors: fewer sub-networks.
+MOST_ITERATED = 256
+FEWEST_ROWS = 5
+MOST_ROWS = 20_000
+# Multiplications of one decomposition: some seconds.
+MOST_WORK = 2e10
+# The same for classes, times their number: the more there are, the more iterations it takes.
+MOST_COUPLED_WORK = 2e9
+# More sub-networks are taken where they lower the loss of left-out rows by this part, down to
+# this loss.
+LEAST_GAIN, EXACT_ENOUGH = 0.02, 1e-5
+# Ridges to choose from where each takes several iterations.
+RIDGES = tuple(10.0**-k for k in range(3, 14))
+# Quantiles are given the size for targets between these quantiles, and ridges stronger by such
+# factors.
+CLIPPED, STRONGER = (0.02, 0.98), (100.0, 10.0, 1.0)
+
+
+def fit_windows(job: Job, plan: Plan) -> Fitted | None:
+    """Fit windows side by side; None where there are too few rows or too many features."""
+    rows = job.rows(1, False, MOST_ROWS)
+    varying = bool((rows.X.amax(1) > rows.X.amin(1)).all())
+    if len(rows.X) not in SIZES or not varying or rows.n_trained < FEWEST_ROWS:
+        return None
+    with threads(0.0):
+        quantiles = isinstance(rows.loss, Pinball)
+        found = _quantiles(rows, plan) if quantiles else _best_size(rows, plan)
+        if found is not None and job.ridge_factor != 1:
+            dictionary, fit = found
+            found = dictionary, dictionary.fit(rows, [fit.ridge * job.ridge_factor])
+    if found is None:
+        return None
+    dictionary, fit = found
+    triangles, theta, coef = (
+        dictionary.triangles,
+        dictionary.theta[None],
+        dictionary.coef(fit)[None],
+    )
+    relu, lowered = triangles.to_relu(theta, coef)
+    plan = replace(
+        plan,
+        model=TriangleModel(triangles, len(rows.y)),
+        relu=relu,
+        n_starts=1,
+        solver="ridge",
+        composed=None,
+        in_limit=False,
+    )
+    error, curve = theta.new_tensor([fit.loss]), [1.0, fit.loss]
+    result = Result(theta, error, error, coef, Status.CONVERGED, 1, curve, curve)
+    penalty, shares = torch.zeros_like(lowered), np.ones(1)
+    fitted = job.fitted(plan, theta, coef, lowered, penalty, shares, error, result, None)
+    return blended(job, fitted, rows, raw_values(relu, lowered, rows))
+
+
+@dataclass(frozen=True)
+class _Dictionary:
+    """Windows side by side as columns of a linear model."""
+
+    triangles: TriangleNetwork
+    theta: Tensor  # (triangles.n_parameters,)
+    scales: Tensor  # (n_features + n_subnetworks,), of the columns
+
+    @classmethod
+    def of(cls, X: Tensor, depth: int, n_directions: int, n_windows: int) -> _Dictionary:
+        directions, offsets, widths = windows_side_by_side(X, n_directions, n_windows)
+        triangles = TriangleNetwork(len(X), len(directions), depth)
+        peaks = X.new_full((len(directions), depth + 1), 0.5)
+        theta = triangles.pack(directions, offsets, peaks, peaks[:, :depth])
+        scales = widths**1.5
+        largest = (scales[:, None] * triangles.basis(theta, X)).abs().amax()
+        return cls(triangles, theta, torch.cat([(LINEAR * largest).expand(len(X)), scales]))
+
+    def columns(self, X: Tensor) -> Tensor:
+        return self.scales[:, None] * torch.cat([X, self.triangles.basis(self.theta, X)])
+
+    def coef(self, fit: RidgeFit) -> Tensor:
+        """Return the coefficients of [1, x, F]."""
+        return torch.cat([fit.coef[:1], self.scales[:, None] * fit.coef[1:]])
+
+    def fit(self, rows: Rows, ridges: Sequence[float] | None = None) -> RidgeFit:
+        """Choose by held-out rows, or else by leaving each row out."""
+        n, other = rows.n_trained, None
+        if rows.validation is not None:
+            held_out = slice(n, None)
+            other = self.columns(rows.X[:, held_out]), rows.y[:, held_out], rows.validation[0, n:]
+        columns, weights = self.columns(rows.X[:, :n]), base_weights(rows)
+        return fit_ridge(columns, rows.y[:, :n], weights, rows.loss, other, ridges)
+
+
+def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
+    """Return as many windows as lower the loss of left-out rows."""
+    squared, n = isinstance(rows.loss, SquaredError), rows.n_trained
+    most_work = MOST_COUPLED_WORK / len(rows.y) ** 2 if rows.loss.coupled else MOST_WORK
+    best: tuple[_Dictionary, RidgeFit] | None = None
+    sizes = SIZES[len(rows.X)]
+    for n_directions, n_windows in sizes:
+        size = n_directions * n_windows
+        most = max(n, sizes[0][0] * sizes[0][1]) if squared else MOST_ITERATED
+        if size > most or n * size**2 > most_work:
+            break
+        X = rows.X[:, :n]
+        dictionary = _Dictionary.of(X, plan.triangles.depth, n_directions, n_windows)
+        fit = dictionary.fit(rows, None if squared else RIDGES)
+        if best is None or fit.loss < (1 - LEAST_GAIN) * best[1].loss:
+            best = dictionary, fit
+        if best[1].loss < EXACT_ENOUGH:
+            break
+    return best
+
+
+def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
+    """Fit quantiles with the size and about the ridge that suit the mean.
+
+    Left-out rows choose the ridge, and the right part of them is brought below.
+    """
+    assert isinstance(rows.loss, Pinball)
+    low, high = (rows.y.quantile(q, 1, keepdim=True) for q in CLIPPED)
+    best = _best_size(replace(rows, y=rows.y.clamp(low, high), loss=SQUARED_ERROR), plan)
+    if best is None or best[1].loss > 1:
+        return None
+    dictionary, n = best[0], rows.n_trained
+    fit = dictionary.fit(rows, [factor * best[1].ridge for factor in STRONGER])
+    if rows.validation is None:
+        residual = rows.y[:, :n] - fit.left_out
+        fit.coef[0] += quantile_shift(rows.loss, residual, base_weights(rows))
+    return dictionary, fit

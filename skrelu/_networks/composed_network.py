@@ -1,0 +1,315 @@
+r"""Composed networks in the limit of infinite depth: waves of parabolas of parabolas.
+
+The first level's sub-networks read the inputs x, those of each further level read x and
+what all earlier levels put out; the output is linear in x and all of them. A sub-network is
+
+.. math::   h(w \cdot s + o), \qquad
+            h(z) = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1,
+            \text{ else } 2 |z| - \tfrac{3}{4},
+
+s being what it reads. It is a parabola of a parabola with straight ends,
+
+.. math::   h = v + \tfrac{1}{4} - \tfrac{1}{4} (1 - v)_+^2, \qquad
+            v = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
+
+and a parabola is what triangle waves with peaks of 1/2 add up to:
+:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With the
+second parabola the second derivative is continuous, as steps of second order want it. One level is
+a sum of ridge functions, which stalls on products of three and more inputs; several levels do not.
+
+Samples are the last dimension everywhere: X is (n_features, n_samples).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
+
+# Standard deviation of what a random sub-network's h is applied to, but for its offset.
+SPREAD = 0.5
+
+
+class ComposedWeights(NamedTuple):
+    """The weights of a `ComposedNetwork`; leading dimensions are batches."""
+
+    directions: list[Tensor]  # (..., n, n_features + n * level), one a level of n sub-networks
+    offsets: list[Tensor]  # (..., n), one a level
+    output: Tensor  # (..., n_features + n_subnetworks, n_outputs)
+    intercept: Tensor  # (..., n_outputs)
+
+
+@dataclass(frozen=True)
+class ComposedNetwork:
+    """The shape of a composed network.
+
+    Parameters
+    ----------
+    n_features, n_subnetworks, n_levels, n_outputs : int
+        ``n_levels`` divides ``n_subnetworks``: levels have the same number of sub-networks.
+    """
+
+    n_features: int
+    n_subnetworks: int
+    n_levels: int
+    n_outputs: int
+
+    @property
+    def levels(self) -> list[int]:
+        """Number of sub-networks of each level."""
+        return [self.n_subnetworks // self.n_levels] * self.n_levels
+
+    @property
+    def n_signals(self) -> list[int]:
+        """Number of values that each level reads, and the output after all."""
+        counts = [self.n_features]
+        for n in self.levels:
+            counts.append(counts[-1] + n)
+        return counts
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of weights of each group: directions and offsets by level, output, intercept."""
+        pairs = zip(self.levels, self.n_signals, strict=False)
+        hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
+        return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector of all weights."""
+        return sum(self.sizes)
+
+    def pack(self, weights: ComposedWeights) -> Tensor:
+        """Write weights into one vector, shape (..., n_parameters)."""
+        pairs = zip(weights.directions, weights.offsets, strict=True)
+        parts = [part for matrix, bias in pairs for part in (matrix.flatten(-2), bias)]
+        return torch.cat([*parts, weights.output.flatten(-2), weights.intercept], -1)
+
+    def unpack(self, theta: Tensor) -> ComposedWeights:
+        """Read the vector back: the inverse of `pack`, as views."""
+        *hidden, output, intercept = theta.split(self.sizes, -1)
+        pairs = zip(hidden[::2], self.levels, strict=True)
+        return ComposedWeights(
+            directions=[part.unflatten(-1, (n, -1)) for part, n in pairs],
+            offsets=list(hidden[1::2]),
+            output=output.unflatten(-1, (-1, self.n_outputs)),
+            intercept=intercept,
+        )
+
+    def random(self, n_starts: int, generator: torch.Generator) -> Tensor:
+        """Draw starting points for standardized inputs, (n_starts, n_parameters), on the CPU."""
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(n_starts, *size, generator=generator, dtype=torch.float64)
+
+        pairs = list(zip(self.levels, self.n_signals, strict=False))
+        return self.pack(
+            ComposedWeights(
+                directions=[normal(n, n_read) * SPREAD * n_read**-0.5 for n, n_read in pairs],
+                offsets=[normal(n) * SPREAD for n in self.levels],
+                output=normal(self.n_signals[-1], self.n_outputs) * self.n_signals[-1] ** -0.5,
+                intercept=normal(self.n_outputs) * 0,
+            )
+        )
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return f(X), shape (..., n_outputs, n_samples)."""
+        weights = self.unpack(theta)
+        signals, _ = self._signals(weights, X)
+        return weights.output.mT @ signals + weights.intercept[..., None]
+
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives of a combination of the outputs.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            Weight of each output in the combination, row by row.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
+        weights = self.unpack(theta)
+        signals, slopes = self._signals(weights, X)
+        by_signals = weights.output @ cotangent
+        parts: list[Tensor] = []
+        for level in reversed(range(self.n_levels)):
+            n_read, n_all = self.n_signals[level : level + 2]
+            by_z = by_signals[..., n_read:n_all, :] * slopes[level]
+            by_directions = by_z[..., :, None, :] * signals[..., None, :n_read, :]
+            parts = [by_directions.flatten(-3, -2), by_z, *parts]
+            by_signals[..., :n_read, :] += weights.directions[level].mT @ by_z
+        by_output = signals[..., None, :] * cotangent[..., None, :, :]
+        return torch.cat([*parts, by_output.flatten(-3, -2), cotangent], -2)
+
+    def pullback(self, theta: Tensor, X: Tensor, by_outputs: Tensor) -> Tensor:
+        """Return the derivatives of sum(by_outputs * f(X)), shape (..., n_parameters).
+
+        Parameters
+        ----------
+        by_outputs : Tensor of shape (..., n_outputs, n_samples)
+        """
+        weights = self.unpack(theta)
+        signals, slopes = self._signals(weights, X)
+        by_signals = weights.output @ by_outputs
+        directions: list[Tensor] = []
+        offsets: list[Tensor] = []
+        for level in reversed(range(self.n_levels)):
+            n_read, n_all = self.n_signals[level : level + 2]
+            by_z = by_signals[..., n_read:n_all, :] * slopes[level]
+            directions.insert(0, by_z @ signals[..., :n_read, :].mT)
+            offsets.insert(0, by_z.sum(-1))
+            by_signals[..., :n_read, :] += weights.directions[level].mT @ by_z
+        return self.pack(
+            ComposedWeights(directions, offsets, signals @ by_outputs.mT, by_outputs.sum(-1))
+        )
+
+    def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
+        """Return the second derivative of f(X) along a step, (..., n_outputs, n_samples)."""
+        weights, moved = self.unpack(theta), self.unpack(step)
+        signals = X.expand(*weights.intercept.shape[:-1], *X.shape)
+        first = second = torch.zeros_like(signals)  # derivatives of the signals
+        pairs = zip(weights.directions, weights.offsets, strict=True)
+        for (directions, offsets), (by, shift) in zip(
+            pairs, zip(moved.directions, moved.offsets, strict=True), strict=True
+        ):
+            z = directions @ signals + offsets[..., None]
+            z_first = directions @ first + by @ signals + shift[..., None]
+            z_second = directions @ second + 2 * (by @ first)
+            h, slope, bend = _wave(z)
+            second = torch.cat([second, slope * z_second + bend * z_first.square()], -2)
+            first = torch.cat([first, slope * z_first], -2)
+            signals = torch.cat([signals, h], -2)
+        return weights.output.mT @ second + 2 * (moved.output.mT @ first)
+
+    def _signals(self, weights: ComposedWeights, X: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return x and all sub-networks' values, and the slopes of h by level."""
+        signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
+        for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
+            z = directions @ signals + offsets[..., None]
+            h, slope, _ = _wave(z)
+            slopes.append(slope)
+            signals = torch.cat([signals, h], -2)
+        return signals, slopes
+
+    def windows(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return directions in x and offsets that are in [0, 1] where a sub-network bends.
+
+        What later levels read of earlier ones is left out.
+        """
+        weights = self.unpack(theta)
+        directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
+        return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
+
+    def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
+        r"""Lower to a plain ReLU network of 2 ``depth`` layers a sub-network.
+
+        The first layer folds z to :math:`t = \min(|z|, 1)`; three neurons of a further one
+        fold t in three, with
+
+        .. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
+
+        for t in [0, 3 w], and within Z so on. The fourth neuron carries what has been added
+        up. Of the last :math:`Z^2` a line is left. After ``depth + 1`` layers that is v, and
+        further ones fold :math:`(1 - v)_+` likewise.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        depth : int
+            Half the number of hidden layers of a sub-network.
+
+        Returns
+        -------
+        network : ReLUNetwork
+        theta : Tensor of shape (..., network.n_parameters)
+        """
+        weights = self.unpack(theta)
+        layers, (read_out, constant) = _lowered(depth)
+        read_out = read_out.to(theta)
+        hidden, biases = [], []
+        for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
+            by_features, by_others = directions.tensor_split([self.n_features], -1)
+            by_neurons = (by_others[..., None] * read_out).flatten(-2)
+            first = torch.cat([by_features, by_neurons], -1)[..., None, :]
+            z = offsets + constant * by_others.sum(-1)
+            hidden.append(torch.cat([first, -first, first, -first], -2))
+            biases.append(torch.stack([z, -z, z - 1, -z - 1], -1))
+            for matrix, bias in layers:
+                hidden.append(matrix.to(theta).expand(*offsets.shape, WIDTH, WIDTH))
+                biases.append(bias.to(theta).expand(*offsets.shape, WIDTH))
+        linear, of_waves = weights.output.tensor_split([self.n_features], -2)
+        network = ReLUNetwork(
+            self.n_features, self.n_subnetworks, 2 * depth, self.n_outputs, self.n_levels
+        )
+        lowered = ReLUWeights(
+            hidden=hidden,
+            biases=biases,
+            output=read_out[:, None] * of_waves[..., None, :],
+            linear=linear,
+            intercept=weights.intercept + constant * of_waves.sum(-2),
+        )
+        return network, network.pack(lowered)
+
+
+def _wave(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return h(z) and its first two derivatives."""
+    inside = z.clamp(-1, 1)
+    square = inside.square()
+    h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
+    return h, (3 - square) * inside, 3 - 3 * square
+
+
+Affine = tuple[Tensor, Tensor]  # matrix and bias
+
+
+def _split(depth: int) -> tuple[int, int]:
+    """Divide 2 ``depth`` layers between the two parabolas, so that their errors are alike."""
+    first = min(depth + 1, 2 * depth - 1)
+    return first, 2 * depth - first
+
+
+def _lowered(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
+    """Return the layers after the first, and weights and constant that read h out."""
+    first, second = _split(depth)
+    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
+    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+    layers = []
+    for layer in range(1, first):
+        folded, added_up = _rows(layer - 1)
+        layers.append(
+            (torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer))
+        )
+    # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
+    folded, added_up = _rows(first - 1)
+    width = 3.0 ** (1 - first)
+    v = added_up + width * folded
+    constant = -(width**2) / 6
+    # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
+    signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
+    layers.append((signs[:, None] * v, (1 - constant) * (1 - carried) - folds + carried / 2))
+    for layer in range(1, second):
+        folded, added_up = _rows(layer)
+        total = carried - (added_up - carried) / 4
+        layers.append((torch.stack([folded, folded, folded, total]), -folds * 3.0**-layer))
+    folded, added_up = _rows(second)
+    width = 3.0**-second
+    read_out = carried - (added_up - carried + width * folded) / 4
+    return layers, (read_out, constant - 0.25 + width**2 / 24)
+
+
+def _rows(layer: int) -> tuple[Tensor, Tensor]:
+    """Return what reads Z, and what has been added up, out of a layer's neurons."""
+    if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
+        rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
+    else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
+        rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
+    folded, added_up = torch.tensor(rows, dtype=torch.float64)
+    return folded, added_up

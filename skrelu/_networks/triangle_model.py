@@ -1,0 +1,346 @@
+r"""Sums of triangle-wave sub-networks with their coefficients in one vector, and with a shape.
+
+    f(x) = b_0 + beta . x + sum_k c_k B_k(w_k . x + o_k)
+
+B_k is a triangle wave F_k, which is concave, or made of it so that f has a shape by construction,
+whatever the peaks:
+
+- *wave*: F. With c <= 0 it adds a convex function of everything that it reads, with c >= 0 a
+  concave one.
+- *step*: F(z - delta) - F(z). The slope of F falls, so this rises, and is flat at both ends.
+- *ramp*: F less its first slope (falling, concave) or its last one (rising, concave). With c <= 0
+  and c >= 0 it rises, along a convex or a concave curve.
+
+What remains are bounds on single parameters: signs of coefficients, of the entries of directions
+that a rising B_k reads, and zeros for features that a sub-network must not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._networks.triangle_network import TriangleNetwork
+
+# Least and largest shift of a step, in widths of its window.
+LEAST_SHIFT, LARGEST_SHIFT = 0.05, 10.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Signs of slopes and of curvatures, one a feature; 0 leaves it open.
+
+    Parameters
+    ----------
+    monotonic : tuple of int
+        1 where f rises with a feature, -1 where it falls.
+    convexity : tuple of int
+        1 where f is convex in a feature, -1 where it is concave. Features with the same
+        sign are so jointly.
+    """
+
+    monotonic: tuple[int, ...]
+    convexity: tuple[int, ...]
+
+    def kinds(self) -> list[Kind]:
+        """Return the kinds of sub-networks that it takes."""
+        pairs = list(zip(self.monotonic, self.convexity, strict=True))
+        # A ramp that reads nothing that rises is a wave and a part of the linear function; waves
+        # beside ramps, which read less, predicted worse (concrete, boston, diabetes).
+        names = ("step", "ramp") if any(self.monotonic) else ("wave",)
+        return [
+            kind
+            for kind in KINDS
+            if kind.name in names and any(kind.reads(*pair) for pair in pairs)
+        ]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a sub-network is made of, and the sign of its coefficient."""
+
+    name: str
+    sign: int  # of the coefficient; of the curvature, but for a step
+
+    def reads(self, rise: int, bend: int) -> bool:
+        """Tell whether it may read a feature."""
+        if self.name == "step":
+            return bend == 0
+        return -self.sign * bend >= 0 and (self.name == "ramp" or rise == 0)
+
+
+KINDS = [Kind("wave", -1), Kind("wave", 1), Kind("step", 1), Kind("ramp", -1), Kind("ramp", 1)]
+
+
+@dataclass(frozen=True)
+class TriangleModel:
+    """A sum of triangle-wave sub-networks with coefficients.
+
+    Parameters
+    ----------
+    triangles : TriangleNetwork
+    n_outputs : int
+    shape : Shape, optional
+        Needs smooth scales. None leaves everything open.
+    """
+
+    triangles: TriangleNetwork
+    n_outputs: int
+    shape: Shape | None = None
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kind of each sub-network."""
+        if self.shape is None:
+            return [Kind("wave", 0)] * self.triangles.n_subnetworks
+        found = self.shape.kinds()
+        return [found[k % len(found)] for k in range(self.triangles.n_subnetworks)]
+
+    def _of(self, name: str) -> list[int]:
+        return [k for k, kind in enumerate(self.kinds) if kind.name == name]
+
+    @property
+    def lowered(self) -> TriangleNetwork:
+        """The waves alone: a step is two of them."""
+        n_subnetworks = self.triangles.n_subnetworks + len(self._of("step"))
+        return replace(self.triangles, n_subnetworks=n_subnetworks)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of nonlinear parameters, of coefficients and of shifts."""
+        n_coef = 1 + self.triangles.n_features + self.triangles.n_subnetworks
+        return [self.triangles.n_parameters, n_coef * self.n_outputs, len(self._of("step"))]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector of everything."""
+        return sum(self.sizes)
+
+    def pack(self, theta: Tensor, coef: Tensor, shifts: Tensor) -> Tensor:
+        """Write everything into one vector, (..., n_parameters)."""
+        return torch.cat([theta, coef.flatten(-2), shifts], -1)
+
+    def unpack(self, both: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return nonlinear parameters, coefficients and shifts."""
+        theta, coef, shifts = both.split(self.sizes, -1)
+        return theta, coef.unflatten(-1, (-1, self.n_outputs)), shifts
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+        mask = torch.ones(self.n_parameters, dtype=torch.bool)
+        _, coef, _ = self.unpack(mask)
+        coef[:], coef[:, output] = False, True
+        return mask.nonzero()[:, 0]
+
+    def jacobians(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield the derivatives of each output, by the parameters that it depends on.
+
+        Parameters
+        ----------
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            What those of each output are multiplied with.
+        """
+        if self.shape is None:  # what outputs share is computed once
+            theta, coef, _ = self.unpack(both)
+            blocks = self.triangles.basis_derivatives(theta, X).unflatten(-2, (-1, self._n_each))
+            columns = self.columns(both, X)
+            for output in range(self.n_outputs):
+                row = cotangent[..., output, None, :]
+                weights = coef[..., 1 + self.triangles.n_features :, output]
+                own = (blocks * weights[..., None, None]).flatten(-3, -2)
+                yield torch.cat([own, columns], -2) * row
+            return
+        for output in range(self.n_outputs):
+            alone = torch.zeros_like(cotangent)
+            alone[..., output, :] = cotangent[..., output, :]
+            yield self.jacobian(both, X, alone)[..., self.of_output(output), :]
+
+    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what every parameter must not be below and above, each (n_parameters,)."""
+        n_features, n_each = self.triangles.n_features, self._n_each
+        low = like.new_full((self.triangles.n_subnetworks, n_each), -torch.inf)
+        high = -low
+        linear = like.new_full((n_features,), -torch.inf), like.new_full((n_features,), torch.inf)
+        sign, free = like.new_tensor([kind.sign for kind in self.kinds]), like.new_tensor(torch.inf)
+        if self.shape is not None:
+            pairs = list(zip(self.shape.monotonic, self.shape.convexity, strict=True))
+            for j, (rise, bend) in enumerate(pairs):
+                for k, kind in enumerate(self.kinds):
+                    read = kind.reads(rise, bend)
+                    low[k, j] = 0 if rise > 0 or not read else -torch.inf
+                    high[k, j] = 0 if rise < 0 or not read else torch.inf
+                linear[0][j] = 0 if rise > 0 else -torch.inf
+                linear[1][j] = 0 if rise < 0 else torch.inf
+        signed = torch.where(sign > 0, 0, -free), torch.where(sign < 0, 0, free)
+        first = like.new_tensor([-torch.inf]), like.new_tensor([torch.inf])
+        shift = LEAST_SHIFT, LARGEST_SHIFT
+        whole = []
+        for i, block in enumerate((low, high)):
+            coef = torch.cat([first[i], linear[i], signed[i]])[:, None].expand(-1, self.n_outputs)
+            shifts = like.new_full((self.sizes[2],), shift[i])
+            whole.append(self.pack(block.flatten(), coef, shifts))
+        return whole[0], whole[1]
+
+    @property
+    def _n_each(self) -> int:
+        return self.triangles.n_parameters // self.triangles.n_subnetworks
+
+    def random(self, n_starts: int, X: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw starting points within the bounds, without any coefficients.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_features, n_samples)
+
+        Returns
+        -------
+        Tensor of shape (n_starts, n_parameters)
+        """
+        triangles, shape = self.triangles, self.shape
+        assert shape is not None
+        pairs = list(zip(shape.monotonic, shape.convexity, strict=True))
+        readable = torch.tensor([[kind.reads(*pair) for pair in pairs] for kind in self.kinds])
+        directions, _, peaks, _ = triangles.unpack(
+            triangles.random(n_starts, X, generator, readable)
+        )
+        rise = torch.tensor(shape.monotonic).to(X)
+        directions = torch.where(rise != 0, directions.abs() * rise, directions)
+        shifts = torch.rand(n_starts, self.sizes[2], generator=generator, dtype=torch.float64)
+        width = torch.ones_like(peaks[..., 0])
+        width[..., self._of("step")] += shifts.to(X)  # steps have two windows side by side
+        theta = triangles.windowed(directions, peaks[..., : triangles.n_peaks], X, width)
+        n_coef = self.sizes[1] // self.n_outputs
+        coef = X.new_zeros(n_starts, n_coef, self.n_outputs)
+        return self.pack(theta, coef, shifts.to(X).clamp_min(LEAST_SHIFT))
+
+    def waves(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """Return parameters of `lowered` and its coefficients: the same function."""
+        theta, coef, shifts = self.unpack(both)
+        if self.shape is None:
+            return theta, coef
+        steps, ramps = self._of("step"), self._of("ramp")
+        n_features = self.triangles.n_features
+        blocks = theta.unflatten(-1, (-1, self._n_each))
+        intercept, linear, weights = self._split(coef)
+        shifted = blocks[..., steps, :].clone()
+        shifted[..., n_features] -= shifts
+        sloped = weights[..., ramps, :] * self._ramp_slopes(theta)[..., None]
+        directions, offsets = blocks[..., ramps, :n_features], blocks[..., ramps, n_features]
+        intercept = intercept - offsets[..., None, :] @ sloped
+        linear = linear - directions.mT @ sloped
+        own = weights.clone()
+        own[..., steps, :] *= -1
+        coef = torch.cat([intercept, linear, own, weights[..., steps, :]], -2)
+        return torch.cat([blocks, shifted], -2).flatten(-2), coef
+
+    def _split(self, coef: Tensor) -> tuple[Tensor, ...]:
+        n_features = self.triangles.n_features
+        return coef.tensor_split([1, 1 + n_features], -2)
+
+    def _ramp_slopes(self, theta: Tensor) -> Tensor:
+        """Return the slope that is taken off each ramp."""
+        left, right = self.triangles.outer_slopes(theta)
+        ramps = self._of("ramp")
+        sign = theta.new_tensor([self.kinds[k].sign for k in ramps])
+        return torch.where(sign < 0, left[..., ramps], right[..., ramps])
+
+    def restored(self, waves: Tensor, coef: Tensor) -> Tensor:
+        """Return points of which these are the `waves`."""
+        n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
+        steps, ramps = self._of("step"), self._of("ramp")
+        own, later = waves.unflatten(-1, (-1, self._n_each)).tensor_split([n], -2)
+        shifts = own[..., steps, n_features] - later[..., n_features]
+        intercept, linear, weights = self._split(coef)
+        weights = weights[..., :n, :].clone()
+        weights[..., steps, :] *= -1
+        theta = own.flatten(-2)
+        sloped = weights[..., ramps, :] * self._ramp_slopes(theta)[..., None]
+        directions, offsets = own[..., ramps, :n_features], own[..., ramps, n_features]
+        intercept = intercept + offsets[..., None, :] @ sloped
+        linear = linear + directions.mT @ sloped
+        return self.pack(theta, torch.cat([intercept, linear, weights], -2), shifts)
+
+    def forward(self, both: Tensor, X: Tensor) -> Tensor:
+        """Return f(X), shape (..., n_outputs, n_samples)."""
+        theta, coef = self.waves(both)
+        intercept, linear, weights = self._split(coef)
+        return weights.mT @ self.lowered.basis(theta, X) + linear.mT @ X + intercept.mT
+
+    def columns(self, both: Tensor, X: Tensor) -> Tensor:
+        """Return [1, x, B], (..., 1 + n_features + n_subnetworks, n_samples)."""
+        theta, _ = self.waves(both)
+        basis = self._combined(both, self.lowered.basis(theta, X), X)
+        known = torch.cat([torch.ones_like(X[:1]), X])
+        return torch.cat([known.expand(*both.shape[:-1], *known.shape), basis], -2)
+
+    def _combined(self, both: Tensor, waves: Tensor, X: Tensor) -> Tensor:
+        """Return B from the waves."""
+        steps, ramps = self._of("step"), self._of("ramp")
+        if not steps and not ramps:
+            return waves
+        theta, _, _ = self.unpack(both)
+        basis, later = waves.tensor_split([self.triangles.n_subnetworks], -2)
+        basis = basis.clone()
+        basis[..., steps, :] = later - basis[..., steps, :]
+        slopes = self._ramp_slopes(theta)[..., None]
+        basis[..., ramps, :] -= slopes * self._reach(theta, X)
+        return basis
+
+    def _reach(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return z of the ramps."""
+        blocks = theta.unflatten(-1, (-1, self._n_each))[..., self._of("ramp"), :]
+        n_features = self.triangles.n_features
+        return blocks[..., :n_features] @ X + blocks[..., n_features, None]
+
+    def jacobian(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return the derivatives of a combination of the outputs.
+
+        Parameters
+        ----------
+        both : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            Weight of each output in the combination, row by row.
+
+        Returns
+        -------
+        Tensor of shape (..., n_parameters, n_samples)
+        """
+        theta, _, _ = self.unpack(both)
+        waves, coef = self.waves(both)
+        combined = coef @ cotangent  # (..., n_coef, n_samples)
+        n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
+        steps, ramps = self._of("step"), self._of("ramp")
+        blocks = self.lowered.basis_derivatives(waves, X).unflatten(-2, (-1, self._n_each))
+        blocks = blocks * combined[..., 1 + n_features :, None, :]
+        own, later = blocks.tensor_split([n], -3)
+        if steps:
+            own[..., steps, :, :] += later
+        if ramps:
+            own[..., ramps, :, :] -= self._by_ramp_slopes(theta, combined, X)
+        basis = self._combined(both, self.lowered.basis(waves, X), X)
+        cotangents = cotangent[..., None, :, :]
+        by_linear, by_weights = X[:, None] * cotangents, basis[..., None, :] * cotangents
+        by_coef = torch.cat([cotangents, by_linear, by_weights], -3).flatten(-3, -2)
+        return torch.cat([own.flatten(-3, -2), by_coef, -later[..., n_features, :]], -2)
+
+    def _by_ramp_slopes(self, theta: Tensor, combined: Tensor, X: Tensor) -> Tensor:
+        """Return the derivatives of what is taken off the ramps, (..., n_ramps, n_each, n)."""
+        ramps, n_features = self._of("ramp"), self.triangles.n_features
+        by_left, by_right = self.triangles.outer_slopes_derivatives(theta).unbind(-1)
+        falls = theta.new_tensor([self.kinds[k].sign for k in ramps])[:, None] < 0
+        by_blocks = torch.where(falls, by_left[..., ramps, :], by_right[..., ramps, :])
+        total = by_blocks[..., None] * self._reach(theta, X)[..., None, :]
+        slopes = self._ramp_slopes(theta)[..., None]
+        total[..., :n_features, :] += slopes[..., None] * X
+        total[..., n_features, :] += slopes
+        return total * combined[..., 1 + n_features :, :][..., ramps, None, :]
+
+    def to_relu(self, both: Tensor) -> tuple[ReLUNetwork, Tensor]:
+        """Lower to the plain ReLU network that is the same function everywhere."""
+        theta, coef = self.waves(both)
+        return self.lowered.to_relu(theta, coef)

@@ -1,0 +1,1 @@
+"""Losses, least squares and steps of descent on any of the networks."""

@@ -1,0 +1,103 @@
+"""Adam on minibatches: for networks whose normal equations are too large to form."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skrelu._solvers.losses import Loss
+from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
+from skrelu._solvers.rows import Rows
+
+EVALUATED_ROWS = 4096  # at a time, outside the steps
+
+
+class Model(Protocol):
+    """A differentiable function of one parameter vector a start."""
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return predictions (n_starts, n_outputs, n_samples)."""
+
+
+def adam(
+    model: Model,
+    theta: Tensor,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: tuple[Tensor, Tensor] | None = None,
+) -> Result:
+    """Minimise the loss, penalized by alpha * sum_i penalty_i theta_i**2, of every start by Adam.
+
+    Parameters
+    ----------
+    model : Model
+    theta : Tensor of shape (n_starts, n_parameters)
+        Starting points.
+    rows : Rows
+    alpha, penalty : float, Tensor of shape (n_starts, n_parameters)
+    options : Options
+        An iteration is a pass over all rows.
+    bounds : tuple of Tensor of shape (n_parameters,), optional
+        What every parameter must not be below and above.
+
+    Returns
+    -------
+    Result
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015,
+    https://arxiv.org/abs/1412.6980
+    """
+    everything = torch.arange(len(theta), device=theta.device)
+    theta = theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate, fused=True)
+    progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
+    try:
+        options.stops(progress)
+        while len(progress.active()) and progress.n_iter < options.max_iter:
+            order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
+            shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
+            batches = [part.split(options.batch_size, -1) for part in shuffled]
+            for batch in zip(*batches, strict=True):
+                optimizer.zero_grad()
+                with torch.enable_grad():
+                    loss = _batch_loss(model, theta, rows.loss, *batch)
+                    loss = rows.n_trained / batch[0].shape[-1] * loss
+                    cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
+                    cost.sum().backward()
+                optimizer.step()
+                if bounds is not None:
+                    theta.data.clamp_(*bounds)
+            evaluation = _evaluate(model, theta, rows)
+            progress.update(theta.detach(), evaluation, everything)
+            if options.stops(progress):
+                return progress.result(Status.STOPPED)
+    except KeyboardInterrupt:
+        return progress.result(Status.INTERRUPTED)
+    unfinished = len(progress.active()) > 0
+    return progress.result(Status.MAX_ITER if unfinished else progress.ended())
+
+
+@torch.no_grad()
+def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
+    everything = torch.arange(len(theta), device=theta.device)
+    chunks = rows.chunks(EVALUATED_ROWS)
+    raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
+    loss, validation = rows.evaluated(raw, everything)
+    return Evaluation(loss, loss, validation, theta[:, :0])
+
+
+def _batch_loss(
+    model: Model, theta: Tensor, loss: Loss, X: Tensor, y: Tensor, weights: Tensor
+) -> Tensor:
+    """Return the part of the training loss that some rows contribute, (n_starts,)."""
+    raw = model.forward(theta, X)
+    total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    scale = loss.scale(raw.detach(), y, weights / total)
+    values = loss.values(raw, y, scale) / loss.unit(raw)
+    return (weights * values.mean(-2)).sum(-1)

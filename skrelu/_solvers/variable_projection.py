@@ -1,0 +1,169 @@
+r"""Separable least squares: pretraining as a problem for Levenberg-Marquardt.
+
+The model is :math:`\Phi(\theta)\,c` with :math:`\Phi = [1, x, F_1, \dots, F_K]`. The cost is
+
+.. math::   \text{loss} \cdot (1 + \alpha N), \qquad N = c^T V c,
+
+V being the variances of the columns of Phi (and the squares of what the F_k reach a little
+outside their windows): a ridge whose weight follows the loss, as the
+noise does in Bayesian ridge regression, and vanishes where y can be met exactly. For
+given theta the coefficients solve a small linear system,
+
+.. math::   (\Phi^T W \Phi + \lambda V)\,c = \Phi^T W y, \qquad
+            \lambda = \alpha\,\text{loss} / (1 + \alpha N),
+
+with lambda from the last accepted point, so only theta is left to search (Golub and
+Pereyra 1973). With D the derivatives of the F_k by their own parameters, Kaufman's
+simplification of the Jacobian gives
+
+.. math::
+
+    J^T J = \left(D^T W D - D^T W \Phi (\Phi^T W \Phi + \lambda V)^{-1} \Phi^T W D\right)
+            \circ C C^T, \qquad
+    J^T r = -\textstyle\sum_o C_o \circ D^T W (y_o - \Phi c_o),
+
+where C C^T is spread over the parameters of each pair of sub-networks. Everything is a sum
+over rows, taken in chunks: memory does not grow with the number of rows.
+
+References
+----------
+Golub and Pereyra, "Separable nonlinear least squares: the variable projection method and
+its applications", 2003, https://doi.org/10.1088/0266-5611/19/2/201
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._solvers.gram import gram
+from skrelu._solvers.levenberg_marquardt import NormalEquations, running_scale
+from skrelu._solvers.progress import Evaluation, chunk_size
+from skrelu._solvers.rows import Rows
+
+# Keeps the scaled matrix of the linear problem positive definite to rounding.
+JITTER = 1e-13
+# A sub-network's size is also judged so far outside its window, as a fraction of it:
+# steep parts where no row happens to be would cost nothing and ruin predictions there.
+BEYOND = 0.05
+# An exactly linear target takes the loss from 1 to alpha^2, alpha^6, alpha^14, ...
+SETTLING = 3
+
+
+class SeparableProblem:
+    """The pretraining problem of a batch of starts.
+
+    Parameters
+    ----------
+    network : TriangleNetwork
+    rows : Rows
+    alpha : float
+        Ridge penalty, relative to the loss; the intercept is free.
+    """
+
+    def __init__(self, network: TriangleNetwork, rows: Rows, alpha: float) -> None:
+        self.network, self.rows, self.alpha = network, rows, alpha
+        n_values = rows.training.shape[0] * (2 * network.n_parameters + network.n_features)
+        self.chunk = chunk_size(n_values, rows.X.dtype)
+        self.n_columns = 1 + network.n_features + network.n_subnetworks  # of Phi
+        self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
+
+    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
+        """Solve for the coefficients; state is (variance, factor, column scale)."""
+        phi = self._all_columns(theta)
+        inner, moment = self._sums(theta, starts, phi)
+        diagonal = inner.diagonal(dim1=-1, dim2=-2)
+        variance = (diagonal - inner[..., 0] ** 2).clamp_min(0)  # weights sum to 1
+        left, right = self.network.outer_slopes(theta)
+        outside = torch.nn.functional.pad(left**2 + right**2, (1 + self.network.n_features, 0))
+        variance = variance + BEYOND**2 * outside
+        ridge = self.ridge[starts, None] * variance
+        size = torch.where(diagonal > 0, diagonal, 1).rsqrt()  # unit diagonal
+        jitter = max(JITTER, 4 * torch.finfo(inner.dtype).eps)
+        matrix = size[..., :, None] * size[..., None, :] * (inner + torch.diag_embed(ridge))
+        matrix = matrix + jitter * torch.eye(matrix.shape[-1]).to(matrix)
+        # A failed factorization leaves NaN behind, which Levenberg-Marquardt rejects.
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        coef = size[..., None] * torch.cholesky_solve(size[..., None] * moment, factor)
+        coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
+        loss, validation = self._losses(theta, coef, starts, phi)
+        cost = self.rows.penalized(loss, self.alpha * _norm(coef, variance))
+        return Evaluation(cost, loss, validation, coef, (variance, factor, size))
+
+    def settle(self, theta: Tensor, starts: Tensor) -> None:
+        """Bring lambda and the loss in line at a first point: a fixed point, found fast."""
+        for _ in range(SETTLING):
+            self._update_ridge(self.evaluate(theta, starts), starts)
+
+    def linearize(
+        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
+    ) -> NormalEquations:
+        """Return Kaufman's equations for theta with the coefficients eliminated."""
+        _, factor, size = evaluation.state
+        coef = evaluation.eliminated
+        self._update_ridge(evaluation, starts)
+        inner = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
+        cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
+        moment = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-1])
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            X, root = self.rows.X[:, chunk], self.rows.training[starts, None, chunk].sqrt()
+            phi = self._columns(theta, X)
+            residual = self.rows.y[:, chunk] - coef.mT @ phi
+            derivatives = self.network.basis_derivatives(theta, X).mul_(root)
+            inner += gram(derivatives)
+            cross += derivatives @ (root * phi).mT
+            moment += derivatives @ (root * residual).mT
+        cross = cross * size[..., None, :]
+        inner -= cross @ torch.cholesky_solve(cross.mT, factor)
+        n_each = self.network.n_parameters // self.network.n_subnetworks
+        spread = coef[..., -self.network.n_subnetworks :, :].repeat_interleave(n_each, -2)
+        matrix = inner * (spread @ spread.mT)
+        gradient = -(spread * moment).sum(-1)
+        diagonal = matrix.diagonal(dim1=-1, dim2=-2).clamp_min(0)
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+
+    def _update_ridge(self, evaluation: Evaluation, starts: Tensor) -> None:
+        penalty = self.alpha * _norm(evaluation.eliminated, evaluation.state[0])
+        self.ridge[starts] = self.alpha * self.rows.ridge(evaluation.loss, penalty)
+
+    def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""
+        known = torch.cat([torch.ones_like(X[:1]), X])
+        return torch.cat([known.expand(len(theta), *known.shape), self.network.basis(theta, X)], -2)
+
+    def _all_columns(self, theta: Tensor) -> Tensor | None:
+        """Return Phi' for all rows, None where that takes more than a chunk's memory."""
+        n_values = len(theta) * self.n_columns
+        fits = self.rows.n_samples <= chunk_size(n_values, self.rows.X.dtype)
+        return self._columns(theta, self.rows.X) if fits else None
+
+    def _columns_in(self, chunk: slice, theta: Tensor, known: Tensor | None) -> Tensor:
+        """Return Phi' for some rows, from that for all if it is known."""
+        return self._columns(theta, self.rows.X[:, chunk]) if known is None else known[..., chunk]
+
+    def _sums(self, theta: Tensor, starts: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+        n_columns = self.n_columns
+        inner = theta.new_zeros(len(theta), n_columns, n_columns)
+        moment = theta.new_zeros(len(theta), n_columns, len(self.rows.y))
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            root = self.rows.training[starts, None, chunk].sqrt()
+            phi = root * self._columns_in(chunk, theta, known)
+            inner += phi @ phi.mT
+            moment += phi @ (root * self.rows.y[:, chunk]).mT
+        return inner, moment
+
+    def _losses(
+        self, theta: Tensor, coef: Tensor, starts: Tensor, known: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        loss = validation = torch.zeros_like(theta[:, 0])
+        for chunk in self.rows.chunks(self.chunk):
+            residual = self.rows.y[:, chunk] - coef.mT @ self._columns_in(chunk, theta, known)
+            parts = self.rows.losses(residual.square().mean(-2), chunk, starts)
+            loss, validation = loss + parts[0], validation + parts[1]
+        return loss, validation
+
+
+def _norm(coef: Tensor, variance: Tensor) -> Tensor:
+    """Return N, the squared size of the coefficients averaged over the outputs."""
+    return (variance * coef.square().mean(-1)).sum(-1)
