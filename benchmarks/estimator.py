@@ -30,11 +30,12 @@ from torch import Tensor
 from benchmarks._report import ROOT, TABLES, main, table, verdict
 from skrelu import ExponentialReLURegressor
 from skrelu._fit.pretraining import pretrain
-from skrelu._fit.refinement import FreeProblem, released_penalty
+from skrelu._fit.refinement import released_penalty
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.progress import Options
+from skrelu._solvers.regression import FreeProblem
 from skrelu._solvers.rows import Rows
 
 Array = NDArray[np.float64]

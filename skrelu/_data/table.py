@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 
 def canonical_rows(
@@ -50,3 +54,16 @@ def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a fit in their own units: X (n, p), y (n, q), weights (n,) summing to 1.
+
+    ``total`` is the sum of the weights as they were given: the number of rows.
+    """
+
+    X: Array
+    y: Array
+    weights: Array
+    total: float

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from skrelu._data.scaling import quotients
-from skrelu._fit.fitted import Fitted, Table
+from skrelu._data.table import Table
+from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
 # Predictions are bounded by default where so much of the loss of the best constant is left on

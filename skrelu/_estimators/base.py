@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
-from skrelu._data.table import canonical_rows
+from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
 from skrelu._estimators.attributes import attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
@@ -32,7 +32,7 @@ from skrelu._estimators.sklearn_private import (
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._estimators.tables import as_integer, validated_data, validated_inputs
 from skrelu._fit.fit_network import fit_network
-from skrelu._fit.fitted import Fitted, Table
+from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import LEARNING_RATE
 from skrelu._fit.plan import Settings
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights

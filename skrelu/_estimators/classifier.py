@@ -10,11 +10,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.sklearn_private import StrOptions, with_callbacks
 from skrelu._estimators.tables import validated_data
-from skrelu._fit.fitted import Table
 from skrelu._solvers.losses import CrossEntropy
 
 

@@ -6,7 +6,7 @@ from numbers import Integral
 
 import numpy as np
 
-from skrelu._networks.triangle_model import Shape
+from skrelu._networks.shapes import Shape
 from skrelu._solvers.losses import LOSSES, Loss, Pinball
 
 CONVEXITIES: dict[str | None, int] = {"convex": 1, "concave": -1}

@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
+from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.parameters import make_loss, several
 from skrelu._estimators.sklearn_private import Interval, StrOptions, with_callbacks
 from skrelu._estimators.tables import as_table, validated_data
-from skrelu._fit.fitted import Table
 from skrelu._solvers.losses import LOSSES
 
 

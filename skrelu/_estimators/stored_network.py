@@ -12,10 +12,17 @@ from torch import Tensor, nn
 
 from skrelu._data.scaling import MOST, Scaling, quotients
 from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
-from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, dense_layers
+from skrelu._networks.plain_layers import (
+    Affine,
+    clipping,
+    dense_layers,
+    joined,
+    modules_of,
+    sorting,
+)
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 Array = NDArray[np.float64]
-Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 
 # Rows, their standardized columns, the hidden layers there and all weights.
 Chunk = tuple[slice, Tensor, list[Tensor], ReLUWeights]
@@ -170,7 +177,7 @@ class StoredNetwork:
         apart = (scale > 0) & ((np.abs(mean) > FAR * scale) | (unit != 1))
         if self.X_limits is not None:
             low, high = self.X_limits
-            chains = [_joined(_clipping(low, high, mean, unit), layers)]
+            chains = [joined(clipping(*map(torch.tensor, (low, high, mean, unit))), layers)]
         elif apart.any():
             chains.insert(0, [_affine(np.diag(unit), -mean * unit)])
         else:
@@ -184,15 +191,15 @@ class StoredNetwork:
         if _extreme(np.abs([mean, gain])).any():
             chains.append(units_of_y)
         else:
-            chains[-1] = _joined(chains[-1], units_of_y)
+            chains[-1] = joined(chains[-1], units_of_y)
         if self.y_limits is not None or large.any():
             # Sorted later: outputs that are have the same limits.
-            chains[-1] = _joined(chains[-1], _clipping(*self._limits_of(large) * down))
+            chains[-1] = joined(chains[-1], clipping(*torch.tensor(self._limits_of(large) * down)))
         if self.ordered:
-            chains[-1] = _joined(chains[-1], _sorting(self.network.n_outputs))
+            chains[-1] = joined(chains[-1], sorting(self.network.n_outputs))
         if large.any():
             chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
-        modules = [module for chain in chains for module in _modules(chain)]
+        modules = [module for chain in chains for module in modules_of(chain)]
         return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
 
     def _limits_of(self, large: NDArray[np.bool_]) -> Array:
@@ -231,55 +238,5 @@ def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
     return ReLUWeights(*map(moved, weights))
 
 
-def _joined(first: list[Affine], second: list[Affine]) -> list[Affine]:
-    """Return the layers of one network on another's outputs."""
-    (inner, shift), (outer, bias) = first[-1], second[0]
-    return [*first[:-1], (outer @ inner, outer @ shift + bias), *second[1:]]
-
-
 def _affine(matrix: Array, bias: Array) -> Affine:
     return torch.tensor(matrix), torch.tensor(bias)
-
-
-def _modules(layers: list[Affine]) -> list[nn.Module]:
-    """Return layers with ReLU in between as modules; nothing is drawn for their weights."""
-    modules: list[nn.Module] = []
-    for matrix, bias in layers:
-        n_out, n_in = matrix.shape
-        linear = nn.Linear(n_in, n_out, device="meta", dtype=matrix.dtype)
-        linear.weight, linear.bias = (nn.Parameter(part.clone()) for part in (matrix, bias))
-        modules += [linear, nn.ReLU()]
-    return modules[:-1]
-
-
-def _clipping(
-    low: Array, high: Array, center: Array | float = 0.0, unit: Array | float = 1.0
-) -> list[Affine]:
-    """Return layers that clip, subtract a center and multiply by a power of two.
-
-    min(v, high) = high - (high - v)+ first, then max(v, low) = low + (v - low)+, exact however far
-    away v is; there is no second step where low is -inf. All of high are finite.
-    """
-    bounded = np.isfinite(low)
-    low, high = np.where(bounded, low, 0.0) * unit, high * unit
-    sign = np.where(bounded, -1.0, 1.0)  # of what is below high, which is not negative
-    return [
-        _affine(-np.eye(len(low)) * unit, high),
-        _affine(np.diag(sign), np.where(bounded, high - low, 0.0)),
-        _affine(-np.diag(sign), np.where(bounded, low, high) - center * unit),
-    ]
-
-
-def _sorting(n: int) -> list[Affine]:
-    """Return layers that sort n inputs: n rounds of comparing neighbours (odd-even sort)."""
-    eye = torch.eye(n, dtype=torch.float64)
-    layers: list[Affine] = [(eye, torch.zeros(n, dtype=torch.float64))]
-    for round_ in range(n if n > 2 else 1):
-        pairs = range(round_ % 2, n - 1, 2)
-        # v is carried as (v)+ - (-v)+; (a - b)+ is taken from a and added to b.
-        gaps = torch.stack([eye[i] - eye[i + 1] for i in pairs])
-        into = torch.cat([eye, -eye, gaps])
-        out = torch.cat([eye, -eye, -gaps.T], -1)
-        zeros = torch.zeros(len(into), dtype=torch.float64)
-        layers = _joined(layers, [(into, zeros), (out, zeros[:n])])
-    return layers

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from skrelu._data.scaling import weighted_quantiles
+from skrelu._data.table import Array
 from skrelu._data.torch_interop import threads, to_numpy, to_tensor
-from skrelu._fit.fitted import Array, Fitted
+from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
 from skrelu._solvers.losses import Loss, Pinball, SquaredError

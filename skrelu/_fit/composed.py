@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit.averaging import shares_by, shares_of
 from skrelu._fit.blend import blended, raw_values
-from skrelu._fit.fitted import Fitted, pretrained_moved, relu_moved
-from skrelu._fit.job import Job, shares_by, shares_of
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.refinement import refine
+from skrelu._fit.warm_start import pretrained_moved, relu_moved
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.evidence import fit_by_evidence

@@ -10,21 +10,21 @@ from dataclasses import replace
 import torch
 
 from skrelu._data.neighbours import noise_by_neighbours
-from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._data.table import Table
+from skrelu._data.torch_interop import to_tensor
 from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.composed import COMPOSED_NOISE, fit_composed
-from skrelu._fit.fitted import Fitted, Table, relu_moved
+from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Report
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
+from skrelu._fit.warm_start import start_from
 from skrelu._fit.windows import fit_windows
 from skrelu._solvers.progress import Status
 
 # Windows side by side that leave no more than so many times the noise have found all structure.
 EXPLAINED = 1.3
-# Rows that tell how well a warm start fits.
-WARM_ROWS = 5000
 # Errors below need no windows side by side, which take many more sub-networks.
 SMALL = 1e-4
 # An interrupted fit that leaves so much of the best constant's loss is not kept.
@@ -85,7 +85,7 @@ def fit_network(
         plan = replace(plan, model=replace(plan.model, triangles=triangles))
     job = Job(training, validation, settings, warm, device, generator, report)
     if warm is not None:
-        job = replace(job, warm=_start_from(job, warm))
+        job = replace(job, warm=start_from(job, warm))
         warm = job.warm
     fitted = _fit(job, plan)
     if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
@@ -120,27 +120,6 @@ def _loss(job: Job, fitted: Fitted) -> float:
     rows = job.rows(1, False, len(job.training.X))
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
     return average_loss(fitted, rows, raw)
-
-
-def _start_from(job: Job, warm: Fitted) -> Fitted | None:
-    """Return the networks to go on from, None to start anew.
-
-    They are the same function as before, or where units have changed the same function of
-    standardized values, whichever fits better: neither, if both are worse than the best constant.
-    """
-    rows = job.rows(1, False, WARM_ROWS)
-    with threads(0.0):
-        moved = relu_moved(warm, *job.scalings, job.device)
-        losses = [
-            average_loss(warm, rows, raw_values(warm.plan.relu, theta, rows))
-            for theta in (moved, to_tensor(warm.relu, job.device))
-        ]
-    if min(losses) > 1:
-        return None
-    if losses[1] < losses[0]:
-        X_scaling, y_scaling = job.scalings
-        return replace(warm, X_scaling=X_scaling, y_scaling=y_scaling)
-    return warm
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from skrelu._data.scaling import Scaling
+from skrelu._data.table import Array, Table
 from skrelu._data.torch_interop import to_numpy, to_tensor
-from skrelu._fit.fitted import Array, Fitted, Table
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.folds import folds_of
 from skrelu._fit.plan import Plan, Settings
 from skrelu._solvers.progress import Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
@@ -22,11 +23,8 @@ from skrelu._solvers.rows import Rows
 # network as it is then; tells whether to end the stage.
 Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 
-# A start whose validation loss is so many times the median has gone wrong.
-FAILURE = 3.0
 # The default of the estimators: left-out rows choose ridges then, larger values enlarge them.
 DEFAULT_ALPHA = 0.5
-EXACT = 1e-24  # losses below are alike
 # Adam's step size for batches of the least size; it grows as they do, up to the most. (Goyal et
 # al., "Accurate, large minibatch SGD", 2017, https://arxiv.org/abs/1706.02677)
 LEARNING_RATE, LEAST_BATCH, MOST_BATCH = 1e-3, 200, 1000
@@ -152,7 +150,7 @@ class Job:
             weights = np.pad(weights, [(0, 0), (0, len(validation.X))])
         elif hold_out:
             fraction = self.settings.validation_fraction
-            folds = _folds(training.y, n_starts, fraction, self.generator)
+            folds = folds_of(training.y, n_starts, fraction, self.generator)
             held_out = weights * folds
             weights = weights * ~folds
             held_out /= held_out.sum(1, keepdims=True)
@@ -199,55 +197,6 @@ class Job:
         )
 
 
-def shares_of(result: Result, doubt: float = 0.0) -> Array:
-    """Return the share of each start in the average that is the model; they sum to 1.
-
-    Without held-out rows, the start with the lowest training loss is the model.
-    """
-    if not result.validation_loss.isnan().all():
-        return shares_by(result.validation_loss, doubt)
-    loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf, posinf=np.inf)
-    return (np.arange(len(loss)) == loss.argmin()).astype(float)
-
-
-def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
-    """Return shares that go with the inverse of errors on other rows.
-
-    The best average of estimates with independent errors has them so, but failures get none.
-
-    Parameters
-    ----------
-    error : Tensor of shape (n_starts,)
-    doubt : float, default=0.0
-        Standard error of the errors: smaller differences are chance.
-    """
-    loss = np.nan_to_num(to_numpy(error), nan=np.inf, posinf=np.inf)
-    loss = np.maximum(loss, 0)  # those of exact fits round to -1e-17
-    known = np.isfinite(loss)
-    if not known.any():  # no start has taken a step
-        return np.full(len(loss), 1 / len(loss))
-    usual = np.median(np.where(known, loss, loss[known].max()))
-    shares = np.where(loss <= FAILURE * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0)
-    return shares / shares.sum()
-
-
-def doubt_of(rows: Rows, raw: Tensor) -> float:
-    """Return the standard error of the starts' losses on held-out rows, their median.
-
-    Parameters
-    ----------
-    raw : Tensor of shape (n_starts, n_outputs, n_samples)
-    """
-    if rows.validation is None or rows.null is None:
-        return 0.0
-    everything = torch.arange(len(raw), device=raw.device)
-    values = rows.loss.values(raw, rows.y, rows.scale(raw, everything)) / rows.loss.unit(raw)
-    values = values.mean(-2) / rows.null[:, None]
-    mean = (rows.validation * values).sum(1, keepdim=True)
-    errors = (rows.validation * (values - mean)).square().sum(1).sqrt()
-    return float(errors.nan_to_num(0.0, 0.0).median())
-
-
 def _null(rows: Rows) -> Tensor:
     """Return what the best constant loses on the rows held out from each start, (n_starts,).
 
@@ -259,46 +208,3 @@ def _null(rows: Rows) -> Tensor:
     _, null = rows.evaluated(raw, starts)
     n_rows = (rows.validation > 0).sum(1).to(null)
     return (n_rows * null.nan_to_num(1.0, 1.0) + ROWS_OF_ALL) / (n_rows + ROWS_OF_ALL)
-
-
-def _folds(
-    y: Array, n_starts: int, fraction: float, generator: torch.Generator
-) -> NDArray[np.bool_]:
-    """Mark the rows that each start holds out: disjoint ones as long as rows last.
-
-    All have about the same targets: rare classes and events are shared out evenly.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples, n_outputs)
-
-    Returns
-    -------
-    ndarray of shape (n_starts, n_samples)
-    """
-    n_samples = len(y)
-    size = min(max(1, round(fraction * n_samples)), n_samples - 1)
-    folds = np.zeros((n_starts, n_samples), bool)
-    order = np.empty(0, np.int64)
-    for fold in folds:
-        if len(order) < size:
-            order = _stratified_order(y, size, generator)
-        fold[order[:size]] = True
-        order = order[size:]
-    return folds
-
-
-def _stratified_order(y: Array, size: int, generator: torch.Generator) -> NDArray[np.int64]:
-    """Return rows in an order of which every stretch of ``size`` has targets like all."""
-    n_samples = len(y)
-    shuffled = torch.randperm(n_samples, generator=generator).numpy()
-    by_target = shuffled[np.lexsort(y[shuffled].T[::-1])]
-    n_folds = -(-n_samples // size)
-    # Of each n_folds rows with neighbouring targets one goes to each stretch.
-    places = torch.rand(n_samples, generator=generator, dtype=torch.float64).numpy()
-    block = np.arange(n_samples) // n_folds
-    within = np.lexsort([places, block])
-    rank = np.arange(n_samples) % n_folds
-    stretch = np.empty(n_samples, np.int64)
-    stretch[within] = rank
-    return by_target[np.lexsort([block, stretch])]

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit.averaging import doubt_of, shares_of
 from skrelu._fit.blend import blended, raw_values
-from skrelu._fit.fitted import Fitted, coefficients_moved, pretrained_moved, relu_moved
-from skrelu._fit.job import Job, doubt_of, shares_of
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.pretraining import Pretrained, pretrain, with_coefficients
 from skrelu._fit.refinement import refine, refine_in_limit, released_penalty
+from skrelu._fit.warm_start import coefficients_moved, pretrained_moved, relu_moved
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Options, Result

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
-from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.shapes import Shape
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.losses import Loss, SquaredError
 from skrelu._solvers.progress import FEWEST_CHUNKED

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._networks.lowering import parabola_layers
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 # Standard deviation of what a random sub-network's h is applied to, but for its offset.
@@ -232,7 +233,7 @@ class ComposedNetwork:
         theta : Tensor of shape (..., network.n_parameters)
         """
         weights = self.unpack(theta)
-        layers, (read_out, constant) = _lowered(depth)
+        layers, (read_out, constant) = parabola_layers(depth)
         read_out = read_out.to(theta)
         hidden, biases = [], []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
@@ -265,51 +266,3 @@ def _wave(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     square = inside.square()
     h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
     return h, (3 - square) * inside, 3 - 3 * square
-
-
-Affine = tuple[Tensor, Tensor]  # matrix and bias
-
-
-def _split(depth: int) -> tuple[int, int]:
-    """Divide 2 ``depth`` layers between the two parabolas, so that their errors are alike."""
-    first = min(depth + 1, 2 * depth - 1)
-    return first, 2 * depth - first
-
-
-def _lowered(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
-    """Return the layers after the first, and weights and constant that read h out."""
-    first, second = _split(depth)
-    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
-    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
-    layers = []
-    for layer in range(1, first):
-        folded, added_up = _rows(layer - 1)
-        layers.append(
-            (torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer))
-        )
-    # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
-    folded, added_up = _rows(first - 1)
-    width = 3.0 ** (1 - first)
-    v = added_up + width * folded
-    constant = -(width**2) / 6
-    # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
-    signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
-    layers.append((signs[:, None] * v, (1 - constant) * (1 - carried) - folds + carried / 2))
-    for layer in range(1, second):
-        folded, added_up = _rows(layer)
-        total = carried - (added_up - carried) / 4
-        layers.append((torch.stack([folded, folded, folded, total]), -folds * 3.0**-layer))
-    folded, added_up = _rows(second)
-    width = 3.0**-second
-    read_out = carried - (added_up - carried + width * folded) / 4
-    return layers, (read_out, constant - 0.25 + width**2 / 24)
-
-
-def _rows(layer: int) -> tuple[Tensor, Tensor]:
-    """Return what reads Z, and what has been added up, out of a layer's neurons."""
-    if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
-        rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
-    else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
-        rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
-    folded, added_up = torch.tensor(rows, dtype=torch.float64)
-    return folded, added_up

@@ -307,39 +307,3 @@ def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNe
         intercept=(weights.intercept * shares[:, None]).sum(0),
     )
     return whole, whole.pack(merged)
-
-
-def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[tuple[Tensor, Tensor]]:
-    """Write one network as plain dense layers (matrix, bias) with ReLU in between.
-
-    The blocks stand on the diagonal of each hidden matrix. What later layers need of x
-    rides along in two more neurons a value, as max(v, 0) - max(-v, 0), which ReLU leaves
-    alone: the linear part of each output, or all of x where there are several levels. So
-    do the last layers of earlier levels, in a neuron a value.
-    """
-    linear = weights.linear
-
-    def eye(n: int) -> Tensor:
-        return torch.eye(n, dtype=linear.dtype, device=linear.device)
-
-    carried = linear.T if network.n_levels == 1 else eye(network.n_features)
-    n_carried = carried.shape[0]
-    signs = torch.cat([eye(n_carried), -eye(n_carried)], -1)  # reads v from its two neurons
-    layers: list[tuple[Tensor, Tensor]] = []
-    for i, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
-        level, layer = divmod(i, network.depth)
-        n_kept = 2 * n_carried + level * network.level_size * WIDTH
-        kept = eye(n_kept)
-        if i == 0:
-            dense = torch.cat([signs.T @ carried, matrix.flatten(0, 1)])
-        elif layer == 0:
-            by_features, by_levels = matrix.flatten(0, 1).split(
-                [network.n_features, matrix.shape[-1] - network.n_features], -1
-            )
-            dense = torch.cat([kept, torch.cat([by_features @ signs, by_levels], -1)])
-        else:
-            dense = torch.block_diag(kept, *matrix)
-        layers.append((dense, torch.cat([bias.new_zeros(n_kept), bias.flatten()])))
-    by_carried = signs if network.n_levels == 1 else linear.T @ signs
-    read_out = torch.cat([by_carried, weights.output.flatten(0, 1).T], -1)
-    return [*layers, (read_out, weights.intercept)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skrelu._networks.lowering import lower_waves
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
 from skrelu._networks.triangle import (
@@ -274,55 +275,3 @@ class TriangleNetwork:
         )
         vertex = torch.full_like(height, -0.5)
         return network, network.pack(parts, wave, vertex, -4 * height)
-
-
-def lower_waves(
-    directions: Tensor,
-    offsets: Tensor,
-    peaks: Tensor,
-    scales: Tensor,
-    slopes: tuple[Tensor, Tensor],
-) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    """Return hidden weights and biases of F, and what reads F out of the last layer.
-
-    Parameters
-    ----------
-    directions : Tensor of shape (..., n_subnetworks, n_features)
-    offsets : Tensor of shape (..., n_subnetworks)
-    peaks, scales : Tensor of shape (..., n_subnetworks, depth)
-    slopes : tuple of Tensor of shape (..., n_subnetworks)
-        Left and right of [0, 1].
-
-    Returns
-    -------
-    hidden, biases : list of Tensor
-    read_out, wave : Tensor of shape (..., n_subnetworks, 4)
-        F + shift and the last wave are linear in the last layer.
-    shift : Tensor of shape (..., n_subnetworks)
-    """
-    depth = peaks.shape[-1]
-    zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
-
-    def row(*entries: Tensor) -> Tensor:
-        return torch.stack(entries, -1)  # (..., n_subnetworks, 4)
-
-    # First layer: (-z)+, (z)+, (z - a_0)+, (z - 1)+.
-    hidden = [torch.stack([-directions, directions, directions, directions], -2)]
-    biases = [row(-offsets, offsets, offsets - peaks[..., 0], offsets - 1)]
-    left, right = slopes
-    # F changes by -left on (-z)+ and by right on (z - 1)+, beyond the clamped wave.
-    rising = row((-left).relu(), zero, zero, right.relu())
-    falling = row(left.relu(), zero, zero, (-right).relu())
-    total, shift = rising, zero
-    a = peaks[..., 0]
-    wave = row(zero, 1 / a, -1 / (a * (1 - a)), 1 / (1 - a))
-    for i in range(1, depth):
-        total = total + scales[..., i - 1, None] * wave
-        floor = (-scales[..., i - 1]).relu()  # waves lie in [0, 1] here
-        hidden.append(torch.stack([total, wave, wave, falling], -2))
-        biases.append(row(floor, zero, -peaks[..., i], zero))
-        shift = shift + floor
-        a = peaks[..., i]
-        wave = row(zero, 1 / a, -1 / (a * (1 - a)), zero)
-        total, falling = row(one, zero, zero, zero), row(zero, zero, zero, one)
-    return hidden, biases, total + scales[..., -1, None] * wave - falling, wave, shift

@@ -11,10 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from skrelu._fit.refinement import FreeProblem
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import chunk_size
+from skrelu._solvers.regression import FreeProblem
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import BEYOND
 

@@ -11,6 +11,7 @@ from torch.nn.functional import dropout, linear
 from torch.nn.utils import skip_init
 
 from skrelu._data.torch_interop import isolated
+from skrelu._networks.plain_layers import block_diagonal
 from skrelu.nn._checks import (
     as_depth,
     as_flag,
@@ -23,7 +24,7 @@ from skrelu.nn._checks import (
     check_values,
 )
 from skrelu.nn._forms import Blocks, Dense, Peaks
-from skrelu.nn._lowering import block_diagonal, sequential
+from skrelu.nn._lowering import sequential
 from skrelu.nn._wave_function import triangle_wave
 
 Form = Literal["peaks", "blocks", "dense"]

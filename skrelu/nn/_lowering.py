@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
+from skrelu._networks.lowering import lower_waves
+from skrelu._networks.plain_layers import modules_of
 from skrelu._networks.triangle import bounded_peaks, outer_slopes, smooth_scales
-from skrelu._networks.triangle_network import lower_waves
 from skrelu.nn._checks import check_values
 
 Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
@@ -51,20 +51,6 @@ def lowered(
     return matrices, biases, read_out
 
 
-def block_diagonal(matrices: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Affine]:
-    """Return hidden layers with the blocks of all sub-networks on the diagonal."""
-    first = matrices[0].flatten(0, 1), biases[0].flatten()
-    later = zip(matrices[1:], biases[1:], strict=True)
-    return [first, *((torch.block_diag(*blocks), bias.flatten()) for blocks, bias in later)]
-
-
 def sequential(layers: Sequence[Affine], like: Tensor) -> nn.Sequential:
     """Return layers with ReLU in between, with the dtype and device of a tensor."""
-    modules: list[nn.Module] = []
-    for matrix, bias in layers:
-        sizes = matrix.shape[1], len(matrix)
-        linear = skip_init(nn.Linear, *sizes, device=like.device, dtype=like.dtype)
-        linear.weight.copy_(matrix)
-        linear.bias.copy_(bias)
-        modules += [linear, nn.ReLU()]
-    return nn.Sequential(*modules[:-1])
+    return nn.Sequential(*modules_of([(matrix.to(like), bias.to(like)) for matrix, bias in layers]))

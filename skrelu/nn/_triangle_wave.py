@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from skrelu._data.torch_interop import isolated
+from skrelu._networks.plain_layers import block_diagonal
 from skrelu._networks.triangle import bounded_peaks, peak_logits
 from skrelu.nn._checks import as_depth, as_size, check_factory, check_inputs
-from skrelu.nn._lowering import block_diagonal, lowered, sequential
+from skrelu.nn._lowering import lowered, sequential
 from skrelu.nn._wave_function import triangle_wave
 
 # Peaks are drawn within 1/2 +- SPREAD / 2 at most.

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skrelu import ExponentialReLURegressor
-from skrelu._networks.relu_network import dense_layers
+from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu.regions import PiecewiseLinear, as_piecewise_linear, regions_along
-from tests.networks import patterns_at, random_network, run, sequential
+from tests.regions.networks import patterns_at, random_network, run, sequential
 
 DOUBLE = torch.float64
 

@@ -10,8 +10,8 @@ import torch
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu.nn import ExponentialReLULayer, fit_windows, release
+from tests.estimators.test_global_settings import SETTINGS
 from tests.paths import MODELS, fitted, make_table, noisy, outputs
-from tests.test_global_settings import SETTINGS
 
 # Deterministic algorithms of cuBLAS need it, read when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -23,7 +23,7 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
-from tests.networks import random_network, sequential
+from tests.regions.networks import random_network, sequential
 
 HAT = PiecewiseLinear([0.0, 1.0, 2.0], [0.0, 1.0, 0.0], left=0.0, right=0.0)
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares, lsq_linear
 
 from skrelu import ExponentialReLURegressor
-from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.shapes import Shape
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu.regions import regions_along, regions_in_box
-from tests.test_fitting import Residuals, options
+from tests.fit.test_fitting import Residuals, options
 
 DOUBLE = torch.float64
 SMALL = {"depth": 3, "n_subnetworks": 6, "n_init": 2, "random_state": 0}

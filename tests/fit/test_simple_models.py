@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._data.neighbours import noise_by_neighbours
-from skrelu._fit.job import _folds
+from skrelu._fit.folds import folds_of
 from skrelu._networks.windows import windows_side_by_side
 
 
@@ -164,11 +164,11 @@ def test_totals_of_the_training_rows_are_right(loss):
 def test_rows_held_out_have_the_targets_of_all():
     generator = torch.Generator().manual_seed(0)
     y = (np.arange(200) < 10).astype(float)[:, None]
-    folds = _folds(y, 10, 0.1, generator)
+    folds = folds_of(y, 10, 0.1, generator)
     assert (folds.sum(0) == 1).all()  # disjoint
     assert (folds @ y == 1).all()  # each holds out one of the ten
     y = np.random.default_rng(0).lognormal(size=(500, 1))
-    means = np.array([np.log(y[fold]).mean() for fold in _folds(y, 12, 0.1, generator)])
+    means = np.array([np.log(y[fold]).mean() for fold in folds_of(y, 12, 0.1, generator)])
     assert means.std() < 0.04  # 0.14 at random
 
 

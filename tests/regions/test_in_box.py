@@ -18,7 +18,7 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
-from tests.networks import DOUBLE, random_network, sequential
+from tests.regions.networks import DOUBLE, random_network, sequential
 
 
 def one_layer(normals, offsets=0.0):

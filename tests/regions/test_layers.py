@@ -28,7 +28,7 @@ from skrelu.regions import (
     regions_in_plane,
 )
 from skrelu.regions._layers import layers_of
-from tests.networks import random_network, run, sequential
+from tests.regions.networks import random_network, run, sequential
 
 DOUBLE = torch.float64
 

@@ -31,8 +31,8 @@ from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._fit.fit_network import WORTHLESS
 from skrelu._fit.job import Job
 from skrelu._solvers.progress import Evaluation, Options, Progress, Status
+from tests.estimators.test_global_settings import state
 from tests.paths import MODELS, SMALL, make_table, outputs, targets
-from tests.test_global_settings import state
 
 PATHS = {
     **MODELS,
@@ -508,7 +508,7 @@ def serve():
 
 def interrupted_fits(names, seeds):
     """Yield names, seeds and reports of fits that are interrupted at random moments."""
-    command = [sys.executable, "-c", "from tests.test_interrupts import serve; serve()"]
+    command = [sys.executable, "-c", "from tests.estimators.test_interrupts import serve; serve()"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with subprocess.Popen(command, env=environment, **pipes) as child:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skrelu import ExponentialReLURegressor
-from skrelu import _parabolic_network as parabolic_module
+from skrelu._networks import parabolic_network as parabolic_module
 from skrelu._networks.triangle_network import TriangleNetwork
 
 DOUBLE = torch.float64

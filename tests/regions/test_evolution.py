@@ -18,7 +18,7 @@ from skrelu.regions import (
     regions_along,
     regions_in_plane,
 )
-from tests.networks import random_network
+from tests.regions.networks import random_network
 
 matplotlib.use("Agg")
 X = np.linspace(0, 1, 200)[:, None]

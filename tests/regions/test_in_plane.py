@@ -9,7 +9,7 @@ from torch import nn
 
 from skrelu import ExponentialReLURegressor
 from skrelu.regions import regions_along, regions_in_plane
-from tests.networks import preactivations, random_network, run, sequential
+from tests.regions.networks import preactivations, random_network, run, sequential
 
 
 @given(

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import BayesianRidge
 
 from skrelu import ExponentialReLURegressor
-from skrelu import _composed_fit as fitting_module
-from skrelu._fit.job import shares_by
+from skrelu._fit import composed as fitting_module
+from skrelu._fit.averaging import shares_by
 from skrelu._networks.composed_network import ComposedNetwork
-from skrelu._networks.relu_network import ReLUNetwork, average, dense_layers
+from skrelu._networks.plain_layers import dense_layers
+from skrelu._networks.relu_network import ReLUNetwork, average
 from skrelu._solvers.evidence import Precisions, fit_by_evidence
 from skrelu._solvers.progress import Options
 from skrelu._solvers.rows import Rows

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skrelu._networks.relu_network import ReLUNetwork, average, dense_layers
+from skrelu._networks.plain_layers import dense_layers
+from skrelu._networks.relu_network import ReLUNetwork, average
 from skrelu._networks.triangle import triangle_sum_derivatives
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.gram import gram

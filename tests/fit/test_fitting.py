@@ -13,12 +13,13 @@ from skrelu._data.table import canonical_rows
 from skrelu._fit.blend import raw_values
 from skrelu._fit.plan import Settings, make_plan
 from skrelu._fit.pretraining import pretrain
-from skrelu._fit.refinement import FreeProblem, released_penalty
+from skrelu._fit.refinement import released_penalty
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
 from skrelu._solvers.losses import SQUARED_ERROR
 from skrelu._solvers.progress import Evaluation, Options, Progress, Status
+from skrelu._solvers.regression import FreeProblem
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import SeparableProblem
 

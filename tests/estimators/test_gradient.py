@@ -9,7 +9,8 @@ from skrelu import ExponentialReLURegressor
 from skrelu._data.scaling import Scaling
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._networks.relu_network import ReLUNetwork
-from skrelu._networks.triangle_model import Shape, TriangleModel
+from skrelu._networks.shapes import Shape
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu.regions import regions_along
 

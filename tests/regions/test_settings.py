@@ -26,7 +26,7 @@ from skrelu.regions import (
     regions_in_box,
     regions_in_plane,
 )
-from tests.networks import random_network
+from tests.regions.networks import random_network
 
 HAT = PiecewiseLinear([0.0, 1.0, 2.0], [0.0, 1.0, 0.0], left=0.0, right=0.0)
 LINE = random_network(0, [1, 6, 6, 1])

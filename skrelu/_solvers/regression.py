@@ -1,0 +1,160 @@
+"""The loss of a network of which all parameters move, as equations for a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from skrelu._solvers.gram import gram
+from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, running_scale
+from skrelu._solvers.progress import Evaluation, chunk_size
+from skrelu._solvers.rows import Rows
+
+
+class Network(Protocol):
+    """A function of one vector of parameters."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of the vector."""
+
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return values (n_starts, n_outputs, n_samples)."""
+
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+        """Return derivatives (n_starts, n_parameters, n_samples) of a combination of outputs."""
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield derivatives of each output, by those parameters."""
+
+
+class FreeProblem:
+    """The refinement problem of a batch of starts.
+
+    Parameters
+    ----------
+    network : Network
+    rows : Rows
+    alpha : float
+        Ridge penalty: `Rows.penalized` by alpha * sum_i penalty_i theta_i**2.
+    penalty : Tensor of shape (n_starts, network.n_parameters)
+        Weight of the square of each parameter, see `released_penalty`.
+    """
+
+    def __init__(self, network: Network, rows: Rows, alpha: float, penalty: Tensor) -> None:
+        self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
+        self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
+        self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
+        n_residuals = rows.n_trained * len(rows.y) + len(self.penalized)
+        self.dual = n_residuals < network.n_parameters
+        self.sampled = rows.loss.coupled and not self.dual
+        self.generator = torch.Generator().manual_seed(0)
+        # Parameters that matter to each output, where outputs have some of their own.
+        separate = len(rows.y) > 1 and not rows.loss.coupled
+        n_outputs = len(rows.y) if separate else 0
+        self.of_outputs = [network.of_output(o).to(rows.X.device) for o in range(n_outputs)]
+
+    def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
+        """Return the weight of the square of each parameter."""
+        return self.penalty[starts]
+
+    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
+        """Return losses; the state is the values and the size of residuals of the trained rows."""
+        chunks = self.rows.chunks(self.chunk)
+        raw = torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
+        loss, validation = self.rows.evaluated(raw, starts)
+        norm = (self._penalty(theta, starts) * theta**2).sum(-1)
+        cost = self.rows.penalized(loss, self.alpha * norm)
+        state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts), norm)
+        return Evaluation(cost, loss, validation, theta[:, :0], state)
+
+    def linearize(
+        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
+    ) -> NormalEquations | DualEquations:
+        """Return the equations with the smaller matrix."""
+        raw, scale_of_rows, norm = evaluation.state
+        residual, root = self._working(raw, scale_of_rows, starts)
+        ridge = self.alpha * self.rows.ridge(evaluation.loss, self.alpha * norm)
+        # Sums over outputs below, means in the loss.
+        penalty = len(self.rows.y) * ridge[:, None] * self._penalty(theta, starts)
+        if self.dual:
+            return self._dual(theta, raw, residual, root, penalty, scale)
+        matrix = torch.diag_embed(penalty)
+        gradient = penalty * theta
+        for chunk in self.rows.chunks(self.chunk, trained=True):
+            X, size = self.rows.X[:, chunk], root[..., chunk]
+            cotangents = self._cotangents(raw[..., chunk], size)
+            if self.sampled:
+                gradient += self.network.jacobian(theta, X, size * residual[..., chunk]).sum(-1)
+                signs = self._signs(cotangents)
+                matrix += gram(self.network.jacobian(theta, X, (signs * cotangents).sum(1)))
+                continue
+            if self.of_outputs:
+                jacobians = self.network.jacobians(theta, X, size)
+            else:
+                jacobians = (self.network.jacobian(theta, X, c) for c in cotangents.unbind(1))
+            for output, jacobian in enumerate(jacobians):
+                right = (jacobian @ residual[:, output, chunk, None])[..., 0]
+                if self.of_outputs:
+                    of = self.of_outputs[output]
+                    matrix[:, of[:, None], of] += gram(jacobian)
+                    gradient[:, of] += right
+                else:
+                    matrix += gram(jacobian)
+                    gradient += right
+        diagonal = matrix.diagonal(dim1=-1, dim2=-2)
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+
+    def _cotangents(self, raw: Tensor, root: Tensor) -> Tensor:
+        """Return the combinations of outputs that go with the residuals.
+
+        Returns
+        -------
+        Tensor of shape (n_active, n_residuals, n_outputs, n_samples)
+            With as many residuals as outputs.
+        """
+        eye = torch.eye(len(self.rows.y)).to(raw)[..., None]
+        if self.rows.loss.coupled:
+            eye = eye - self.rows.loss.shares(raw)[:, None]
+        return eye * root[:, :, None]
+
+    def _signs(self, cotangents: Tensor) -> Tensor:
+        """Draw signs of residuals: the squares of their sums are sums of squares in the mean."""
+        shape = cotangents.shape[1], 1, cotangents.shape[3]
+        return (2 * torch.randint(2, shape, generator=self.generator) - 1).to(cotangents)
+
+    def _working(self, raw: Tensor, scale: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weighted working residuals and roots of weights, (n_active, n_outputs, n)."""
+        rows, trained = self.rows, slice(self.rows.n_trained)
+        residual, curvature = rows.loss.working(raw, rows.y[:, trained], scale)
+        weights = rows.training[starts, None, trained] * (curvature / rows.loss.unit(raw))
+        root = weights.sqrt()
+        return root * residual, root
+
+    def _dual(
+        self,
+        theta: Tensor,
+        raw: Tensor,
+        residual: Tensor,
+        root: Tensor,
+        penalty: Tensor,
+        scale: Tensor | None,
+    ) -> DualEquations:
+        X = self.rows.X[:, : self.rows.n_trained]
+        cotangents = self._cotangents(raw, root).unbind(1)
+        parts = [self.network.jacobian(theta, X, cotangent) for cotangent in cotangents]
+        # The penalty as further residuals sqrt(penalty) * theta.
+        root_penalty = penalty[:, self.penalized].sqrt()
+        ridge = theta.new_zeros(*theta.shape, len(self.penalized))
+        ridge[:, self.penalized] = torch.diag_embed(root_penalty)
+        jacobian = torch.cat([*parts, ridge], -1)
+        residual = torch.cat([residual.flatten(-2), root_penalty * theta[:, self.penalized]], -1)
+        scale = running_scale(jacobian.square().sum(-1), scale)
+        transposed = (jacobian / scale.sqrt()[..., None]).mT.contiguous()
+        return DualEquations(transposed.mT, gram(transposed), residual, scale)
