@@ -5,3 +5,6 @@ from skrelu._estimators.regressor import ExponentialReLURegressor
 
 __version__ = "0.1.0"
 __all__ = ["ExponentialReLUClassifier", "ExponentialReLURegressor", "__version__"]
+
+for _estimator in (ExponentialReLURegressor, ExponentialReLUClassifier):
+    _estimator.__module__ = "skrelu"  # saved models name the public place, wherever the code is

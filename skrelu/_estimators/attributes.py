@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from skrelu._data.scaling import quotients
 from skrelu._data.table import Table
+from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
+# Of the attributes below: another number where models of earlier versions cannot be read.
+FORMAT = 1
 # Predictions are bounded by default where so much of the loss of the best constant is left on
 # other rows.
 NOISE = 0.01
@@ -37,8 +38,8 @@ def attributes_of(fitted: Fitted) -> dict:
     stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
     scores = [1 - loss for stage in stages for loss in stage.validation_curve]
     return {
-        # To go on from with warm_start; arrays only, so that any machine can unpickle it.
-        "_fitted": replace(fitted, pretraining=None, refinement=None),
+        "_format": FORMAT,
+        "_earlier": stored(fitted),  # to go on from with warm_start
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,
         "X_scale_": X_scale,

@@ -20,7 +20,7 @@ from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
-from skrelu._estimators.attributes import attributes_of, limits_of
+from skrelu._estimators.attributes import FORMAT, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.parameters import check_signs, make_shape
 from skrelu._estimators.sklearn_private import (
@@ -31,6 +31,7 @@ from skrelu._estimators.sklearn_private import (
 )
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._estimators.tables import as_integer, validated_data, validated_inputs
+from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import LEARNING_RATE
@@ -95,7 +96,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             Further attributes of the estimator.
         """
         device = resolve_device(self.device)
-        warm = getattr(self, "_fitted", None) if self.warm_start else None
+        warm = self._read_earlier() if self.warm_start and hasattr(self, "_earlier") else None
         generator = make_generator(check_random_state(self.random_state))
 
         def attributes(fitted: Fitted) -> dict:
@@ -123,6 +124,19 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         if free and counted and settings.loss.central:
             self._warn_of_structure(training)
         return self
+
+    def _read_earlier(self) -> Earlier:
+        """Return the fit before, to go on from."""
+        scalings = Scaling(self.X_mean_, self.X_scale_), Scaling(self.y_mean_, self.y_scale_)
+        return read(self._earlier, *scalings)
+
+    def __setstate__(self, state) -> None:
+        if "intercept_" in state and state.get("_format") != FORMAT:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted by another version of skrelu, which kept "
+                "models in another format: fit it again, or load it with that version."
+            )
+        super().__setstate__(state)
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the parameters of a fit."""

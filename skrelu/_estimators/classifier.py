@@ -438,7 +438,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         own = {
             "_y_ndim": 1 if len(classes) == 2 else 2,
             "_ordered": False,
-            "_dtype": np.dtype(np.float32),
+            "_dtype": "float32",
             "classes_": classes,
         }
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}

@@ -472,7 +472,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             "_y_ndim": 2 if several(self.quantile) else y.ndim,
             "_ordered": several(self.quantile),
             "_levels": tuple(self.quantile) if several(self.quantile) else None,
-            "_dtype": _precision(training.y),
+            "_dtype": str(_precision(training.y)),
         }
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own

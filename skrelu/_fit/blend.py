@@ -66,7 +66,9 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
         gain, share, error = _weights(fitted, rows, raw, linear)
         added = _added(fitted, rows, raw, linear, gain, share)
         models = gain[:, None] * raw + predicted(added, rows.X)
-        if not average_loss(fitted, rows, models) <= 1:  # few held-out rows were met by chance
+        if (
+            not average_loss(fitted.shares, rows, models) <= 1
+        ):  # few held-out rows were met by chance
             error = 1.0 if linear is None else min(1.0, linear.loss)
             gain, share = torch.zeros_like(gain), torch.full_like(share, float(error < 1))
             added = _added(fitted, rows, raw, linear, gain, share)
@@ -83,7 +85,7 @@ def _added(
     if isinstance(rows.loss, Pinball):
         shift = _held_out_shift(fitted, rows, models)
     else:
-        shift = _mean_shift(rows.loss, _average(fitted, models)[..., : rows.n_trained], rows)
+        shift = _mean_shift(rows.loss, _average(fitted.shares, models)[..., : rows.n_trained], rows)
     return torch.cat([added[:1] + shift, added[1:]])
 
 
@@ -160,23 +162,22 @@ def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
     return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
 
 
-def average_loss(fitted: Fitted, rows: Rows, raw: Tensor) -> float:
+def average_loss(shares: Array, rows: Rows, raw: Tensor) -> float:
     """Return the average's loss on the rows that train, relative to the best constant's.
 
     Parameters
     ----------
-    fitted : Fitted
-        Its shares weigh the starts.
+    shares : ndarray of shape (n_starts,)
     rows : Rows
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
     """
     trained = slice(rows.n_trained)
-    average = _average(fitted, raw)[:, trained]
+    average = _average(shares, raw)[:, trained]
     return mean_loss(rows.loss, average, rows.y[:, trained], base_weights(rows))
 
 
-def _average(fitted: Fitted, raw: Tensor) -> Tensor:
-    return torch.einsum("s,son->on", to_tensor(fitted.shares, raw.device), raw)
+def _average(shares: Array, raw: Tensor) -> Tensor:
+    return torch.einsum("s,son->on", to_tensor(shares, raw.device), raw)
 
 
 def base_weights(rows: Rows) -> Tensor:
@@ -212,7 +213,7 @@ def _weights(
     if rows.validation is None:
         error = fitted.error
         if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
-            error = average_loss(fitted, rows, raw)
+            error = average_loss(fitted.shares, rows, raw)
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
         return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)

@@ -15,7 +15,6 @@ from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.refinement import refine
-from skrelu._fit.warm_start import pretrained_moved, relu_moved
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.evidence import fit_by_evidence
@@ -53,12 +52,12 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
     pretraining: Result | None = None
     refinement: Result | None = None
     if warm is not None and refining:
-        theta = to_tensor(pretrained_moved(warm, *scalings), job.device)
-        relu, released = warm.plan.relu, relu_moved(warm, *scalings, job.device)
+        theta = to_tensor(warm.pretrained_in(*scalings), job.device)
+        relu, released = warm.network, warm.relu_in(*scalings, job.device)
     else:
         start = None
         if warm is not None:
-            start = to_tensor(pretrained_moved(warm, *scalings), job.device)
+            start = to_tensor(warm.pretrained_in(*scalings), job.device)
         pretraining, error, rows = _pretrained_composed(job, plan, network, start, rows)
         ended = pretraining.interrupted
         if _given_up(job, plan, error) and not ended:

@@ -14,12 +14,13 @@ from skrelu._data.table import Table
 from skrelu._data.torch_interop import to_tensor
 from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.composed import COMPOSED_NOISE, fit_composed
+from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Report
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
-from skrelu._fit.warm_start import start_from
+from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
 from skrelu._solvers.progress import Status
 
@@ -36,7 +37,7 @@ def fit_network(
     validation: Table | None,
     settings: Settings,
     *,
-    warm: Fitted | None,
+    warm: Earlier | None,
     device: torch.device,
     generator: torch.Generator,
     report: Report | None = None,
@@ -49,8 +50,8 @@ def fit_network(
         Without a validation table, rows of the training table are held out if the plan
         asks for early stopping: other rows for each start.
     settings : Settings
-    warm : Fitted or None
-        A network to go on from.
+    warm : Earlier or None
+        A fit to go on from.
     device : torch.device
     generator : torch.Generator
     report : callable, optional
@@ -65,28 +66,14 @@ def fit_network(
     KeyboardInterrupt
         If the user ends it before there is anything better than a constant.
     """
-    if warm is not None and warm.plan.solver == "ridge":
+    if warm is not None and warm.solver == "ridge":
         warm = None  # linear least squares, which it does not matter where to start
-    if warm is not None:
-        if settings.n_subnetworks == "auto":
-            settings = replace(settings, n_subnetworks=warm.plan.n_subnetworks)
-        if settings.n_levels == "auto":
-            settings = replace(settings, n_levels=warm.plan.n_levels)
-        settings = replace(settings, n_init=len(warm.relu))
+    settings = settings if warm is None else like(settings, warm)
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
-    if warm is not None:
-        if plan.described() != warm.plan.described():
-            raise ValueError(
-                f"warm_start=True goes on from a fit with {warm.plan.described()}, but now there "
-                f"are {plan.described()}. Keep these, or set warm_start=False to start anew."
-            )
-        n_free_peaks = warm.plan.triangles.n_free_peaks
-        triangles = replace(plan.model.triangles, n_free_peaks=n_free_peaks)
-        plan = replace(plan, model=replace(plan.model, triangles=triangles))
+    plan = plan if warm is None else going_on(plan, warm)
     job = Job(training, validation, settings, warm, device, generator, report)
     if warm is not None:
         job = replace(job, warm=start_from(job, warm))
-        warm = job.warm
     fitted = _fit(job, plan)
     if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
         raise KeyboardInterrupt("nothing better than a constant has been found so far")
@@ -119,7 +106,7 @@ def _loss(job: Job, fitted: Fitted) -> float:
     """Return the loss that a model leaves on the rows that train, relative to the constant's."""
     rows = job.rows(1, False, len(job.training.X))
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
-    return average_loss(fitted, rows, raw)
+    return average_loss(fitted.shares, rows, raw)
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:

@@ -13,6 +13,7 @@ from torch import Tensor
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array, Table
 from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.folds import folds_of
 from skrelu._fit.plan import Plan, Settings
@@ -39,7 +40,7 @@ class Job:
     training: Table
     validation: Table | None
     settings: Settings
-    warm: Fitted | None
+    warm: Earlier | None
     device: torch.device
     generator: torch.Generator
     report: Report | None

@@ -15,7 +15,6 @@ from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.pretraining import Pretrained, pretrain, with_coefficients
 from skrelu._fit.refinement import refine, refine_in_limit, released_penalty
-from skrelu._fit.warm_start import coefficients_moved, pretrained_moved, relu_moved
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Options, Result
@@ -66,15 +65,15 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
 
     left = plan.max_refinement
     if warm is not None and not ended:
-        triangles = to_tensor(pretrained_moved(warm, *scalings), job.device)
-        coef = to_tensor(coefficients_moved(warm, *scalings), job.device)
-        theta = relu_moved(warm, *scalings, job.device)
+        triangles = to_tensor(warm.pretrained_in(*scalings), job.device)
+        coef = to_tensor(warm.coefficients_in(*scalings), job.device)
+        theta = warm.relu_in(*scalings, job.device)
         penalty = to_tensor(warm.penalty, job.device)
     else:
         start = coef = None
         if warm is not None:
-            start = to_tensor(pretrained_moved(warm, *scalings), job.device)
-            coef = to_tensor(coefficients_moved(warm, *scalings), job.device)
+            start = to_tensor(warm.pretrained_in(*scalings), job.device)
+            coef = to_tensor(warm.coefficients_in(*scalings), job.device)
         first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
         first = _pretraining_options(first, plan, rows)
         with threads(plan.pretraining_work):

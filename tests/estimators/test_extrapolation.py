@@ -1,4 +1,4 @@
-"""Bounded predictions, and the layers that bound and sort."""
+"""Predictions outside the data, and their bounds."""
 
 import numpy as np
 import pytest
