@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
@@ -149,76 +150,39 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         If what is asked for takes more memory than there may be, or excludes each other.
     """
     _check_size(settings, n_samples, n_features, n_outputs)
-    n_subnetworks = settings.n_subnetworks
-    if n_subnetworks == "auto":
-        most = 8 if n_features == 1 else 32
-        n_subnetworks = min(most, max(1, n_samples // 32))
-        n_subnetworks *= 1 if settings.shape is None else SHAPED
-        n_each = n_features + 1 + settings.depth + 1
-        n_subnetworks = max(1, min(n_subnetworks, n_samples // n_each))
-    size = (n_features, int(n_subnetworks), settings.depth)
-    model = TriangleModel(TriangleNetwork(*size, smooth=settings.smooth), n_outputs, settings.shape)
+    model = _model(settings, n_samples, n_features, n_outputs)
     relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
-    n_triangle, n_relu, n = model.lowered.n_parameters, relu.n_parameters, n_samples
-    work = n_triangle**2 * (n + n_triangle / 3)
+    n_waves, n_residuals = model.lowered.n_parameters, n_samples * n_outputs
+    work = n_waves**2 * (n_samples + n_waves / 3)
     if _special(settings):
-        n_residuals = n if settings.loss.classes else n * n_outputs
-        work = model.n_parameters**2 * (n_residuals + model.n_parameters / 3)
-    if settings.n_init == "auto":
-        fewest = FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
-        n_starts = max(fewest, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
-    else:
-        n_starts = int(settings.n_init)
-    pretraining_work = n_starts * work
-    residuals = n * n_outputs
-    small, large = sorted((residuals, n_relu))
-    refinement_work = n_starts * small**2 * (large + small / 3)
+        rows = n_samples if settings.loss.classes else n_residuals
+        work = model.n_parameters**2 * (rows + model.n_parameters / 3)
+    n_starts = _n_starts(settings, work)
     solver = settings.solver
     if solver == "auto":
-        numbers = n_starts * n_triangle * (n_triangle + 2 * n_outputs)
+        numbers = n_starts * n_waves * (n_waves + 2 * n_outputs)
         most_work = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
-        fits = pretraining_work <= most_work and numbers <= LM_NUMBERS
+        fits = n_starts * work <= most_work and numbers <= LM_NUMBERS
         solver = "lm" if fits else "adam"
-    convex = settings.shape is not None and any(settings.shape.convexity)
-    max_refinement = 0
-    tries_several = refinement_work < TRYING_WORK
-    branches = [n for n in (4, 2, 1) if n * n_starts <= MOST_BRANCHES and tries_several] or [1]
-    if settings.shape is not None:
-        if settings.refine_max_iter != "auto" and settings.refine:
-            raise ValueError(
-                f"refine_max_iter={settings.refine_max_iter}, but with convexity or monotonic_cst "
-                "nothing is refined: released weights would not keep the shape. Leave it at "
-                "'auto', or set refine=False."
-            )
-    elif settings.refine and settings.refine_max_iter == "auto":
-        possible = [_affordable(refinement_work * n, tries_several) for n in branches]
-        at_length = [i for i, count in enumerate(possible) if count >= 2 * MIN_ITER_IN_LIMIT]
-        chosen = at_length[0] if at_length else len(branches) - 1
-        branches, affordable = branches[chosen:], possible[chosen]
-        affordable = affordable if affordable >= MIN_REFINEMENT else 0
-        memory_bound = n_starts * small * (small if n_relu <= residuals else large)
-        fits = solver == "adam" or memory_bound <= LM_NUMBERS
-        limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
-        max_refinement = limit if fits else 0
-    elif settings.refine:
-        max_refinement = int(settings.refine_max_iter)
+    refinement = _refinement(settings, solver, n_starts, n_residuals, relu.n_parameters)
     in_limit = (
         solver == "lm"
         and settings.smooth
         and settings.depth > 1
         and n_outputs == 1
         and not settings.loss.classes  # little is left to gain
-        and max_refinement >= MIN_ITER_IN_LIMIT
+        and refinement.max_iter >= MIN_ITER_IN_LIMIT
     )
     if in_limit:
         # With many rows all of the structure is left to refinement; few do not determine it.
-        n_free_peaks = 1 if residuals >= n_relu else min(3, settings.depth - 1)
+        n_free_peaks = 1 if n_residuals >= relu.n_parameters else min(3, settings.depth - 1)
         model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
-        n_weights = n_relu if max_refinement else n_triangle
-        likely = n_starts > 1 or 5 * n_weights > residuals or settings.loss.classes
-        early_stopping = n >= MIN_ROWS_TO_HOLD_OUT and likely
+        n_weights = relu.n_parameters if refinement.max_iter else n_waves
+        likely = n_starts > 1 or 5 * n_weights > n_residuals or settings.loss.classes
+        early_stopping = n_samples >= MIN_ROWS_TO_HOLD_OUT and likely
+    convex = settings.shape is not None and any(settings.shape.convexity)
     return Plan(
         model,
         relu,
@@ -226,18 +190,76 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         n_starts,
         solver,
         bool(early_stopping),
-        pretraining_work,
-        refinement_work,
-        max_refinement,
+        n_starts * work,
+        refinement.work,
+        refinement.max_iter,
         in_limit,
-        tries_several,
-        branches[0],
+        refinement.tries_several,
+        refinement.n_branches,
         _composed(settings, n_samples, n_features, n_outputs),
         settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
         settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
         and settings.smooth
         and settings.shape is None,
     )
+
+
+def _model(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> TriangleModel:
+    """Return sub-networks on one level, as many as are asked for or rows determine."""
+    n_subnetworks = settings.n_subnetworks
+    if n_subnetworks == "auto":
+        most = 8 if n_features == 1 else 32
+        n_subnetworks = min(most, max(1, n_samples // 32))
+        n_subnetworks *= 1 if settings.shape is None else SHAPED
+        n_each = n_features + 1 + settings.depth + 1
+        n_subnetworks = max(1, min(n_subnetworks, n_samples // n_each))
+    triangles = TriangleNetwork(
+        n_features, int(n_subnetworks), settings.depth, smooth=settings.smooth
+    )
+    return TriangleModel(triangles, n_outputs, settings.shape)
+
+
+def _n_starts(settings: Settings, work: float) -> int:
+    """Return the number of starts, of which each takes so many multiplications an iteration."""
+    if settings.n_init != "auto":
+        return int(settings.n_init)
+    fewest = FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
+    return max(fewest, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
+
+
+class _Refinement(NamedTuple):
+    max_iter: int
+    tries_several: bool
+    n_branches: int
+    work: float  # multiplications of an iteration
+
+
+def _refinement(
+    settings: Settings, solver: str, n_starts: int, n_residuals: int, n_weights: int
+) -> _Refinement:
+    """Return how long and in which way released weights are fitted."""
+    if settings.shape is not None and settings.refine_max_iter != "auto" and settings.refine:
+        raise ValueError(
+            f"refine_max_iter={settings.refine_max_iter}, but with convexity or monotonic_cst "
+            "nothing is refined: released weights would not keep the shape. Leave it at "
+            "'auto', or set refine=False."
+        )
+    small, large = sorted((n_residuals, n_weights))
+    work = n_starts * small**2 * (large + small / 3)
+    tries_several = work < TRYING_WORK
+    branches = [n for n in (4, 2, 1) if n * n_starts <= MOST_BRANCHES and tries_several] or [1]
+    if settings.shape is not None or not settings.refine:
+        return _Refinement(0, tries_several, branches[0], work)
+    if settings.refine_max_iter != "auto":
+        return _Refinement(int(settings.refine_max_iter), tries_several, branches[0], work)
+    possible = [_affordable(work * n, tries_several) for n in branches]
+    at_length = [i for i, count in enumerate(possible) if count >= 2 * MIN_ITER_IN_LIMIT]
+    chosen = at_length[0] if at_length else len(branches) - 1
+    affordable = possible[chosen] if possible[chosen] >= MIN_REFINEMENT else 0
+    memory_bound = n_starts * small * (small if n_weights <= n_residuals else large)
+    fits = solver == "adam" or memory_bound <= LM_NUMBERS
+    limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
+    return _Refinement(limit if fits else 0, tries_several, branches[chosen], work)
 
 
 def _affordable(work: float, tries_several: bool) -> int:
