@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from skrelu._data.table import Array
 from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit.averaging import doubt_of, shares_of
 from skrelu._fit.blend import blended, raw_values
+from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
@@ -35,6 +37,20 @@ NOISE = 0.01
 REFINEMENT_TRIALS = (0.01, 0.1, 1.0, 10.0)
 
 
+@dataclass(frozen=True)
+class _State:
+    """Where the starts are, and which results led there."""
+
+    triangles: Tensor  # pretrained
+    coef: Tensor
+    theta: Tensor  # of the lowered network
+    penalty: Tensor
+    pretraining: Result | None = None
+    refinement: Result | None = None
+    last: Result | None = None  # that theta is of
+    ended: bool = False
+
+
 def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     """Pretrain triangle waves, refine the lowered network.
 
@@ -43,79 +59,98 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     noisy : bool, default=False
         Whether much noise is expected: pretraining is brief then, unless there is less.
     """
-    settings, warm, scalings = job.settings, job.warm, job.scalings
-    n_rows = len(job.training.X)
-    rows = job.rows(plan.n_starts, plan.early_stopping, n_rows)
-    pretraining: Result | None = None
-    refinement: Result | None = None
-    ended = plan.max_refinement == 0
-    trials = REFINEMENT_TRIALS if plan.tries_several else (1.0,)
-
-    def pretrained_so_far(result: Result) -> Fitted:
-        waves, coef = with_coefficients(plan.model, result)
-        _, lowered = plan.triangles.to_relu(waves, coef)
-        penalty, shares = torch.zeros_like(lowered), shares_of(result)
-        error = result.validation_loss
-        return job.fitted(plan, waves, coef, lowered, penalty, shares, error, result, None)
-
-    def refined_so_far(result: Result) -> Fitted:
-        shares, error = shares_of(result), result.validation_loss
-        relu = result.theta
-        return job.fitted(plan, triangles, coef, relu, penalty, shares, error, pretraining, result)
-
-    left = plan.max_refinement
-    if warm is not None and not ended:
-        triangles = to_tensor(warm.pretrained_in(*scalings), job.device)
-        coef = to_tensor(warm.coefficients_in(*scalings), job.device)
-        theta = warm.relu_in(*scalings, job.device)
-        penalty = to_tensor(warm.penalty, job.device)
+    rows = job.rows(plan.n_starts, plan.early_stopping, len(job.training.X))
+    if job.warm is not None and plan.max_refinement:
+        state = _as_before(job, job.warm)
     else:
-        start = coef = None
-        if warm is not None:
-            start = to_tensor(warm.pretrained_in(*scalings), job.device)
-            coef = to_tensor(warm.coefficients_in(*scalings), job.device)
-        first = job.options(plan.solver, "pretraining", settings.max_iter, pretrained_so_far)
-        first = _pretraining_options(first, plan, rows)
-        with threads(plan.pretraining_work):
-            if noisy and warm is None:
-                pretrained = _pretrained_briefly(plan.model, rows, job.alpha, first)
-            else:
-                pretrained = pretrain(plan.model, rows, start, job.alpha, first, coef)
-        pretraining, coef = pretrained.result, pretrained.coef
-        triangles = pretraining.theta
-        _, theta = plan.triangles.to_relu(triangles, coef)
-        penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
-        automatic = settings.refine_max_iter == "auto"
-        limited = automatic and _noisy(pretraining, plan.loss)
-        # Where noise was expected and found, the limit never halved what is left.
-        ended = ended or pretraining.interrupted or (limited and (noisy or not plan.in_limit))
-        if plan.in_limit and not ended:
-            with threads(plan.refinement_work):
-                options = replace(job.options(plan.solver, "limit", left), trials=trials)
-                refinement, *unfolded = _refined_in_limit(
-                    plan, pretrained, rows, job.alpha, options
-                )
-            much_left = _noisy(refinement, plan.loss)
-            limited = automatic and much_left and not _improved(refinement, pretraining)
-            ended = limited or refinement.interrupted
-            if not ended:
-                theta, penalty = unfolded
-                left -= refinement.n_iter
-    last = pretraining
-    if not ended:
-        with threads(plan.refinement_work):
-            options = job.options(plan.solver, "refinement", left, refined_so_far)
-            options = replace(options, trials=trials)
-            last = refine(plan.relu, theta, rows, job.alpha, penalty, options)
-        theta, refinement = last.theta, last.after(refinement)
-    assert last is not None  # a warm start refines, any other pretrains
-    raw, error = raw_values(plan.relu, theta, rows), last.validation_loss
-    shares = shares_of(last, doubt_of(rows, raw))
-    fitted = job.fitted(
-        plan, triangles, coef, theta, penalty, shares, error, pretraining, refinement
-    )
+        state = _pretrained(job, plan, rows, noisy)
+    if not state.ended:
+        state = _released(job, plan, rows, state)
+    assert state.last is not None  # a warm start refines, any other pretrains
+    raw = raw_values(plan.relu, state.theta, rows)
+    shares = shares_of(state.last, doubt_of(rows, raw))
+    fitted = _fitted(job, plan, state, shares, state.last.validation_loss)
     kept = torch.from_numpy(shares.nonzero()[0])
     return blended(job, fitted, rows.of(kept), raw[kept])
+
+
+def _fitted(job: Job, plan: Plan, state: _State, shares: Array, error: Tensor) -> Fitted:
+    results = state.pretraining, state.refinement
+    parts = state.triangles, state.coef, state.theta, state.penalty
+    return job.fitted(plan, *parts, shares, error, *results)
+
+
+def _as_before(job: Job, warm: Earlier) -> _State:
+    """Return the state that an earlier fit ended with."""
+    scalings = job.scalings
+    return _State(
+        to_tensor(warm.pretrained_in(*scalings), job.device),
+        to_tensor(warm.coefficients_in(*scalings), job.device),
+        warm.relu_in(*scalings, job.device),
+        to_tensor(warm.penalty, job.device),
+    )
+
+
+def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
+    """Pretrain, lower, and refine in the limit of infinite depth."""
+    before = None if job.warm is None else _as_before(job, job.warm)
+
+    def so_far(result: Result) -> Fitted:
+        waves, coef = with_coefficients(plan.model, result)
+        _, lowered = plan.triangles.to_relu(waves, coef)
+        state = _State(waves, coef, lowered, torch.zeros_like(lowered), result)
+        return _fitted(job, plan, state, shares_of(result), result.validation_loss)
+
+    options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far)
+    options = _pretraining_options(options, plan, rows)
+    with threads(plan.pretraining_work):
+        if before is not None:
+            start, coef = before.triangles, before.coef
+            pretrained = pretrain(plan.model, rows, start, job.alpha, options, coef)
+        elif noisy:
+            pretrained = _pretrained_briefly(plan.model, rows, job.alpha, options)
+        else:
+            pretrained = pretrain(plan.model, rows, None, job.alpha, options)
+    result, coef = pretrained.result, pretrained.coef
+    _, theta = plan.triangles.to_relu(result.theta, coef)
+    penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
+    automatic = job.settings.refine_max_iter == "auto"
+    limited = automatic and _noisy(result, plan.loss)
+    # Where noise was expected and found, the limit never halved what is left.
+    ended = plan.max_refinement == 0 or result.interrupted
+    ended = ended or (limited and (noisy or not plan.in_limit))
+    state = _State(result.theta, coef, theta, penalty, result, last=result, ended=ended)
+    if ended or not plan.in_limit:
+        return state
+    with threads(plan.refinement_work):
+        options = job.options(plan.solver, "limit", plan.max_refinement)
+        options = replace(options, trials=_trials(plan))
+        limit, *unfolded = _refined_in_limit(plan, pretrained, rows, job.alpha, options)
+    if limit.interrupted or (
+        automatic and _noisy(limit, plan.loss) and not _improved(limit, result)
+    ):
+        return replace(state, refinement=limit, ended=True)
+    theta, penalty = unfolded
+    return replace(state, theta=theta, penalty=penalty, refinement=limit)
+
+
+def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
+    """Fit all weights of the lowered network."""
+
+    def so_far(result: Result) -> Fitted:
+        reached = replace(state, theta=result.theta, refinement=result)
+        return _fitted(job, plan, reached, shares_of(result), result.validation_loss)
+
+    done = 0 if state.refinement is None else state.refinement.n_iter
+    options = job.options(plan.solver, "refinement", plan.max_refinement - done, so_far)
+    options = replace(options, trials=_trials(plan))
+    with threads(plan.refinement_work):
+        last = refine(plan.relu, state.theta, rows, job.alpha, state.penalty, options)
+    return replace(state, theta=last.theta, refinement=last.after(state.refinement), last=last)
+
+
+def _trials(plan: Plan) -> tuple[float, ...]:
+    return REFINEMENT_TRIALS if plan.tries_several else (1.0,)
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
