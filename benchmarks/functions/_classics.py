@@ -120,7 +120,7 @@ def _piston(M: Array, S: Array, V0: Array, k: Array, P0: Array, Ta: Array, T0: A
     return 2 * np.pi * np.sqrt(M / (k + S**2 * pressure / V**2))
 
 
-def _wing_weight(
+def _wing_weight(  # noqa: PLR0913
     Sw: Array,
     Wfw: Array,
     A: Array,

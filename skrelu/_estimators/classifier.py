@@ -296,7 +296,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # scikit-learn wants them here
         self,
         depth=4,
         *,

@@ -351,7 +351,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like", None],
     }
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # scikit-learn wants them here
         self,
         depth=4,
         *,

@@ -11,7 +11,7 @@ from torch import Tensor
 from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit.averaging import shares_by, shares_of
 from skrelu._fit.blend import blended, raw_values
-from skrelu._fit.fitted import Fitted
+from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.refinement import refine
@@ -70,9 +70,8 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
 
     def refined_so_far(result: Result) -> Fitted:
         shares, error = shares_of(result), result.validation_loss
-        return job.fitted(
-            plan, theta, None, result.theta, penalty, shares, error, pretraining, result
-        )
+        weights = Weights(theta, None, result.theta, penalty)
+        return job.fitted(plan, weights, shares, error, pretraining, result)
 
     if refining:
         options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
@@ -80,9 +79,8 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
         error = refinement.validation_loss
-    fitted = job.fitted(
-        plan, theta, None, released, penalty, shares, error, pretraining, refinement
-    )
+    weights = Weights(theta, None, released, penalty)
+    fitted = job.fitted(plan, weights, shares, error, pretraining, refinement)
     kept = torch.from_numpy(shares.nonzero()[0])
     return blended(job, fitted, rows.of(kept), raw_values(relu, released[kept], rows))
 
@@ -107,7 +105,8 @@ def _pretrained_composed(
         relu, lowered = network.to_relu(result.theta, settings.depth)
         now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
         shares, error = shares_of(result), result.validation_loss
-        return job.fitted(now, result.theta, None, lowered, penalty, shares, error, result, None)
+        weights = Weights(result.theta, None, lowered, penalty)
+        return job.fitted(now, weights, shares, error, result, None)
 
     part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
     if ends_on_all:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
 
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array
 from skrelu._fit.plan import Plan
 from skrelu._solvers.progress import Result, Status
+
+
+class Weights(NamedTuple):
+    """The parameters of a batch of starts, of both stages."""
+
+    pretrained: Tensor  # (n_starts, n_parameters) of plan.composed or plan.triangles
+    coef: Tensor | None  # (n_starts, 1 + n_features + n_subnetworks, n_outputs), of plan.triangles
+    relu: Tensor  # (n_starts, plan.relu.n_parameters)
+    penalty: Tensor  # (n_starts, plan.relu.n_parameters)
 
 
 @dataclass(frozen=True)

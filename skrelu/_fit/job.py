@@ -14,7 +14,7 @@ from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array, Table
 from skrelu._data.torch_interop import to_numpy, to_tensor
 from skrelu._fit.earlier import Earlier
-from skrelu._fit.fitted import Fitted
+from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.folds import folds_of
 from skrelu._fit.plan import Plan, Settings
 from skrelu._solvers.progress import Options, Progress, Result, Status
@@ -170,10 +170,7 @@ class Job:
     def fitted(
         self,
         plan: Plan,
-        pretrained: Tensor,
-        coef: Tensor | None,
-        relu: Tensor,
-        penalty: Tensor,
+        weights: Weights,
         shares: Array,
         error: Tensor,
         pretraining: Result | None,
@@ -186,10 +183,10 @@ class Job:
         kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
         return Fitted(
             *self.scalings,
-            to_numpy(pretrained[kept]),
-            None if coef is None else to_numpy(coef[kept]),
-            to_numpy(relu[kept]),
-            to_numpy(penalty[kept]),
+            to_numpy(weights.pretrained[kept]),
+            None if weights.coef is None else to_numpy(weights.coef[kept]),
+            to_numpy(weights.relu[kept]),
+            to_numpy(weights.penalty[kept]),
             shares[shares > 0],
             float(error.median()),
             plan,

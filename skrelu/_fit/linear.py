@@ -9,10 +9,9 @@ import torch
 
 from skrelu._data.torch_interop import threads
 from skrelu._fit.blend import blended, raw_values
-from skrelu._fit.fitted import Fitted
+from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
-from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.progress import Result, Status
 
 
@@ -24,20 +23,11 @@ def fit_linear(job: Job, plan: Plan) -> Fitted:
         theta = triangles.random(1, rows.X, job.generator)
         coef = theta.new_zeros(1, 2 + len(rows.X), len(rows.y))
         relu, lowered = triangles.to_relu(theta, coef)
-    plan = replace(
-        plan,
-        model=TriangleModel(triangles, len(rows.y)),
-        relu=relu,
-        n_starts=1,
-        solver="ridge",
-        composed=None,
-        in_limit=False,
-    )
+    plan = plan.by_least_squares(triangles, relu)
     unknown, nothing = theta.new_full((1,), torch.nan), theta.new_ones(1)
     result = Result(theta, nothing, unknown, coef, Status.CONVERGED, 1, [1.0])
-    fitted = job.fitted(
-        plan, theta, coef, lowered, torch.zeros_like(lowered), np.ones(1), unknown, result, None
-    )
+    weights = Weights(theta, coef, lowered, torch.zeros_like(lowered))
+    fitted = job.fitted(plan, weights, np.ones(1), unknown, result, None)
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows))
     error = fitted.error if np.isfinite(fitted.error) else 1.0  # of the best constant
     known, curve = theta.new_tensor([error]), [1.0, error]

@@ -12,7 +12,7 @@ from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit.averaging import doubt_of, shares_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.earlier import Earlier
-from skrelu._fit.fitted import Fitted
+from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.pretraining import Pretrained, pretrain, with_coefficients
@@ -41,13 +41,10 @@ REFINEMENT_TRIALS = (0.01, 0.1, 1.0, 10.0)
 class _State:
     """Where the starts are, and which results led there."""
 
-    triangles: Tensor  # pretrained
-    coef: Tensor
-    theta: Tensor  # of the lowered network
-    penalty: Tensor
+    weights: Weights
     pretraining: Result | None = None
     refinement: Result | None = None
-    last: Result | None = None  # that theta is of
+    last: Result | None = None  # that the weights are of
     ended: bool = False
 
 
@@ -61,13 +58,13 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
     """
     rows = job.rows(plan.n_starts, plan.early_stopping, len(job.training.X))
     if job.warm is not None and plan.max_refinement:
-        state = _as_before(job, job.warm)
+        state = _State(_as_before(job, job.warm))
     else:
         state = _pretrained(job, plan, rows, noisy)
     if not state.ended:
         state = _released(job, plan, rows, state)
     assert state.last is not None  # a warm start refines, any other pretrains
-    raw = raw_values(plan.relu, state.theta, rows)
+    raw = raw_values(plan.relu, state.weights.relu, rows)
     shares = shares_of(state.last, doubt_of(rows, raw))
     fitted = _fitted(job, plan, state, shares, state.last.validation_loss)
     kept = torch.from_numpy(shares.nonzero()[0])
@@ -75,15 +72,13 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
 
 
 def _fitted(job: Job, plan: Plan, state: _State, shares: Array, error: Tensor) -> Fitted:
-    results = state.pretraining, state.refinement
-    parts = state.triangles, state.coef, state.theta, state.penalty
-    return job.fitted(plan, *parts, shares, error, *results)
+    return job.fitted(plan, state.weights, shares, error, state.pretraining, state.refinement)
 
 
-def _as_before(job: Job, warm: Earlier) -> _State:
-    """Return the state that an earlier fit ended with."""
+def _as_before(job: Job, warm: Earlier) -> Weights:
+    """Return what an earlier fit ended with."""
     scalings = job.scalings
-    return _State(
+    return Weights(
         to_tensor(warm.pretrained_in(*scalings), job.device),
         to_tensor(warm.coefficients_in(*scalings), job.device),
         warm.relu_in(*scalings, job.device),
@@ -98,14 +93,16 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     def so_far(result: Result) -> Fitted:
         waves, coef = with_coefficients(plan.model, result)
         _, lowered = plan.triangles.to_relu(waves, coef)
-        state = _State(waves, coef, lowered, torch.zeros_like(lowered), result)
-        return _fitted(job, plan, state, shares_of(result), result.validation_loss)
+        weights = Weights(waves, coef, lowered, torch.zeros_like(lowered))
+        return _fitted(
+            job, plan, _State(weights, result), shares_of(result), result.validation_loss
+        )
 
     options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far)
     options = _pretraining_options(options, plan, rows)
     with threads(plan.pretraining_work):
         if before is not None:
-            start, coef = before.triangles, before.coef
+            start, coef = before.pretrained, before.coef
             pretrained = pretrain(plan.model, rows, start, job.alpha, options, coef)
         elif noisy:
             pretrained = _pretrained_briefly(plan.model, rows, job.alpha, options)
@@ -119,7 +116,8 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     # Where noise was expected and found, the limit never halved what is left.
     ended = plan.max_refinement == 0 or result.interrupted
     ended = ended or (limited and (noisy or not plan.in_limit))
-    state = _State(result.theta, coef, theta, penalty, result, last=result, ended=ended)
+    weights = Weights(result.theta, coef, theta, penalty)
+    state = _State(weights, result, last=result, ended=ended)
     if ended or not plan.in_limit:
         return state
     with threads(plan.refinement_work):
@@ -131,22 +129,26 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     ):
         return replace(state, refinement=limit, ended=True)
     theta, penalty = unfolded
-    return replace(state, theta=theta, penalty=penalty, refinement=limit)
+    weights = weights._replace(relu=theta, penalty=penalty)
+    return replace(state, weights=weights, refinement=limit)
 
 
 def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
     """Fit all weights of the lowered network."""
 
     def so_far(result: Result) -> Fitted:
-        reached = replace(state, theta=result.theta, refinement=result)
+        weights = state.weights._replace(relu=result.theta)
+        reached = replace(state, weights=weights, refinement=result)
         return _fitted(job, plan, reached, shares_of(result), result.validation_loss)
 
     done = 0 if state.refinement is None else state.refinement.n_iter
     options = job.options(plan.solver, "refinement", plan.max_refinement - done, so_far)
     options = replace(options, trials=_trials(plan))
     with threads(plan.refinement_work):
-        last = refine(plan.relu, state.theta, rows, job.alpha, state.penalty, options)
-    return replace(state, theta=last.theta, refinement=last.after(state.refinement), last=last)
+        theta, penalty = state.weights.relu, state.weights.penalty
+        last = refine(plan.relu, theta, rows, job.alpha, penalty, options)
+    weights = state.weights._replace(relu=last.theta)
+    return replace(state, weights=weights, refinement=last.after(state.refinement), last=last)
 
 
 def _trials(plan: Plan) -> tuple[float, ...]:

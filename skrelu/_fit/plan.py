@@ -131,6 +131,12 @@ class Plan:
         triangles = replace(triangles, n_free_peaks=n_free_peaks)
         return replace(self, model=replace(self.model, triangles=triangles))
 
+    def by_least_squares(self, triangles: TriangleNetwork, relu: ReLUNetwork) -> Plan:
+        """Return the plan of one start whose waves stay where they are."""
+        model = TriangleModel(triangles, relu.n_outputs)
+        one = replace(self, model=model, relu=relu, n_starts=1)
+        return replace(one, solver="ridge", composed=None, in_limit=False)
+
     def described(self) -> str:
         """Say what shape the network has."""
         return (

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from skrelu._data.torch_interop import threads
 from skrelu._fit.blend import base_weights, blended, quantile_shift, raw_values
-from skrelu._fit.fitted import Fitted
+from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
-from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._networks.windows import LINEAR, windows_side_by_side
 from skrelu._solvers.losses import SQUARED_ERROR, Pinball, SquaredError
@@ -70,19 +69,11 @@ def fit_windows(job: Job, plan: Plan) -> Fitted | None:
         dictionary.coef(fit)[None],
     )
     relu, lowered = triangles.to_relu(theta, coef)
-    plan = replace(
-        plan,
-        model=TriangleModel(triangles, len(rows.y)),
-        relu=relu,
-        n_starts=1,
-        solver="ridge",
-        composed=None,
-        in_limit=False,
-    )
+    plan = plan.by_least_squares(triangles, relu)
     error, curve = theta.new_tensor([fit.loss]), [1.0, fit.loss]
     result = Result(theta, error, error, coef, Status.CONVERGED, 1, curve, curve)
-    penalty, shares = torch.zeros_like(lowered), np.ones(1)
-    fitted = job.fitted(plan, theta, coef, lowered, penalty, shares, error, result, None)
+    weights = Weights(theta, coef, lowered, torch.zeros_like(lowered))
+    fitted = job.fitted(plan, weights, np.ones(1), error, result, None)
     return blended(job, fitted, rows, raw_values(relu, lowered, rows))
 
 

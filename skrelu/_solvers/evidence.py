@@ -148,11 +148,8 @@ def fit_by_evidence(
                 if progress.n_iter:
                     precisions.estimate(matrix, now.theta, now.squares, problem.n_rows, groups)
                     watched = now.validation_loss if progress.validated else precisions.error
-                    # Both at once: an interrupt must not come between them.
-                    best, lowest = (
-                        _where(watched < lowest, now, best),
-                        torch.minimum(watched, lowest),
-                    )
+                    better = _where(watched < lowest, now, best), torch.minimum(watched, lowest)
+                    best, lowest = better  # at once: an interrupt must not come between them
                     whole.update(watched, taken)
                     short.update(watched, taken)
             ended = whole.over | (lowest <= floor) | (damping >= DAMPING_MAX)
@@ -164,16 +161,12 @@ def fit_by_evidence(
                 break
             if progress.n_iter >= options.max_iter:
                 break
-            penalty = precisions.alpha @ groups
-            hessian = precisions.beta[:, None, None] * matrix + torch.diag_embed(penalty)
-            slope = precisions.beta[:, None] * gradient + penalty * now.theta
-            step = _step(problem, now.theta, hessian, slope, damping, precisions.beta)
+            penalty, beta = precisions.alpha @ groups, precisions.beta
+            hessian = beta[:, None, None] * matrix + torch.diag_embed(penalty)
+            slope = beta[:, None] * gradient + penalty * now.theta
+            step = _step(problem, now.theta, hessian, slope, damping, beta)
             trial = problem.evaluate(now.theta + step)
-            costs = [
-                precisions.beta * point.squares + (penalty * point.theta**2).sum(-1)
-                for point in (trial, now)
-            ]
-            taken = costs[0] < costs[1]  # False for NaN
+            taken = trial.cost(beta, penalty) < now.cost(beta, penalty)  # False for NaN
             now = _where(taken, trial, now)
             damping = torch.where(taken, DAMPING_DOWN * damping, DAMPING_UP * damping)
             damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
@@ -220,6 +213,10 @@ class _Point(NamedTuple):
 
     def evaluation(self) -> Evaluation:
         return Evaluation(self.loss, self.loss, self.validation_loss, self.theta[:, :0])
+
+    def cost(self, beta: Tensor, penalty: Tensor) -> Tensor:
+        """Return what a step must lower, (n_starts,)."""
+        return beta * self.squares + (penalty * self.theta**2).sum(-1)
 
 
 def _where(mask: Tensor, new: _Point, old: _Point) -> _Point:
