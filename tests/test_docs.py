@@ -8,6 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export.py", "mixed_columns.py"])
 def test_shown_scripts_run(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -24,6 +24,7 @@ X = np.random.default_rng(0).uniform(size=(30, 2))
 LINE = X @ [1.0, -2.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(N_CASES))
 def test_a_random_case_is_fitted_or_refused_in_a_sentence(number):
     case = draw_case(0, number)
@@ -205,6 +206,7 @@ def _busy():
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize(
     ("trouble", "outcome"),

@@ -25,6 +25,7 @@ Y = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_levels", [1, 2])
 @pytest.mark.parametrize("targets", Y)
 def test_contributions_add_up_to_predictions(targets, n_levels):
@@ -37,6 +38,7 @@ def test_contributions_add_up_to_predictions(targets, n_levels):
     assert model.predict_contributions(X.astype(np.float32)).dtype == np.float32
 
 
+@pytest.mark.slow
 def test_contributions_are_of_clipped_features_and_of_logarithms():
     model = ExponentialReLURegressor(loss="poisson", extrapolation="constant", **SMALL)
     model.fit(X, np.exp(Y["one"]))
@@ -61,6 +63,7 @@ def test_a_subnetwork_contributes_a_function_of_where_its_direction_points():
     assert n_compared > 0
 
 
+@pytest.mark.slow
 def test_the_display_shows_the_largest_contributions():
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     model = ExponentialReLURegressor(n_levels=1, **SMALL).fit(frame, Y["two"])
@@ -116,6 +119,7 @@ HOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_what_holds_a_network_is_drawn_as_the_network(holder):
     plain, held = small().fit(FRAME, Y["one"]), HOLDERS[holder]().fit(FRAME, Y["one"])
@@ -223,6 +227,7 @@ def test_columns_and_labels_of_a_display_fit(shapes):
         SubnetworkDisplay(np.zeros(positions), np.zeros(contributions), ["w"] * n_labels)
 
 
+@pytest.mark.slow
 def test_networks_of_two_levels_are_drawn():
     model = ExponentialReLURegressor(n_levels=2, **SMALL).fit(X, Y["one"])
     display = SubnetworkDisplay.from_estimator(model, X)

@@ -103,6 +103,7 @@ def test_unusable_weights_and_validation_data_are_refused(table):
         model.to_torch()
 
 
+@pytest.mark.slow
 def test_a_changed_network_cannot_be_warm_started(table):
     model = ExponentialReLURegressor(**QUICK, warm_start=True).fit(*table)
     with pytest.raises(ValueError, match=r"depth=3.*depth=4.*set warm_start=False"):
@@ -125,6 +126,7 @@ def test_a_constant_target_is_predicted_exactly(table):
         np.testing.assert_array_equal(model.predict(X * 7), np.full(len(X), value))
 
 
+@pytest.mark.slow
 def test_constant_features_are_ignored_whatever_they_hold_later(table):
     X, y = table
     with_constant = np.c_[X, np.full(len(X), 5.0)]
@@ -143,6 +145,7 @@ def test_duplicate_rows_are_one_heavier_row():
     np.testing.assert_allclose(model.predict([[0.0], [1.0], [2.0]]), [0.5, 1.5, 2.5], atol=1e-3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     scale=st.sampled_from([1e-300, 1e-150, 1e-30, 1.0, 1e30, 1e150, 1e300]),
@@ -166,6 +169,7 @@ def test_the_fit_does_not_depend_on_the_scales(scale, target_scale):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(
     n_samples=st.integers(1, 40),
@@ -193,6 +197,7 @@ def test_any_shape_gives_finite_predictions_of_that_shape(
     assert np.isfinite(prediction).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [30, 52])
 def test_great_depth_gives_a_finite_fit(depth, table):
     model = ExponentialReLURegressor(**{**QUICK, "depth": depth}).fit(*table)

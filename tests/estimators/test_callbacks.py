@@ -42,6 +42,7 @@ class Recorder:
         return context.task_name == "iteration" and context.task_id == self.stop_after
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("parameters", WAYS)
 def test_callbacks_see_the_model_as_it_is(parameters):
@@ -65,6 +66,7 @@ def test_callbacks_see_the_model_as_it_is(parameters):
         assert recorder.begun[switch][1] == pytest.approx(max(last[:n]), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameters", WAYS)
 def test_a_callback_ends_stages(parameters):
     recorder = Recorder(stop_after=2)
@@ -94,6 +96,7 @@ def test_an_interrupt_keeps_the_best_so_far(parameters):
     assert model.score(X, y) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_scores_are_monitored_in_a_grid_search():
     monitor = ScoringMonitor(scoring="r2")

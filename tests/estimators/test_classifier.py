@@ -148,6 +148,7 @@ def test_alpha_weighs_squares_against_summed_losses_as_in_logistic_regression(n_
     torch.testing.assert_close(penalty, expected)
 
 
+@pytest.mark.slow
 def test_sampled_curvatures_are_those_of_all_classes_in_the_mean():
     problem, *_, both = joint_problem(3, 60)
     starts = torch.arange(2)
@@ -159,6 +160,7 @@ def test_sampled_curvatures_are_those_of_all_classes_in_the_mean():
     assert (sampled - exact).abs().max() < 0.2 * exact.abs().max()
 
 
+@pytest.mark.slow
 def test_probabilities_labels_and_shapes(iris):
     X, y = iris
     names = np.array(["setosa", "versicolor", "virginica"])[y]
@@ -186,6 +188,7 @@ def test_logarithms_are_finite_where_probabilities_round_to_0():
     assert np.isfinite(model.predict_log_proba(far)).all()
 
 
+@pytest.mark.slow
 def test_two_spirals_of_16_subnetworks_are_told_apart():
     X, y = spirals(400, 1.5, 0)
     model = ExponentialReLUClassifier(
@@ -202,6 +205,7 @@ def test_two_spirals_of_16_subnetworks_are_told_apart():
     )
 
 
+@pytest.mark.slow
 def test_linear_log_odds_are_found_about_as_well_as_by_a_linear_model():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 3))
@@ -218,6 +222,7 @@ def test_a_large_penalty_leaves_the_shares_of_the_classes():
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], y.mean(), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_smaller_alpha_gives_probabilities_nearer_to_0_and_1(iris):
     X, y = iris
     losses = [
@@ -227,6 +232,7 @@ def test_smaller_alpha_gives_probabilities_nearer_to_0_and_1(iris):
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.slow
 def test_class_weights_are_sample_weights(moons):
     X, y = moons
     X, y = X[40:], y[40:]
@@ -238,6 +244,7 @@ def test_class_weights_are_sample_weights(moons):
     np.testing.assert_array_equal(by_class.predict_proba(X), three_times.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_probabilities_of_rare_classes_are_their_part_or_as_balanced():
     X, y = make_classification(400, 4, weights=[0.95], class_sep=0.5, random_state=0)
     model = ExponentialReLUClassifier(early_stopping=False, **QUICK).fit(X, y)
@@ -271,6 +278,7 @@ def test_warm_starts_go_on(moons):
     assert model.loss_curve_[-1] < 0.9 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_adam_fits_too(n_classes, iris):
     X, y = iris
@@ -283,6 +291,7 @@ def test_adam_fits_too(n_classes, iris):
     assert model.solver_ == "adam"
 
 
+@pytest.mark.slow
 def test_probabilities_are_monotone_where_they_are_to_be(moons):
     X, y = moons
     model = ExponentialReLUClassifier(monotonic_cst=[0, -1], **QUICK).fit(X, y)
@@ -293,6 +302,7 @@ def test_probabilities_are_monotone_where_they_are_to_be(moons):
     assert model.score(X, y) > 0.8
 
 
+@pytest.mark.slow
 def test_plain_layers_slopes_parts_and_regions_are_those_of_the_logits(iris):
     X, y = iris
     X = X[:, 2:]
@@ -315,6 +325,7 @@ def test_plain_layers_slopes_parts_and_regions_are_those_of_the_logits(iris):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_it_works_in_pipelines_searches_and_calibration(moons):
     X, y = moons
@@ -330,6 +341,7 @@ def test_it_works_in_pipelines_searches_and_calibration(moons):
     assert cross_val_score(model, X, y, cv=3, scoring="roc_auc").min() > 0.9
 
 
+@pytest.mark.slow
 def test_fitted_models_pickle(iris):
     X, y = iris
     model = ExponentialReLUClassifier(**QUICK).fit(X, y)
@@ -338,6 +350,7 @@ def test_fitted_models_pickle(iris):
     np.testing.assert_array_equal(pickle.loads(stored).predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_defaults_are_sure_enough_and_not_too_sure():
     X, y = load_breast_cancer(return_X_y=True)
     model = ExponentialReLUClassifier(random_state=0, n_init=3).fit(X[:400], y[:400])
@@ -374,6 +387,7 @@ def test_a_warm_start_of_other_classes_is_refused(moons):
         model.fit(X, y + 1)
 
 
+@pytest.mark.slow
 def test_balanced_weights_count_sample_weights(moons):
     X, y = moons
     weights = 1 + 2 * y

@@ -125,6 +125,7 @@ def expected(name):
     return PATHS[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [*SETTINGS, "everything"])
 @pytest.mark.parametrize("name", PATHS)
 def test_settings_change_nothing_and_are_left_alone(name, setting):
@@ -140,6 +141,7 @@ def test_settings_change_nothing_and_are_left_alone(name, setting):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_precision_of_products_is_restored_however_it_was_set():
     matmul = torch.backends.mkldnn.matmul
     if not hasattr(matmul, "fp32_precision"):

@@ -18,6 +18,7 @@ X = np.random.default_rng(0).uniform(-1, 1, size=(150, 3)) * [1, 10, 0.1]
 SMALL = {"depth": 3, "n_subnetworks": 4, "n_init": 2, "random_state": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_levels", [1, 2])
 @pytest.mark.parametrize("two", [False, True])
 def test_gradients_are_those_of_the_network(n_levels, two):
@@ -36,6 +37,7 @@ def test_gradients_are_those_of_the_network(n_levels, two):
     assert model.predict_gradient(X.astype(np.float32)).dtype == np.float32
 
 
+@pytest.mark.slow
 def test_gradients_are_the_slopes_of_linear_regions():
     model = ExponentialReLURegressor(n_levels=1, **SMALL).fit(X[:, :1], np.sin(3 * X[:, 0]))
     regions = regions_along(model, [[-1.0], [1.0]])
@@ -44,6 +46,7 @@ def test_gradients_are_the_slopes_of_linear_regions():
     np.testing.assert_allclose(gradient, regions.slopes, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_importances_tell_what_matters():
     frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(d=1.0)
     model = ExponentialReLURegressor(random_state=0).fit(frame, X[:, 0] + 0.03 * X[:, 1])

@@ -157,6 +157,7 @@ def refusals(name, X, y):
         yield {}, {"X": X, "y": y, "X_val": X, "y_val": np.ones((n, 5))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
 def test_a_refused_fit_changes_nothing(name):
     X, y = rows_for(name)
@@ -173,6 +174,7 @@ def test_a_refused_fit_changes_nothing(name):
             assert not working.differences(), (parameters, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
 def test_a_refused_warm_start_changes_nothing(name):
     X, y = rows_for(name)
@@ -231,6 +233,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("place", [*PLACES, "n_features_in_", "intercept_", "n_outputs_"])
 @pytest.mark.parametrize("name", PATHS)
@@ -291,6 +294,7 @@ class Recorder:
 HOOKS = [("setup", 0), ("on_fit_task_begin", 0), ("on_fit_task_begin", 2), ("on_fit_task_end", 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("hook", "after"), [*HOOKS, ("teardown", 0)])
 @pytest.mark.parametrize("name", PATHS)
@@ -315,6 +319,7 @@ class InterruptAtOnce(Recorder):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Training interrupted by user")
 @pytest.mark.parametrize("name", PATHS)
 def test_an_interrupt_before_the_first_step_keeps_no_constant(name):
@@ -415,6 +420,7 @@ def test_an_interrupt_at_any_moment_leaves_no_setting_changed():
         torch.set_num_threads(n_threads)
 
 
+@pytest.mark.slow
 @on_posix
 def test_an_interrupt_at_any_moment_leaves_points_and_losses_that_belong_together():
     generator = torch.Generator().manual_seed(0)
@@ -531,6 +537,7 @@ def interrupted_fits(names, seeds):
         child.stdin.close()
 
 
+@pytest.mark.slow
 @on_posix
 def test_an_interrupted_fit_keeps_a_model_or_changes_nothing():
     found = list(interrupted_fits(PATHS, range(N_INTERRUPTS)))
@@ -551,6 +558,7 @@ class Killer(Recorder):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @on_posix
 @pytest.mark.parametrize("killed_by", ["a scorer", "a callback"])
 def test_after_the_death_of_a_worker_estimator_and_searches_work(killed_by):

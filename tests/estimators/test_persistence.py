@@ -56,6 +56,7 @@ def parts(value, name):
         yield name, value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_fitted_estimators_hold_arrays_and_plain_values(name):
     model, _ = fitted(name)
@@ -66,6 +67,7 @@ def test_fitted_estimators_hold_arrays_and_plain_values(name):
             assert plain or type(held) in PLAIN, part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_skops_needs_to_trust_the_estimator_only(name):
     skops_io = pytest.importorskip("skops.io")

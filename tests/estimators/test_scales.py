@@ -71,6 +71,7 @@ def test_quotients_are_cut_and_do_not_overflow_on_the_way():
     assert quotients(1.0, 1.0, 0.0) == quotients(0.0, LARGEST, SMALLEST) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [-960, -500, 500, 1000, 1021])
 @pytest.mark.parametrize("extrapolation", ["linear", "constant"])
 def test_models_in_other_units_are_the_same(power, extrapolation):
@@ -99,6 +100,7 @@ def test_models_in_other_units_are_the_same(power, extrapolation):
     np.testing.assert_allclose(moved.predict_gradient(X), slopes, **small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "huber", "quantile", "poisson"])
 @pytest.mark.parametrize("size", [1e-310, 1e-323, 1e307, LARGEST / 3])
 @np.errstate(invalid="ignore")  # checks of scikit-learn add all features up
@@ -136,6 +138,7 @@ def test_classifiers_take_features_of_any_size(power):
     assert np.isfinite(model.predict_gradient(moved)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [1e3, 1e6, 1e9, 1e12, 1e15, -1e9])
 @pytest.mark.parametrize("parameters", [{}, {"extrapolation": "constant"}, {"n_levels": 2}])
 def test_exported_networks_are_exact_far_from_zero(offset, parameters):
@@ -191,6 +194,7 @@ def test_rows_of_hardly_any_weight_leave_predictions_and_export_alike():
         np.testing.assert_allclose(export(model, np.array(X)), predicted, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_exported_networks_are_cut_at_the_largest_double():
     model = fit(X, np.sin(3 * X[:, 0]) * LARGEST / 2, extrapolation="linear")
     outer = np.concatenate([X, 1e4 * X, -1e4 * X])
@@ -199,6 +203,7 @@ def test_exported_networks_are_cut_at_the_largest_double():
     np.testing.assert_allclose(export(model, outer) / LARGEST, predicted / LARGEST, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [1e30, 1e50, 1e300])
 @pytest.mark.parametrize("classes", [False, True])
 def test_held_out_rows_may_be_far_away(far, classes):
@@ -212,6 +217,7 @@ def test_held_out_rows_may_be_far_away(far, classes):
     assert np.isfinite(model.predict_contributions(X)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extrapolation", ["constant", "auto"])
 @np.errstate(invalid="ignore", over="ignore")  # checks of scikit-learn add all features up
 def test_exported_networks_clip_exactly_however_far_away(extrapolation):

@@ -40,6 +40,7 @@ def table():
     return X, y
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         ExponentialReLURegressor(),
@@ -51,6 +52,7 @@ def test_all_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "check", [check_dataframe_column_names_consistency, check_inplace_ensure_writeable]
 )
@@ -58,6 +60,7 @@ def test_checks_that_are_not_handed_to_third_parties_pass(check):
     check("ExponentialReLURegressor", ExponentialReLURegressor(**QUICK))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -86,6 +89,7 @@ def test_halving_search_over_iterations(table):
     assert search.fit(X, y).best_score_ > 0.9
 
 
+@pytest.mark.slow
 def test_regressor_chain_and_permutation_importance(table):
     X, y = table
     chain = RegressorChain(ExponentialReLURegressor(**QUICK)).fit(X, np.c_[y, -y])
@@ -96,6 +100,7 @@ def test_regressor_chain_and_permutation_importance(table):
     assert importance.importances_mean.argmin() == 4
 
 
+@pytest.mark.slow
 def test_recursive_feature_elimination_by_the_linear_part(table):
     X, y = table
     X = np.c_[X, np.random.default_rng(0).normal(size=len(X))]
@@ -107,6 +112,7 @@ def test_recursive_feature_elimination_by_the_linear_part(table):
     assert search.fit(X, y).score(X, y) > 0.8
 
 
+@pytest.mark.slow
 def test_a_weight_of_two_is_a_row_given_twice_bit_for_bit(table):
     X, y = table
     weights = np.random.default_rng(0).integers(0, 4, len(y))
@@ -116,6 +122,7 @@ def test_a_weight_of_two_is_a_row_given_twice_bit_for_bit(table):
     np.testing.assert_array_equal(weighted.predict(X), twice.predict(X))
 
 
+@pytest.mark.slow
 def test_partial_dependence_display(table):
     X, y = table
     model = ExponentialReLURegressor(**QUICK).fit(X, y)
@@ -124,6 +131,7 @@ def test_partial_dependence_display(table):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_learning_curve_display(table):
     X, y = table
     display = LearningCurveDisplay.from_estimator(
@@ -133,6 +141,7 @@ def test_learning_curve_display(table):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_feature_names_are_kept_and_checked(frame, table):
     X, y = table
@@ -148,6 +157,7 @@ def test_feature_names_are_kept_and_checked(frame, table):
         )
 
 
+@pytest.mark.slow
 def test_pipeline_with_column_transformer_and_grid_over_depth(table):
     X, y = table
     frame = pd.DataFrame(X, columns=list("abcd"))
@@ -159,6 +169,7 @@ def test_pipeline_with_column_transformer_and_grid_over_depth(table):
     assert search.best_score_ > 0.9
 
 
+@pytest.mark.slow
 def test_parallel_grid_search_gives_the_same_scores(table):
     X, y = table
     model = ExponentialReLURegressor(n_subnetworks=4, n_init=3, random_state=0)
@@ -171,6 +182,7 @@ def test_parallel_grid_search_gives_the_same_scores(table):
     np.testing.assert_array_equal(*scores)
 
 
+@pytest.mark.slow
 def test_fitted_models_pickle(table):
     X, y = table
     model = ExponentialReLURegressor(**QUICK).fit(X, y)
@@ -179,6 +191,7 @@ def test_fitted_models_pickle(table):
     np.testing.assert_array_equal(pickle.loads(stored).predict(X), model.predict(X))
 
 
+@pytest.mark.slow
 def test_cross_validation_on_one_feature():
     X = np.linspace(0, 1, 150)[:, None]
     scores = cross_val_score(ExponentialReLURegressor(**QUICK), X, np.sin(5 * X[:, 0]), cv=3)

@@ -204,6 +204,7 @@ def relative_error(model, X, y):
     return np.sqrt(np.mean((model.predict(X) - y) ** 2)) / y.std()
 
 
+@pytest.mark.slow
 def test_products_of_three_inputs_need_levels():
     X, y = product(500, 0)
     others = product(2000, 1)
@@ -217,6 +218,7 @@ def test_products_of_three_inputs_need_levels():
     assert relative_error(composed, *others) < 0.5 * relative_error(one_level, *others)
 
 
+@pytest.mark.slow
 def test_noisy_tables_go_back_to_one_level():
     X, y = product(300, 0)
     y = y + y.std() * np.random.default_rng(1).normal(size=300)
@@ -224,6 +226,7 @@ def test_noisy_tables_go_back_to_one_level():
     assert ExponentialReLURegressor(n_levels=2, random_state=0).fit(X, y).n_levels_ == 2
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("refine_max_iter", ["auto", 3])
 def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
@@ -260,6 +263,7 @@ def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
         model.set_params(n_levels=1).fit(X, Y)
 
 
+@pytest.mark.slow
 def test_held_out_rows_choose_the_iteration():
     X, y = product(200, 0)
     model = ExponentialReLURegressor(n_levels=2, early_stopping=True, random_state=0).fit(X, y)
@@ -268,6 +272,7 @@ def test_held_out_rows_choose_the_iteration():
     assert model.best_validation_score_ == pytest.approx(model.score(X[150:], y[150:]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     n_rows = []
 
@@ -288,6 +293,7 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 6
 
 
+@pytest.mark.slow
 def test_wide_noisy_tables_stay_composed_as_one_level_has_few_starts():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2500, 60))

@@ -123,6 +123,7 @@ def test_variable_projection_solves_the_ridge_regression_and_its_gradient():
         torch.testing.assert_close(gradient[:, i], slope, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("solver", ["lm", "adam"])
@@ -248,6 +249,7 @@ def test_the_plan_follows_the_size_of_the_data():
     assert plan(60, 5, n_levels=3, n_init=2).composed.levels == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("refine", [True, False])
 def test_a_warm_start_goes_on_where_the_last_fit_ended(refine):
@@ -271,6 +273,7 @@ def test_a_warm_start_goes_on_where_the_last_fit_ended(refine):
     assert np.all(np.diff(losses) < 0)
 
 
+@pytest.mark.slow
 def test_explicit_validation_data_weighs_the_starts():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(200, 2))
@@ -317,6 +320,7 @@ def test_the_fit_leaves_threads_and_seeds_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["lm", "adam"])
 def test_the_exported_network_is_the_prediction(solver):
@@ -335,6 +339,7 @@ def test_the_exported_network_is_the_prediction(solver):
         assert (np.abs(exported - prediction) / np.abs(prediction).max(0)).max() < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x^3", "x^11", "sin", "tanh"], ids=["x^3", "x^11", "sin", "tanh"])
 def test_one_narrow_network_comes_close_to_the_best_spline(name):
     function = {
@@ -354,6 +359,7 @@ def test_one_narrow_network_comes_close_to_the_best_spline(name):
     assert max(errors) < 10 * spline
 
 
+@pytest.mark.slow
 def test_adam_trains_through_both_stages():
     X = np.linspace(-1, 1, 200)[:, None]
     y = X[:, 0] ** 3 - X[:, 0]
@@ -380,6 +386,7 @@ def test_cuda_gives_the_predictions_of_the_cpu():
     np.testing.assert_allclose(fits[1].predict(X), fits[0].predict(X), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["cancel", "infinite", "undefined"])
 def test_networks_that_are_mostly_rounding_count_for_nothing(monkeypatch, change):
     """Each start's output weights are spoilt before it is weighed against a line."""

@@ -87,6 +87,7 @@ def test_steps_of_log_links_are_bounded(loss):
         assert (curvature > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [*LOSSES, Pinball(quantiles=(0.05, 0.95))], ids=names)
 @pytest.mark.parametrize("seed", range(5))
 def test_scaled_targets_have_the_best_constant_0_and_the_loss_1_there(loss, seed):
@@ -136,6 +137,7 @@ def test_weighted_quantiles_are_those_of_repeated_rows(values, level):
     assert weighted_quantiles(column, repeats / repeats.sum(), [level])[0] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [SquaredError(), Huber(), Poisson(), Gamma()], ids=names)
 @pytest.mark.parametrize("n", [30, 300])
 def test_the_joint_equations_have_the_gradient_of_the_loss(loss, n):
@@ -186,6 +188,7 @@ ORACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ORACLES)
 def test_the_training_loss_is_below_that_of_the_linear_model(loss):
     X, f, rng = linear_table()
@@ -202,6 +205,7 @@ def test_the_training_loss_is_below_that_of_the_linear_model(loss):
     assert 0.7 * bound < loss_of_model < 0.99 * bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
 @pytest.mark.parametrize("solver", ["lm", "adam"])
 def test_robust_losses_do_not_follow_outliers(loss, solver):
@@ -223,6 +227,7 @@ def test_robust_losses_do_not_follow_outliers(loss, solver):
         assert errors[loss] < np.abs(oracle.predict(X) - f).mean() + 0.1
 
 
+@pytest.mark.slow
 def test_adam_comes_to_what_levenberg_marquardt_comes_to():
     X, f, rng = linear_table()
     y = rng.poisson(np.exp(f + 1)).astype(float)
@@ -244,6 +249,7 @@ def heteroscedastic(n, seed):
     return X, np.sin(3 * X[:, 0]) + (0.2 + 0.3 * (X[:, 1] + 1)) * rng.gumbel(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_prediction_intervals_hold_as_many_targets_as_they_say(seed):
     X, y = heteroscedastic(1000, seed)
@@ -265,6 +271,7 @@ def test_prediction_intervals_hold_as_many_targets_as_they_say(seed):
     assert inside[quiet].mean() == pytest.approx(0.9, abs=0.06)
 
 
+@pytest.mark.slow
 def test_quantiles_do_not_cross_anywhere():
     X, y = heteroscedastic(60, 0)
     levels = [0.1, 0.3, 0.5, 0.7, 0.9]
@@ -283,6 +290,7 @@ def test_quantiles_do_not_cross_anywhere():
     np.testing.assert_allclose(np.sort(raw), predicted, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extrapolation", ["linear", "constant"])
 @pytest.mark.parametrize("loss", [*NAMES, "quantile"])
 def test_the_torch_network_is_the_same_function(loss, extrapolation):
@@ -308,6 +316,7 @@ def test_the_torch_network_is_the_same_function(loss, extrapolation):
         np.testing.assert_array_equal(predicted, inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [*NAMES, "quantile"])
 def test_a_weight_of_2_is_a_row_given_twice(loss):
     X, y = heteroscedastic(60, 2)
@@ -320,6 +329,7 @@ def test_a_weight_of_2_is_a_row_given_twice(loss):
     np.testing.assert_array_equal(weighted, repeated)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [*NAMES, "quantile"])
 def test_constant_targets_are_predicted(loss):
     quantile = [0.2, 0.8] if loss == "quantile" else None
@@ -328,6 +338,7 @@ def test_constant_targets_are_predicted(loss):
     np.testing.assert_allclose(model.predict(X), 3, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["absolute_error", "huber", "poisson", "gamma"])
 def test_several_outputs_share_subnetworks(loss):
     X, y = heteroscedastic(80, 3)
@@ -337,6 +348,7 @@ def test_several_outputs_share_subnetworks(loss):
     assert (np.abs(model.predict(X) - y).mean(0) < 0.2 * deviation).all()
 
 
+@pytest.mark.slow
 def test_warm_starts_go_on_with_a_loss():
     X, y = heteroscedastic(80, 4)
     model = ExponentialReLURegressor(
@@ -378,6 +390,7 @@ def test_predictions_follow_from_the_fit_not_from_later_parameters():
     np.testing.assert_array_equal(model.predict(5 * X), predicted)
 
 
+@pytest.mark.slow
 def test_the_score_of_several_quantiles_is_the_mean_of_theirs():
     X, y = heteroscedastic(80, 0)
     levels = [0.2, 0.7]
@@ -392,6 +405,7 @@ def test_the_score_of_several_quantiles_is_the_mean_of_theirs():
     assert np.isfinite(search.best_score_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["huber", "poisson", "quantile"])
 def test_scales_may_be_free(loss):
     X = np.random.default_rng(0).uniform(-1, 1, size=(200, 2))
@@ -416,6 +430,7 @@ def test_rows_without_weight_do_not_matter_to_checks_of_targets():
     assert model.__sklearn_tags__().target_tags.positive_only
 
 
+@pytest.mark.slow
 def test_several_quantiles_are_of_one_target():
     X = np.arange(40.0).reshape(20, 2)
     model = ExponentialReLURegressor(loss="quantile", quantile=[0.1, 0.9])

@@ -36,6 +36,7 @@ def random_model(seed, monotonic, convexity, depth=3, n_subnetworks=5, n_outputs
     return model, both.clamp(*model.bounds(both)), X
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), signs=st.lists(st.tuples(SIGNS, SIGNS), min_size=1, max_size=3))
 @settings(deadline=None, max_examples=60)
 def test_any_parameters_within_the_bounds_have_the_shape(seed, signs):
@@ -55,6 +56,7 @@ def test_any_parameters_within_the_bounds_have_the_shape(seed, signs):
                 assert (bend * slopes.diff() >= -size).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("monotonic", "convexity"),
     [((0, 0), (1, -1)), ((1, -1), (0, 0)), ((1, -1, 0), (1, -1, 1)), ((1, 0), (0, 0))],
@@ -110,6 +112,7 @@ def table(n=120, noise=0.1):
     return X, f + noise * rng.normal(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("convexity", ["convex", "concave"])
 def test_convex_fits_are_convex_over_every_boundary(convexity, noise):
@@ -125,6 +128,7 @@ def test_convex_fits_are_convex_over_every_boundary(convexity, noise):
     assert (sign * (own - at) >= -ROUNDING * size).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "quantile"])
 @pytest.mark.parametrize("extrapolation", ["linear", "constant"])
 def test_monotone_fits_have_no_slope_of_the_wrong_sign(loss, extrapolation):
@@ -144,6 +148,7 @@ def test_monotone_fits_have_no_slope_of_the_wrong_sign(loss, extrapolation):
     assert regions.gradients[..., 0].min() < -0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_shapes_in_single_features_hold_along_lines(noise):
     X, y = table(noise=noise)
@@ -160,6 +165,7 @@ def test_shapes_in_single_features_hold_along_lines(noise):
         assert (along_b.slopes >= -1e-7 * np.abs(along_b.slopes).max()).all()
 
 
+@pytest.mark.slow
 def test_one_feature_has_increasing_slopes_in_all_pieces():
     X = np.linspace(0, 1, 200)[:, None]
     for kwargs, rising in [
@@ -227,6 +233,7 @@ def test_messages(parameters, match):
         ExponentialReLURegressor(**parameters).fit(X, X[:, 0] + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 def test_many_starts_go_on_where_they_ended_and_keep_the_shape_on_other_data(loss):
     X, y = table(noise=0.3)

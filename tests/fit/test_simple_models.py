@@ -15,6 +15,7 @@ from skrelu._fit.folds import folds_of
 from skrelu._networks.windows import windows_side_by_side
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2, 5])
 @pytest.mark.parametrize("n", [8, 40, 300])
 def test_a_line_is_a_line_everywhere(n, p):
@@ -27,6 +28,7 @@ def test_a_line_is_a_line_everywhere(n, p):
     assert np.abs(model.predict(far) - expected).max() < 1e-9 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(60, 62), (40, 39), (200, 60), (30, 3)])
 def test_predictions_are_not_worse_than_those_of_a_ridge(shape):
     n, p = shape
@@ -44,6 +46,7 @@ def test_predictions_are_not_worse_than_those_of_a_ridge(shape):
     assert ours < 1.25 * theirs + 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "noise", "least"),
     [
@@ -66,6 +69,7 @@ def test_many_periods_are_followed(function, noise, least):
     np.testing.assert_allclose(network, model.predict(x[:50]), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_waves_of_two_features_are_followed_too():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(4500, 2))
@@ -74,6 +78,7 @@ def test_waves_of_two_features_are_followed_too():
     assert model.score(X[1500:], y[1500:]) > 0.98
 
 
+@pytest.mark.slow
 def test_labels_of_many_intervals_are_told_apart():
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(3000, 1))
@@ -82,6 +87,7 @@ def test_labels_of_many_intervals_are_told_apart():
     assert model.score(x[1000:], labels[1000:]) > 0.93
 
 
+@pytest.mark.slow
 def test_smooth_functions_keep_to_few_subnetworks():
     x = np.linspace(-1, 1, 300)[:, None]
     model = ExponentialReLURegressor(random_state=0).fit(x, x[:, 0] ** 3)
@@ -90,6 +96,7 @@ def test_smooth_functions_keep_to_few_subnetworks():
     assert 1 - model.score(x, x[:, 0] ** 3) < 1e-8
 
 
+@pytest.mark.slow
 def test_what_is_left_unexplained_is_said():
     x = np.random.default_rng(0).uniform(size=(500, 1))
     y = np.sin(60 * x[:, 0])
@@ -126,6 +133,7 @@ def test_windows_lie_side_by_side():
     assert 16 <= len(widths) <= 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_rare_class_has_its_share(seed):
     rng = np.random.default_rng(seed)
@@ -141,6 +149,7 @@ def test_a_rare_class_has_its_share(seed):
     assert log_loss(fresh, model.predict_proba(others)) < 1.35 * log_loss(fresh, linear)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [3, 6])
 def test_every_class_has_its_share(n_classes):
     rng = np.random.default_rng(0)
@@ -151,6 +160,7 @@ def test_every_class_has_its_share(n_classes):
     np.testing.assert_allclose(model.predict_proba(X).mean(0), shares, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_totals_of_the_training_rows_are_right(loss):
     rng = np.random.default_rng(0)
@@ -172,6 +182,7 @@ def test_rows_held_out_have_the_targets_of_all():
     assert means.std() < 0.04  # 0.14 at random
 
 
+@pytest.mark.slow
 def test_a_warm_start_survives_a_change_of_units():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(200, 3))
@@ -197,6 +208,7 @@ def test_fits_are_linear_where_there_are_no_fewer_features_than_rows():
     assert model.score(X, X[:, 0]) >= LinearRegression().fit(X, X[:, 0]).score(X, X[:, 0]) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("seed", range(6))
 def test_networks_that_diverged_are_not_kept(seed):

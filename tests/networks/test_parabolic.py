@@ -121,12 +121,14 @@ def test_unfolding_writes_the_parabola_out_by_a_factor_of_nine_a_layer():
     torch.testing.assert_close(ratios, torch.full_like(ratios, 9), rtol=0.02, atol=0)
 
 
+@pytest.mark.slow
 def test_columns_that_do_not_vary_stay_finite():
     X = np.c_[np.linspace(0, 1, 200), np.ones(200)]
     model = ExponentialReLURegressor(n_subnetworks=2, n_init=1, random_state=0)
     assert model.fit(X, X[:, 0] ** 3).score(X, X[:, 0] ** 3) > 1 - 1e-5
 
 
+@pytest.mark.slow
 def test_a_curve_that_one_wave_cannot_follow_is_not_taken_for_noise():
     X = np.linspace(0, 1, 60)[:, None]
     y = np.sin(9 * X[:, 0]) * np.exp(-X[:, 0])
@@ -134,6 +136,7 @@ def test_a_curve_that_one_wave_cannot_follow_is_not_taken_for_noise():
     assert min(scores) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 7])
 def test_every_depth_fits_a_parabola_to_its_own_accuracy(depth):
     X = np.linspace(-2, 3, 300)[:, None]
@@ -145,6 +148,7 @@ def test_every_depth_fits_a_parabola_to_its_own_accuracy(depth):
     assert model.peaks_.shape == (1, depth + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("n_init", [1, 3])
 @pytest.mark.parametrize("depth", [3, 9])

@@ -77,6 +77,7 @@ def test_wave_is_the_triangle_sum_of_each_feature(depth, shape, n_features, seed
     torch.testing.assert_close(wave(z), expected.T.reshape(z.shape), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @jit_is_deprecated
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_wave_derivatives_pass_gradcheck(depth):
@@ -197,6 +198,7 @@ def test_windows_of_a_model_are_fitted_one_after_the_other():
     assert not model[0]._forward_pre_hooks
 
 
+@pytest.mark.slow
 @given(
     depth=st.integers(1, 8),
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 7)),
@@ -309,6 +311,7 @@ def test_gradients_of_all_parameters_pass_gradcheck(form):
     assert gradcheck(function, parameters)
 
 
+@pytest.mark.slow
 def test_adam_fits_a_function_and_goes_on_after_the_release():
     torch.manual_seed(0)
     X = 2 * torch.rand(500, 2) - 1
@@ -449,12 +452,14 @@ def assert_compiled_is_the_same(module, **options):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Function.*not be instantiated:DeprecationWarning")  # torch's
 @pytest.mark.parametrize("form", FORMS)
 def test_layers_are_traced_as_one_graph(form):
     assert_compiled_is_the_same(layer_of(form), backend="aot_eager")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch._inductor about itself
 def test_waves_compile():
@@ -551,6 +556,7 @@ def test_swap_says_what_it_did_not_find():
         swap_dense(mlp(2, 3, 1), names=["a"])
 
 
+@pytest.mark.slow
 def test_optimizers_are_told_of_a_release():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 3), ExponentialReLULayer(3, 2))
@@ -643,6 +649,7 @@ def test_swapping_keeps_the_names_of_other_layers():
     assert isinstance(model.a, ExponentialReLULayer)
 
 
+@pytest.mark.slow
 def test_released_layers_leave_shared_parameters_and_names_to_the_optimizer():
     embedding, layer = nn.Embedding(30, 16), ExponentialReLULayer(16, 30, n_subnetworks=16)
     layer.read_out.weight = embedding.weight
@@ -658,6 +665,7 @@ def test_released_layers_leave_shared_parameters_and_names_to_the_optimizer():
         )
 
 
+@pytest.mark.slow
 def test_optimizers_that_hold_a_part_of_a_layer_get_its_new_weights():
     layer = ExponentialReLULayer(4, 3)
     optimizer = torch.optim.SGD([layer.read_out.weight], lr=1.0)
@@ -708,6 +716,7 @@ def two_layers():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["heads", "heads.0", "heads.1", "heads.1.0"])
 @pytest.mark.parametrize("named", [True, False])
 def test_releasing_a_part_leaves_everything_else_to_the_optimizer(part, named):
@@ -758,6 +767,7 @@ def test_releasing_a_part_leaves_everything_else_to_the_optimizer(part, named):
             assert [id(found[name]) for name in names] == [id(p) for p in group["params"]]
 
 
+@pytest.mark.slow
 def test_parameters_that_are_tied_to_another_model_stay_in_the_optimizer():
     embedding, head = nn.Embedding(30, 16), ExponentialReLULayer(16, 30, n_subnetworks=16)
     head.read_out.weight = embedding.weight
@@ -767,6 +777,7 @@ def test_parameters_that_are_tied_to_another_model_stay_in_the_optimizer():
     assert identities(held_by(optimizer)) == identities(expected)
 
 
+@pytest.mark.slow
 def test_parts_that_are_still_used_stay_in_the_optimizer_beside_the_new_ones():
     layer = ExponentialReLULayer(4, 3)
     used = nn.ModuleList([layer.subnetworks, layer.read_out])
@@ -779,6 +790,7 @@ def test_parts_that_are_still_used_stay_in_the_optimizer_beside_the_new_ones():
     assert optimizer.param_groups == groups
 
 
+@pytest.mark.slow
 def test_a_layer_of_two_models_is_exchanged_once():
     shared = ExponentialReLULayer(4, 4)
     models = nn.Sequential(nn.Linear(4, 4), shared), nn.Sequential(shared, nn.Linear(4, 2))
@@ -800,6 +812,7 @@ def test_layers_that_an_optimizer_does_not_hold_stay_out_of_it():
     assert not any(p.requires_grad for p in model[1].parameters())
 
 
+@pytest.mark.slow
 def test_groups_that_lose_all_they_had_are_gone_and_others_are_not():
     model = nn.Sequential(nn.Linear(4, 8), ExponentialReLULayer(8, 2))
     groups = [{"params": []}, *parameter_groups(model, 1e-2, peaks_lr=1e-3), {"params": []}]
@@ -809,6 +822,7 @@ def test_groups_that_lose_all_they_had_are_gone_and_others_are_not():
     assert [len(group["params"]) for group in optimizer.param_groups] == [0, 3, 0, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [True, False])
 def test_parametrized_layers_are_released_to_weights_that_are_trained_or_not(trained):
     layer, inputs = layer_of(), torch.randn(5, 3)
@@ -1066,6 +1080,7 @@ def test_windows_are_fitted_to_inputs_of_any_precision(dtype):
     torch.testing.assert_close(layer.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_layers_are_exported(form):
     layer, inputs = layer_of(form), torch.randn(5, 3)
@@ -1217,6 +1232,7 @@ def made(dtype):
     yield fit_windows(swap_dense(mlp(3, 9, 2, **factory)), inputs), inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
 @pytest.mark.parametrize("setting", GLOBALS)
 def test_layers_do_not_depend_on_global_settings(setting, dtype):

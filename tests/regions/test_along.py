@@ -16,6 +16,7 @@ from tests.regions.networks import patterns_at, random_network, run, sequential
 DOUBLE = torch.float64
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     widths=st.lists(st.integers(1, 12), min_size=2, max_size=5),
@@ -50,6 +51,7 @@ def test_regions_are_those_of_dense_sampling_with_bisection(seed, widths, leaky)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 5, 12])
 def test_triangle_networks_have_two_to_the_depth(depth):
     waves = TriangleNetwork(1, 1, depth)
@@ -65,6 +67,7 @@ def test_triangle_networks_have_two_to_the_depth(depth):
         assert regions.lengths.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("reach", [1, 1e3, 1e5])
 def test_rounding_far_away_makes_no_regions(reach):
@@ -75,6 +78,7 @@ def test_rounding_far_away_makes_no_regions(reach):
         assert regions_along(model, [[-reach - 1], [reach + 2]]).n_linear_regions == 2**7
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0.001, 0.999), min_size=12, max_size=12))
 @settings(deadline=None, max_examples=100)
 def test_no_region_of_a_composed_triangle_is_lost_however_narrow(peaks):
@@ -131,6 +135,7 @@ def test_a_polyline_ends_regions_at_its_corners():
     assert whole.positions[-1] == pytest.approx(10**0.5 + 17**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two_outputs", [False, True])
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_the_piecewise_linear_form_is_the_model_on_the_whole_line(two_outputs, offset):
@@ -149,6 +154,7 @@ def test_the_piecewise_linear_form_is_the_model_on_the_whole_line(two_outputs, o
     assert inside.sum() == pytest.approx(along.n_linear_regions - 1, abs=5)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), widths=st.lists(st.integers(1, 8), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=100)
 def test_networks_of_one_input_are_piecewise_linear_functions(seed, widths):

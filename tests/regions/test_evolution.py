@@ -31,6 +31,7 @@ def close_figures():
     pyplot.close("all")
 
 
+@pytest.mark.slow
 def test_triangle_waves_have_all_regions_at_start_and_all_through_pretraining():
     recorder = RegionRecorder.along([[-100.0], [100.0]])
     model = ExponentialReLURegressor(depth=6, refine=False, **WAVES).set_callbacks(recorder)
@@ -44,6 +45,7 @@ def test_triangle_waves_have_all_regions_at_start_and_all_through_pretraining():
     )
 
 
+@pytest.mark.slow
 def test_chosen_steps_and_the_fitted_model_are_recorded_anew_in_each_fit():
     recorder = RegionRecorder.along(X[[0, -1]], steps=range(0, 1000, 5))
     model = ExponentialReLURegressor(depth=3, **WAVES).set_callbacks(recorder)
@@ -90,6 +92,7 @@ def test_a_plain_training_loop_is_recorded():
     np.testing.assert_array_equal(display.ax_.lines[1].get_ydata(), recorder.n_linear_regions_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["regions", "decision"])
 def test_films_have_a_frame_a_step(kind, tmp_path):
     recorder = RegionRecorder.in_plane([-1, -1], [1, 1])
@@ -127,6 +130,7 @@ def test_the_line_of_one_feature_is_drawn_with_its_breakpoints():
     assert line.get_xdata()[0] == pytest.approx(-0.05)
 
 
+@pytest.mark.slow
 def test_features_are_drawn_at_the_medians_of_the_others():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"])

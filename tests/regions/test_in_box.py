@@ -47,6 +47,7 @@ def count(network, half_width=1.0, d=2):
     return regions.n_activation_regions
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     d=st.integers(1, 4),
@@ -83,6 +84,7 @@ def test_regions_are_those_of_dense_sampling(seed, d, widths, leaky, unbiased, s
     assert all(len(corners) > d for corners in regions.vertices)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     widths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
@@ -105,6 +107,7 @@ def test_lines_and_planes_have_the_same_regions(seed, widths, d, unbiased):
     assert box.n_linear_regions == other.n_linear_regions
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     d=st.integers(1, 4),
@@ -130,6 +133,7 @@ def test_ties_of_small_integers_lose_and_double_nothing(seed, d, widths):
     assert found == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "n"), [(1, 5), (2, 1), (2, 7), (3, 6), (4, 6), (5, 6), (8, 9)])
 def test_one_layer_in_general_position_has_zaslavskys_number(d, n):
     rng = np.random.default_rng(d)
@@ -236,6 +240,7 @@ def test_units_of_the_features_do_not_matter():
     np.testing.assert_allclose(regions.gradients * units, expected.gradients, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     d=st.integers(1, 3),
@@ -269,6 +274,7 @@ def test_far_from_zero_ties_are_ties(seed, d, widths, whole, box):
     assert regions.n_linear_regions == expected.n_linear_regions
 
 
+@pytest.mark.slow
 def test_triangle_waves_far_from_zero_have_the_regions_of_the_plane():
     X = np.random.default_rng(0).uniform(-1, 1, (150, 2))
     units = np.array([1e-8, 100.0])
@@ -297,6 +303,7 @@ def test_results_are_printed_in_short_and_are_equal_to_themselves_only():
     assert regions != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("find", [regions_in_box, estimate_regions])
 @pytest.mark.parametrize("d", [1, 2, 8, 10])
 def test_values_that_overflow_are_refused(find, d):
@@ -386,6 +393,7 @@ def test_few_regions_are_estimated_without_error(d):
         assert estimate.log2_counts.shape == (10,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "n_samples"), [([2, 16, 16, 1], 200), ([3, 12, 12, 1], 200), ([4, 8, 8, 1], 400)]
 )
@@ -404,6 +412,7 @@ def test_estimates_are_those_of_all_regions(widths, n_samples):
     assert (other.log2_counts != estimate.log2_counts).any()
 
 
+@pytest.mark.slow
 def test_estimates_are_unbiased_with_one_cell_at_a_time():
     network = random_network(3, [2, 6, 6, 1])
     exact = regions_in_box(network, [-2, -2], [2, 2]).n_activation_regions
@@ -416,6 +425,7 @@ def test_estimates_are_unbiased_with_one_cell_at_a_time():
     assert np.mean(counts) == pytest.approx(exact, abs=4 * np.std(counts) / len(counts) ** 0.5)
 
 
+@pytest.mark.slow
 def test_linear_programs_find_the_cells_that_vertices_find(monkeypatch):
     network = random_network(5, [3, 6, 5, 1])
     exact = regions_in_box(network, [-2] * 3, [2] * 3).n_activation_regions
@@ -427,6 +437,7 @@ def test_linear_programs_find_the_cells_that_vertices_find(monkeypatch):
     assert estimate.standard_error == 0
 
 
+@pytest.mark.slow
 def test_estimates_work_in_many_dimensions():
     rng = np.random.default_rng(0)
     network = one_layer(rng.normal(size=(12, 10)), rng.normal(size=12))

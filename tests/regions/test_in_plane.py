@@ -12,6 +12,7 @@ from skrelu.regions import regions_along, regions_in_plane
 from tests.regions.networks import preactivations, random_network, run, sequential
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     n_features=st.integers(1, 4),
@@ -79,6 +80,7 @@ def test_ties_dead_neurons_and_zeros_are_counted_once():
     assert regions_in_plane(close, [0, -1], [2, 1]).n_activation_regions == 2
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.integers(1, 5))
 @settings(deadline=None, max_examples=40)
 def test_networks_without_biases_have_all_regions_around_the_origin(seed, n_layers):
@@ -107,6 +109,7 @@ def test_a_triangle_network_along_a_direction_has_its_stripes(peak):
     )
 
 
+@pytest.mark.slow
 def test_along_a_line_of_the_plane_regions_are_the_same():
     X = np.random.default_rng(0).uniform(-1, 1, size=(200, 3))
     model = ExponentialReLURegressor(depth=3, n_subnetworks=3, n_init=1, random_state=0)
@@ -123,6 +126,7 @@ def test_along_a_line_of_the_plane_regions_are_the_same():
     np.testing.assert_allclose(regions.values[:, 0], model.predict(corners @ axes), atol=1e-7)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.integers(1, 4))
 @settings(deadline=None, max_examples=50)
 def test_decisions_change_at_the_boundary_and_nowhere_else(seed, n_outputs):

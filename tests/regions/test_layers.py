@@ -216,6 +216,7 @@ def test_of_classifiers_is_read_what_comes_before_the_last_function(last):
     np.testing.assert_allclose(last(logits).numpy(), run(module, X), atol=1e-12)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 10**6),
     widths=st.lists(st.integers(1, 40), min_size=2, max_size=12),
@@ -232,6 +233,7 @@ def test_rounding_is_no_difference(seed, widths, scale, dtype):
         layers_of(module)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_estimators_are_read():
     rng = np.random.default_rng(0)
@@ -417,6 +419,7 @@ def shifted(network, mean):
     return nn.Sequential(center, *network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [1e6, 1e9, 1e12])
 def test_centers_of_data_far_from_zero_are_subtracted_without_rounding(offset):
     """Corners are on a grid of 1/128, so that they are exact far away, too."""

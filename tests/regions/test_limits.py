@@ -68,6 +68,7 @@ def test_blocks_of_pieces_are_put_together(monkeypatch):
         np.testing.assert_allclose(getattr(parts, name), value, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("find", [regions_along, as_piecewise_linear])
 @pytest.mark.parametrize("depth", [30, 60])
 def test_two_to_the_depth_regions_are_refused_before_memory_is_full(find, depth):
@@ -76,6 +77,7 @@ def test_two_to_the_depth_regions_are_refused_before_memory_is_full(find, depth)
         find(triangles(depth), *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_estimators_refuse_regions_that_memory_does_not_hold():
     sizes = {"depth": 30, "n_subnetworks": 1, "n_init": 1, "n_levels": 1, "max_iter": 3}
@@ -90,6 +92,7 @@ def test_estimators_refuse_regions_that_memory_does_not_hold():
 WIDE = random_network(0, [2, 2000, 2000, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [

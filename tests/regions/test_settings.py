@@ -133,6 +133,7 @@ def bits_of(path):
     return [np.array(value) for value in values]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("path", PATHS)
 def test_results_are_the_same_bits_under_global_settings(path, setting):
@@ -143,6 +144,7 @@ def test_results_are_the_same_bits_under_global_settings(path, setting):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_global_is_drawn_from_or_changed(path):
     def state():
@@ -191,6 +193,7 @@ HOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_numbers_are_read_from_all_that_holds_them(holder):
     hold = HOLDERS[holder]

@@ -135,6 +135,7 @@ def test_max_regions_is_attained_on_the_line(widths):
     assert regions.n_linear_regions == prod(n + 1 for n in widths)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(1, 3))
 @settings(deadline=None, max_examples=60)
 def test_no_random_network_has_more_regions_than_the_maximum(seed, widths, n_inputs):
@@ -166,6 +167,7 @@ def test_fewest_neurons_for_is_the_least_sum_of_widths():
 # expected_regions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "line", "weights", "biases", "n_networks"),
     [
@@ -240,6 +242,7 @@ def test_fewest_neurons_of_known_functions(points, slopes, expected):
     assert_expresses(network, function)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-6, 6), min_size=2, max_size=9))
 @settings(deadline=None)
 def test_fewest_neurons_tries_all_directions(slopes):
@@ -274,6 +277,7 @@ def random_values(seed, n_points, offset=0.0):
     return PiecewiseLinear(points, rng.normal(size=n_points), rng.normal(), rng.normal())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_breakpoints", [30, 36, 40, 60, 100])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_sums_that_are_right_by_accident_are_not_taken(n_breakpoints, seed):
@@ -299,6 +303,7 @@ def test_accidents_are_told_where_rounding_is_large():
     assert fewest_neurons(from_slopes(np.arange(32.0), slopes)) == 33
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n_breakpoints", [9, 20, 30])
 def test_sums_that_are_meant_are_found(n_breakpoints, seed):
@@ -330,6 +335,7 @@ def test_rounding_bends_nothing():
     np.testing.assert_allclose(evaluate(network, x), function(x), rtol=1e-15)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(1, 14), st.lists(st.integers(2, 7), min_size=2, max_size=4))
 @settings(deadline=None, max_examples=150)
 def test_deep_networks_express_what_is_promised(seed, n_breakpoints, widths):
@@ -344,6 +350,7 @@ def test_deep_networks_express_what_is_promised(seed, n_breakpoints, widths):
     assert_expresses(network, function)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(1, 12), st.lists(st.integers(1, 4), min_size=2, max_size=5))
 @settings(deadline=None, max_examples=150)
 def test_networks_of_any_widths_express_or_say_which_would(seed, n_breakpoints, widths):
