@@ -455,7 +455,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             If ``max_iter`` or a given ``refine_max_iter`` ended the fit; if the loss became
             infinite or NaN, as it does with "adam" where ``learning_rate`` is too large; or if one
             or two features leave more than 10 % of the variance of y unexplained, and more than
-            twice the noise that neighbouring rows show (for medians and means without a shape).
+            three times the noise that neighbouring rows show (for medians and means without a
+            shape).
         UserWarning
             If the user ended the fit; the best so far is kept.
         """
@@ -464,8 +465,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         X, y, weights = validated_data(self, X, y, sample_weight, numeric=True)
         settings = self._settings(loss, several(self.quantile))
         training = self._table(X, y, weights, "y")
-        if self.loss == "poisson" and not np.all(np.any(training.y > 0, axis=0)):
-            raise ValueError("loss='poisson' needs some y > 0 in each output, but all are 0.")
+        if loss.log_link and not np.all(np.any(training.y > 0, axis=0)):
+            raise ValueError(f"loss={self.loss!r} needs some y > 0 in each output, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         own = {
@@ -530,7 +531,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
-        tags.target_tags.positive_only = self.loss in ("poisson", "gamma")
+        tags.target_tags.positive_only = any(
+            self.loss == name for name, loss in LOSSES.items() if loss.log_link
+        )
         return tags
 
     def _means(self, X):
@@ -548,10 +551,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
                 )
             y = np.tile(y, (1, len(self.quantile)))
         table = canonical_table(X, y, weights)
-        if self.loss == "poisson" and np.any(table.y < 0):
-            raise ValueError(f"loss='poisson' needs {name} >= 0.")
-        if self.loss == "gamma" and np.any(table.y <= 0):
-            raise ValueError(f"loss='gamma' needs {name} > 0.")
+        loss = LOSSES[self.loss]
+        if loss.log_link and np.any(table.y < 0 if loss.zeros else table.y <= 0):
+            raise ValueError(f"loss={self.loss!r} needs {name} {'>=' if loss.zeros else '>'} 0.")
         return table
 
     def _validation_table(self, X, y, weights, y_shape) -> Table | None:

@@ -22,8 +22,8 @@ from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.rows import Rows
 
-# Pretraining without held-out rows that refinement follows ends when the loss falls by less than this
-# fraction over so many iterations: going on gained nothing.
+# Pretraining without held-out rows that refinement follows ends when the loss falls by less than
+# this fraction over so many iterations: going on gained nothing.
 EARLY_END = (0.1, 10)
 # Pretraining of classes without held-out rows: with 0.1 one of ten fits of spirals ended on a
 # plateau; 0.02 over 20 iterations takes twice as long and gains nothing.

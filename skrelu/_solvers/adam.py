@@ -55,7 +55,7 @@ def adam(
     """
     everything = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
-    optimizer = torch.optim.Adam([theta], lr=options.learning_rate, fused=True)
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
     progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
     try:
         options.stops(progress)

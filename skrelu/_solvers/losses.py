@@ -56,6 +56,7 @@ class Loss:
     null: tuple[float, ...] = (1.0,)
     noise: float | None = None
     log_link: ClassVar[bool] = False
+    zeros: ClassVar[bool] = True  # with a log link: whether targets may be 0, or must be above
     classes: ClassVar[bool] = False
     negligible: ClassVar[float] = 0.0  # relative to the best constant's
 
@@ -223,6 +224,7 @@ class Gamma(Loss):
     """Gamma deviance with a log link, for means of positive targets with relative noise."""
 
     log_link: ClassVar[bool] = True
+    zeros: ClassVar[bool] = False
 
     def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         """Return 2 (log(mu / y) + y / mu - 1)."""
