@@ -13,6 +13,8 @@ from pathlib import Path
 
 import matplotlib
 
+from skrelu._fit import tuning
+
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -23,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
 from skrelu._fit.pretraining import pretrain
-from skrelu._fit.refinement import UNFOLDED_LAYERS, refine, refine_in_limit
+from skrelu._fit.refinement import refine, refine_in_limit
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
@@ -227,7 +229,7 @@ def _steps_of_a_fit():
     penalty = torch.zeros_like(lowered[:, : network.relu.n_parameters])
     twice = replace(options, max_iter=200)  # at most half of them in the limit
     result, unfolded, penalty = refine_in_limit(network, lowered, 5, rows, 0, penalty, twice)
-    fitted = ParabolicNetwork(replace(network.relu, depth=5 - UNFOLDED_LAYERS))
+    fitted = ParabolicNetwork(replace(network.relu, depth=5 - tuning.UNFOLDED_LAYERS))
     yield "in the limit", *error(fitted, result.theta)
     yield "unfolded", *error(relu, unfolded)
     refined = refine(relu, unfolded, rows, 0, penalty, replace(options, max_iter=300))

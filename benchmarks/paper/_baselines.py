@@ -24,8 +24,7 @@ from benchmarks.paper._plain_network import Draw, PlainNetwork
 from skrelu import ExponentialReLURegressor
 from skrelu._data.scaling import Scaling
 from skrelu._data.torch_interop import threads
-from skrelu._fit.one_level import REFINEMENT_TRIALS
-from skrelu._fit.plan import MAX_REFINEMENT
+from skrelu._fit import tuning
 from skrelu._fit.pretraining import pretrain
 from skrelu._fit.refinement import refine
 from skrelu._networks.relu_network import ReLUNetwork
@@ -182,10 +181,10 @@ def plain(
             options = replace(
                 options,
                 solver="lm",
-                max_iter=MAX_REFINEMENT,
+                max_iter=tuning.MAX_REFINEMENT,
                 tol=1e-4,
                 patience=20,
-                trials=REFINEMENT_TRIALS,
+                trials=tuning.REFINEMENT_TRIALS,
             )
         free = refine(network, theta, rows, 0.0, torch.zeros_like(theta), options)
         return network, free.theta

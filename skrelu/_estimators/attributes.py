@@ -7,15 +7,13 @@ import torch
 
 from skrelu._data.scaling import quotients
 from skrelu._data.table import Table
+from skrelu._fit import tuning
 from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
 # Of the attributes below: another number where models of earlier versions cannot be read.
 FORMAT = 1
-# Predictions are bounded by default where so much of the loss of the best constant is left on
-# other rows.
-NOISE = 0.01
 
 
 def attributes_of(fitted: Fitted) -> dict:
@@ -76,7 +74,7 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     shape, log_link = fitted.plan.model.shape, fitted.plan.loss.log_link
     convex = shape is not None and any(shape.convexity)
     # Exponentials are not let loose where it is not known how large the error is.
-    large = fitted.error > NOISE or (log_link and np.isnan(fitted.error))
+    large = fitted.error > tuning.BOUNDED_NOISE or (log_link and np.isnan(fitted.error))
     # Lines go on as lines, noise or not.
     bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
     noisy = extrapolation == "auto" and large and bends and not convex

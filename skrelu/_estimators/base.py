@@ -31,10 +31,10 @@ from skrelu._estimators.sklearn_private import (
 )
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._estimators.tables import as_integer, validated_data, validated_inputs
+from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
-from skrelu._fit.job import LEARNING_RATE
 from skrelu._fit.plan import Settings
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
 from skrelu._networks.triangle import MAX_DEPTH
@@ -42,15 +42,8 @@ from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Status
 from skrelu.regions import as_piecewise_linear
 
-# Most rows that the importances of features are averaged over.
-SLOPES_ROWS = 2000
 # Larger penalties leave nothing but the constant, and overflow in single precision.
 LARGEST_ALPHA = 1e10
-# Who chooses a larger penalty wants less explained.
-STRONG_ALPHA = 10.0
-# A warning says that so much of the variance is unexplained, and so many times the noise that
-# neighbouring rows show; at most so many rows are compared.
-UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS = 0.1, 3.0, 5000
 # From warnings.warn to the caller of fit.
 STACKLEVEL = 7
 
@@ -115,11 +108,13 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         )
         for name, value in attributes(fitted).items():
             setattr(self, name, value)
-        rows = training.X[:: -(-len(training.X) // SLOPES_ROWS)]
+        rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
         self.feature_importances_ = self._stored().importances(rows)
         tasks.end(fitted)
         self._warn(fitted)
-        free = settings.shape is None and self.alpha <= STRONG_ALPHA and not fitted.interrupted
+        free = (
+            settings.shape is None and self.alpha <= tuning.STRONG_ALPHA and not fitted.interrupted
+        )
         counted = not settings.loss.classes or training.total >= len(training.X)
         if free and counted and settings.loss.central:
             self._warn_of_structure(training)
@@ -328,7 +323,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             advice = f"Raise alpha={self.alpha}."
             if self.solver_ == "adam":
                 rate = self.learning_rate
-                advice = f"Lower learning_rate={LEARNING_RATE if rate == 'auto' else rate}."
+                rate = tuning.LEARNING_RATE if rate == "auto" else rate
+                advice = f"Lower learning_rate={rate}."
             self._not_converged(
                 f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
                 f"{advice}"
@@ -336,13 +332,13 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _warn_of_structure(self, training: Table) -> None:
         """Say where more is unexplained than neighbouring rows show to be noise."""
-        X, y = training.X[:COMPARED_ROWS], training.y[:COMPARED_ROWS]
+        X, y = training.X[: tuning.COMPARED_ROWS], training.y[: tuning.COMPARED_ROWS]
         noise = noise_by_neighbours(Scaling(self.X_mean_, self.X_scale_).apply(X), y)
         if noise is None:
             return
         unit = np.abs(y).max(0)  # squares of 1e300 would overflow
         left = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
-        if left.mean() > max(UNEXPLAINED, NOISE_TO_WARN * noise):
+        if left.mean() > max(tuning.UNEXPLAINED, tuning.NOISE_TO_WARN * noise):
             self._not_converged(
                 f"The fit leaves {left.mean():.0%} of the variance of y on its own rows, of which "
                 f"neighbouring rows show at most {noise:.0%} to be noise: y bends more often than "

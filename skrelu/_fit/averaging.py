@@ -8,12 +8,9 @@ from torch import Tensor
 
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import to_numpy
+from skrelu._fit import tuning
 from skrelu._solvers.progress import Result
 from skrelu._solvers.rows import Rows
-
-# A start whose validation loss is so many times the median has gone wrong.
-FAILURE = 3.0
-
 
 EXACT = 1e-24  # losses below are alike
 
@@ -46,7 +43,9 @@ def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
     if not known.any():  # no start has taken a step
         return np.full(len(loss), 1 / len(loss))
     usual = np.median(np.where(known, loss, loss[known].max()))
-    shares = np.where(loss <= FAILURE * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0)
+    shares = np.where(
+        loss <= tuning.FAILED_START * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0
+    )
     return shares / shares.sum()
 
 

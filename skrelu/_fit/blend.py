@@ -16,6 +16,7 @@ from torch import Tensor
 from skrelu._data.scaling import weighted_quantiles
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import threads, to_numpy, to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
@@ -26,23 +27,8 @@ from skrelu._solvers.rows import Rows
 
 # A linear model that leaves no more of the loss than this is exact, to rounding.
 EXACT_LINE = 1e-18
-# A blend is taken where it lowers the loss of held-out rows by more than this part.
-LEAST_GAIN = 0.005
-# Networks of which the last digits of the inputs decide so much, relative to the spread of the
-# targets (root mean square), are no functions to rely on: sub-networks cancel, or layers are too
-# many. So many rows tell.
-UNSTEADY, STEADY_ROWS = 1e-3, 1000
-# Held-out rows of which an iteration is chosen flatter it: as many rows as these doubly.
-FLATTERED = 10.0
-# Weights of the network and of the linear model are tried in steps of such sizes, so many to
-# each side: of 1/2, then of the best.
-STEPS = ((0.25, 2), (0.05, 4))
-# Most held-out rows that weights are chosen by, and most values that a linear model is fitted to.
-BLENDED_ROWS, LINEAR_VALUES = 20_000, 1e7
-# So many rows a column determine a linear model without a ridge, but where classes do not overlap.
-ROWS_A_COLUMN, NO_RIDGE, LITTLE_RIDGE = 100, (1e-15,), (1e-8,)
-# Quantiles are not calibrated by fewer held-out rows beyond them.
-FEWEST_BEYOND = 5
+NO_RIDGE = (1e-15,)
+LITTLE_RIDGE = (1e-08,)
 # Rounds in which shares of classes are brought to those of the rows, and how far logits move.
 SHARE_ITER, FARTHEST = 50, 30.0
 
@@ -95,12 +81,12 @@ def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tens
     If that is all of them, the first is kept as a network that is 0 everywhere.
     """
     network, theta = fitted.plan.relu, to_tensor(fitted.relu, raw.device)
-    part = slice(0, rows.n_trained, -(-rows.n_trained // STEADY_ROWS))
+    part = slice(0, rows.n_trained, -(-rows.n_trained // tuning.STEADY_ROWS))
     weights = base_weights(rows)[: part.stop][:: part.step]
     nudge = 4 * torch.finfo(raw.dtype).eps
     moved = network.forward(theta, rows.X[:, part] * (1 + nudge)) - raw[..., part]
     error = (moved.square() @ weights / weights.sum()).mean(-1).sqrt()
-    steady = (error <= UNSTEADY) & raw.isfinite().flatten(1).all(1)  # not if it is NaN
+    steady = (error <= tuning.UNSTEADY) & raw.isfinite().flatten(1).all(1)  # not if it is NaN
     if bool(steady.all()):
         return fitted, rows, raw
     kept = steady.nonzero()[:, 0]
@@ -189,12 +175,14 @@ def base_weights(rows: Rows) -> Tensor:
 def _linear(rows: Rows, factor: float) -> RidgeFit:
     """Fit a linear model; its left-out predictions are for all rows."""
     n = rows.n_trained
-    n_fitted = min(n, max(1000, int(LINEAR_VALUES / (len(rows.X) + 1))))
+    n_fitted = min(n, max(1000, int(tuning.LINEAR_VALUES / (len(rows.X) + 1))))
     part = slice(n_fitted)  # rows are in random order
     weights = base_weights(rows)[part]
     weights = weights / weights.sum()
     X, y = rows.X[:, part], rows.y[:, part]
-    if n_fitted > ROWS_A_COLUMN * len(X):  # each row tells next to nothing of its own prediction
+    if n_fitted > tuning.ROWS_A_COLUMN * len(
+        X
+    ):  # each row tells next to nothing of its own prediction
         ridges = NO_RIDGE if isinstance(rows.loss, SquaredError) else LITTLE_RIDGE
         found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), ridges, factor)
     else:
@@ -219,7 +207,7 @@ def _weights(
         return (one, zero, fitted.error) if error <= 1 else (zero, zero, 1.0)
     pooled = to_tensor(fitted.shares, raw.device)[:, None] * rows.validation
     starts, samples = pooled.nonzero(as_tuple=True)
-    every = -(-len(starts) // BLENDED_ROWS)
+    every = -(-len(starts) // tuning.BLENDED_ROWS)
     starts, samples = starts[::every], samples[::every]
     weights = pooled[starts, samples]
     weights = weights / weights.sum()
@@ -237,7 +225,7 @@ def _weights(
     spread = alone - (alone @ weights)[:, None]
     doubt = (spread.square() @ weights.square()).sqrt()
     fewest = float((rows.validation > 0).sum(1).amin())
-    doubt = doubt * (1 + FLATTERED / max(1.0, fewest))
+    doubt = doubt * (1 + tuning.FLATTERING_ROWS / max(1.0, fewest))
 
     # The average varies less than each of its networks does, which is to its credit.
     variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)
@@ -253,7 +241,7 @@ def _weights(
 
     best, center = (one, zero), (one / 2, one / 2)
     lowest = first = cost(*best)
-    for step_size, n_steps in STEPS:
+    for step_size, n_steps in tuning.BLEND_STEPS:
         offsets = [step_size * i for i in range(-n_steps, n_steps + 1)]
         for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
             gain = (center[0] + by_gain).clamp(0, 1)
@@ -263,7 +251,7 @@ def _weights(
             lowest = torch.where(better, found, lowest)
             best = torch.where(better, gain, best[0]), torch.where(better, share, best[1])
         center = best
-    kept = lowest > (1 - LEAST_GAIN) * first
+    kept = lowest > (1 - tuning.BLEND_GAIN) * first
     gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
     return gain, share, float((losses(gain, share) @ weights).mean())
 
@@ -314,5 +302,5 @@ def quantile_shift(loss: Pinball, residual: Tensor, weights: Tensor) -> Tensor:
     """
     levels: Array = np.broadcast_to(loss.quantiles, len(residual))
     shift = weighted_quantiles(to_numpy(residual).T, to_numpy(weights), levels)
-    shift[len(weights) * np.minimum(levels, 1 - levels) < FEWEST_BEYOND] = 0
+    shift[len(weights) * np.minimum(levels, 1 - levels) < tuning.FEWEST_BEYOND] = 0
     return to_tensor(shift, residual.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.averaging import shares_by, shares_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.fitted import Fitted, Weights
@@ -21,33 +22,13 @@ from skrelu._solvers.evidence import fit_by_evidence
 from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
 
-# Composed sub-networks: starts by default, and iterations after which the best goes on alone.
-COMPOSED_STARTS, SCREENING_ITER = 6, 12
-# Most rows that train them, and multiplications of an iteration above which a random part of
-# the rows trains first, all then for so many iterations.
-COMPOSED_ROWS, COMPOSED_WORK, ALL_ROWS_ITER = 20_000, 3e8, 15
-# Estimated errors below need no better fit. Lowering may add so much of the estimated error, as
-# seen on so many rows, before sub-networks get more layers, and pairs of layers at most.
-EXACT_ENOUGH = 1e-10
-LOWERING_LOSS, LOWERED_ROWS, MOST_LAYERS_MORE = 0.05, 2000, 8
-# The other starts are fitted to the end, too, and averaged where the best one leaves more of
-# the variance of other rows: noise, or a target that is hard to fit.
-COMPOSED_AVERAGE = 1e-3
-# They are given up for an average of many starts on one level where they seem to leave more of
-# the variance of other rows; not on larger tables, where that would take minutes, nor where
-# there is time for few starts only: the average is no better then (epa2021, ames, bikeshare).
-COMPOSED_NOISE, MANY_STARTS = 0.03, 4
-# A rough fit shows most noise at once: of so many starts, for so many iterations at most, on rows
-# for so many multiplications of one.
-LOOK_STARTS, LOOK_ITER, LOOK_WORK = 3, 24, 6e7
-
 
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
     """Fit composed sub-networks; None where many starts on one level should do better."""
     settings, warm, scalings = job.settings, job.warm, job.scalings
-    n_starts = COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
+    n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
-    rows = job.rows(n_starts, hold_out, COMPOSED_ROWS)
+    rows = job.rows(n_starts, hold_out, tuning.COMPOSED_ROWS)
     refining = settings.refine and settings.refine_max_iter != "auto"
     pretraining: Result | None = None
     refinement: Result | None = None
@@ -91,14 +72,14 @@ def _pretrained_composed(
     """Return composed networks, their errors (on held-out rows or estimated) and rows."""
     settings = job.settings
     max_iter, work = settings.max_iter, network.n_parameters**2
-    n_first = max(2 * network.n_parameters, int(COMPOSED_WORK / work))
+    n_first = max(2 * network.n_parameters, int(tuning.COMPOSED_WORK / work))
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
-    fit = partial(fit_by_evidence, network, floor=EXACT_ENOUGH)
+    fit = partial(fit_by_evidence, network, floor=tuning.COMPOSED_EXACT)
     if start is None and _may_give_up(job, plan):
         looked, error = _looked_for_noise(job, network, theta, rows)
         slow = looked.status in (Status.CONVERGED, Status.NO_IMPROVEMENT)
-        if looked.interrupted or (slow and bool((error > COMPOSED_NOISE).all())):
+        if looked.interrupted or (slow and bool((error > tuning.COMPOSED_NOISE).all())):
             return looked, error, rows.of(torch.arange(len(error)))
 
     def so_far(result: Result) -> Fitted:
@@ -108,16 +89,16 @@ def _pretrained_composed(
         weights = Weights(result.theta, None, lowered, penalty)
         return job.fitted(now, weights, shares, error, result, None)
 
-    part, ends_on_all = rows, n_first < rows.n_trained and max_iter > ALL_ROWS_ITER
+    part, ends_on_all = rows, n_first < rows.n_trained and max_iter > tuning.ALL_ROWS_ITER
     if ends_on_all:
         kept = torch.randperm(rows.n_trained, generator=job.generator)[:n_first]
-        part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - ALL_ROWS_ITER
+        part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - tuning.ALL_ROWS_ITER
 
     def finish(theta: Tensor, starts: Tensor, max_iter: int) -> tuple[Result, Tensor]:
         options = job.options("lm", "pretraining", max_iter, so_far)
         result, error = fit(theta, part.of(starts), options)
         if ends_on_all and not result.interrupted:
-            options = job.options("lm", "pretraining on all rows", ALL_ROWS_ITER, so_far)
+            options = job.options("lm", "pretraining on all rows", tuning.ALL_ROWS_ITER, so_far)
             last, error = fit(result.theta, rows.of(starts), options)
             # Too few iterations to converge in are no reason to warn.
             status = last.status if last.interrupted else result.status
@@ -125,17 +106,17 @@ def _pretrained_composed(
         return result, error
 
     with threads(len(theta) * work * part.n_trained):
-        if settings.n_init != "auto" or max_iter <= SCREENING_ITER:
+        if settings.n_init != "auto" or max_iter <= tuning.SCREENING_ITER:
             return *finish(theta, torch.arange(len(theta)), max_iter), rows
-        options = job.options("lm", "screening", SCREENING_ITER, so_far)
+        options = job.options("lm", "screening", tuning.SCREENING_ITER, so_far)
         screened, error = fit(theta, part, options)
         kept, others = error.argsort().split([1, len(error) - 1])
-        max_iter -= SCREENING_ITER
+        max_iter -= tuning.SCREENING_ITER
         result, error = screened.take(kept), error[kept]
         if not screened.interrupted:
             result, error = finish(result.theta, kept, max_iter)
             result = result.after(screened)
-        limited = bool(error > COMPOSED_AVERAGE) and not _given_up(job, plan, error)
+        limited = bool(error > tuning.COMPOSED_AVERAGE) and not _given_up(job, plan, error)
         if limited and not result.interrupted:
             more, errors = finish(screened.theta[others], others, max_iter)
             result, error = result.beside(more), torch.cat([error, errors])
@@ -151,40 +132,40 @@ def _looked_for_noise(
     A fit that goes on does not know of it: the generator is left as it was, nothing is reported.
     """
     work = network.n_parameters**2
-    n_rows = max(2 * network.n_parameters, int(LOOK_WORK / work))
-    rows = rows.of(torch.arange(LOOK_STARTS)).to(torch.float32)
+    n_rows = max(2 * network.n_parameters, int(tuning.LOOK_WORK / work))
+    rows = rows.of(torch.arange(tuning.LOOK_STARTS)).to(torch.float32)
     if n_rows < rows.n_trained:
         generator = torch.Generator().set_state(job.generator.get_state())
         kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
         rows = rows.part(kept.to(rows.X.device))
-    options = replace(job.options("lm", "looking for noise", LOOK_ITER), report=None)
-    with threads(LOOK_STARTS * work * rows.n_trained):
+    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=None)
+    with threads(tuning.LOOK_STARTS * work * rows.n_trained):
         result, error = fit_by_evidence(
-            network, theta[:LOOK_STARTS].float(), rows, options, noise=COMPOSED_NOISE
+            network, theta[: tuning.LOOK_STARTS].float(), rows, options, noise=tuning.COMPOSED_NOISE
         )
     return result.to(theta.dtype), error.to(theta.dtype)
 
 
 def _may_give_up(job: Job, plan: Plan) -> bool:
     """Tell whether there is time for many starts on one level instead."""
-    small = job.settings.n_levels == "auto" and len(job.training.X) <= COMPOSED_ROWS
-    return small and plan.n_starts >= MANY_STARTS
+    small = job.settings.n_levels == "auto" and len(job.training.X) <= tuning.COMPOSED_ROWS
+    return small and plan.n_starts >= tuning.MANY_STARTS
 
 
 def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
     """Tell whether many starts on one level should predict better."""
-    return _may_give_up(job, plan) and bool(error.median() > COMPOSED_NOISE)
+    return _may_give_up(job, plan) and bool(error.median() > tuning.COMPOSED_NOISE)
 
 
 def _lowered(
     network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
 ) -> tuple[ReLUNetwork, Tensor]:
     """Lower composed sub-networks with as many layers as it takes to lose nothing by it."""
-    X = rows.X[:, :: -(-rows.n_samples // LOWERED_ROWS)]  # they are sorted
+    X = rows.X[:, :: -(-rows.n_samples // tuning.LOWERED_ROWS)]  # they are sorted
     limit = network.forward(theta, X)
-    for more in range(MOST_LAYERS_MORE + 1):
+    for more in range(tuning.MOST_LAYERS_MORE + 1):
         relu, lowered = network.to_relu(theta, depth + more)
         loss = (relu.forward(lowered, X) - limit).square().mean((-1, -2))
-        if bool((loss <= LOWERING_LOSS * error).all()):
+        if bool((loss <= tuning.LOWERING_LOSS * error).all()):
             break
     return relu, lowered

@@ -12,24 +12,18 @@ import torch
 from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.blend import average_loss, raw_values
-from skrelu._fit.composed import COMPOSED_NOISE, fit_composed
+from skrelu._fit.composed import fit_composed
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Report
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
-from skrelu._fit.plan import MIN_ROWS_TO_HOLD_OUT, Plan, Settings, make_plan
+from skrelu._fit.plan import Plan, Settings, make_plan
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
 from skrelu._solvers.progress import Status
-
-# Windows side by side that leave no more than so many times the noise have found all structure.
-EXPLAINED = 1.3
-# Errors below need no windows side by side, which take many more sub-networks.
-SMALL = 1e-4
-# An interrupted fit that leaves so much of the best constant's loss is not kept.
-WORTHLESS = 0.999
 
 
 def fit_network(
@@ -75,7 +69,7 @@ def fit_network(
     if warm is not None:
         job = replace(job, warm=start_from(job, warm))
     fitted = _fit(job, plan)
-    if fitted.interrupted and not _loss(job, fitted) < WORTHLESS:
+    if fitted.interrupted and not _loss(job, fitted) < tuning.WORTHLESS:
         raise KeyboardInterrupt("nothing better than a constant has been found so far")
     return fitted
 
@@ -88,16 +82,16 @@ def _fit(job: Job, plan: Plan) -> Fitted:
         return fit_linear(job, plan)
     windows = fit_windows(job, plan) if automatic else None
     # Left-out rows tell of linear least squares, but too few of them of what moves.
-    if automatic and job.validation is None and 1 < n_samples < MIN_ROWS_TO_HOLD_OUT:
+    if automatic and job.validation is None and 1 < n_samples < tuning.MIN_ROWS_TO_HOLD_OUT:
         return windows or fit_linear(job, plan)
     if windows is None:
         return _fit_moving(job, plan)
     noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))
-    if noise is None or windows.error > EXPLAINED * noise:
+    if noise is None or windows.error > tuning.WINDOWS_EXPLAIN * noise:
         fitted: Fitted | None = _fit_moving(job, plan)
     else:  # many starts on one level could not do much better
-        fitted = _fit_composed(job, plan) if windows.error < COMPOSED_NOISE else None
-    if fitted is None or fitted.error <= max(windows.error, SMALL):
+        fitted = _fit_composed(job, plan) if windows.error < tuning.COMPOSED_NOISE else None
+    if fitted is None or fitted.error <= max(windows.error, tuning.SMALL_ERROR):
         return fitted or windows
     return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array, Table
 from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.folds import folds_of
@@ -23,14 +24,6 @@ from skrelu._solvers.rows import Rows
 # Takes a stage's name, how far it is and, where there is one, a function that returns the
 # network as it is then; tells whether to end the stage.
 Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
-
-# The default of the estimators: left-out rows choose ridges then, larger values enlarge them.
-DEFAULT_ALPHA = 0.5
-# Adam's step size for batches of the least size; it grows as they do, up to the most. (Goyal et
-# al., "Accurate, large minibatch SGD", 2017, https://arxiv.org/abs/1706.02677)
-LEARNING_RATE, LEAST_BATCH, MOST_BATCH = 1e-3, 200, 1000
-# The loss of the best constant on all rows counts as so many rows beside held-out ones.
-ROWS_OF_ALL = 3.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +56,15 @@ class Job:
         settings, n_rows = self.settings, len(self.training.X)
         batch_size, learning_rate = settings.batch_size, settings.learning_rate
         if batch_size == "auto":
-            batch_size = max(LEAST_BATCH, min(n_rows // 125, MOST_BATCH), n_rows // 500)
+            batch_size = max(
+                tuning.LEAST_BATCH, min(n_rows // 125, tuning.MOST_BATCH), n_rows // 500
+            )
         batch_size = min(int(batch_size), n_rows)
         if learning_rate == "auto":
-            learning_rate = LEARNING_RATE * np.clip(batch_size, LEAST_BATCH, MOST_BATCH)
-            learning_rate /= LEAST_BATCH
+            learning_rate = tuning.LEARNING_RATE * np.clip(
+                batch_size, tuning.LEAST_BATCH, tuning.MOST_BATCH
+            )
+            learning_rate /= tuning.LEAST_BATCH
         return Options(
             solver=solver,
             max_iter=max_iter,
@@ -97,7 +94,7 @@ class Job:
 
         Rows that stand for fewer than one each determine classes less.
         """
-        factor = self.settings.alpha / DEFAULT_ALPHA
+        factor = self.settings.alpha / tuning.DEFAULT_ALPHA
         if not self.settings.loss.classes:
             return factor
         return factor * max(1.0, len(self.training.X) / self.training.total)
@@ -205,4 +202,4 @@ def _null(rows: Rows) -> Tensor:
     raw = torch.zeros_like(rows.y).expand(len(starts), *rows.y.shape)
     _, null = rows.evaluated(raw, starts)
     n_rows = (rows.validation > 0).sum(1).to(null)
-    return (n_rows * null.nan_to_num(1.0, 1.0) + ROWS_OF_ALL) / (n_rows + ROWS_OF_ALL)
+    return (n_rows * null.nan_to_num(1.0, 1.0) + tuning.NULL_ROWS) / (n_rows + tuning.NULL_ROWS)

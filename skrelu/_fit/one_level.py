@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.averaging import doubt_of, shares_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.earlier import Earlier
@@ -21,23 +22,6 @@ from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.rows import Rows
-
-# Pretraining without held-out rows that refinement follows ends when the loss falls by less than
-# this fraction over so many iterations: going on gained nothing.
-EARLY_END = (0.1, 10)
-# Pretraining of classes without held-out rows: with 0.1 one of ten fits of spirals ended on a
-# plateau; 0.02 over 20 iterations takes twice as long and gains nothing.
-EARLY_END_OF_CLASSES = (0.03, 10)
-# Where composed networks have found much noise, pretraining is in single precision, which loses
-# nothing, and ends when the held-out loss falls by less than this fraction over so many iterations.
-NOISY_END = (1e-3, 8)
-# Steps that bounds hold up are many and small: those of functions with a shape end earlier.
-SHAPED_TOL = 0.03
-# Where so much of the variance of held-out rows is left after pretraining, refinement did
-# not improve predictions (boston, auto_mpg, diabetes), at 5 to 10 times the time.
-NOISE = 0.01
-# Dampings tried at once, as multiples of the last one that was good.
-REFINEMENT_TRIALS = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -155,17 +139,17 @@ def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
 
 
 def _trials(plan: Plan) -> tuple[float, ...]:
-    return REFINEMENT_TRIALS if plan.tries_several else (1.0,)
+    return tuning.REFINEMENT_TRIALS if plan.tries_several else (1.0,)
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     """Return when to stop pretraining: earlier where refinement decides how good it gets."""
     if plan.model.shape is not None:
-        options = replace(options, tol=max(SHAPED_TOL, options.tol))
+        options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
     classes = plan.loss.classes
     if not (plan.max_refinement or classes) or plan.solver != "lm" or rows.validation is not None:
         return options
-    tol, patience = EARLY_END_OF_CLASSES if classes else EARLY_END
+    tol, patience = tuning.EARLY_END_OF_CLASSES if classes else tuning.EARLY_END
     return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
 
 
@@ -175,7 +159,7 @@ def _pretrained_briefly(
     """Pretrain where much noise is expected; at length only if there is less."""
     if rows.validation is None:
         return pretrain(model, rows, None, alpha, options)
-    tol, patience = NOISY_END
+    tol, patience = tuning.NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
     single = rows.to(torch.float32)
     first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
@@ -183,7 +167,7 @@ def _pretrained_briefly(
     if options.solver != "lm" or _noisy(result, rows.loss) or result.interrupted:
         return first
     if model.shape is not None:
-        options = replace(options, tol=max(SHAPED_TOL, options.tol))
+        options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
     pretrained = pretrain(model, rows, result.theta, alpha, options, first.coef)
     return pretrained._replace(result=pretrained.result.after(result))
 
@@ -207,7 +191,7 @@ def _noisy(result: Result, loss: Loss) -> bool:
     closely in pretraining.
     """
     left = result.watched if loss.classes else result.validation_loss
-    return bool(left.median() > NOISE)  # False for NaN
+    return bool(left.median() > tuning.REFINED_NOISE)  # False for NaN
 
 
 def _improved(result: Result, earlier: Result) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from skrelu._fit import tuning
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
 from skrelu._networks.shapes import Shape
@@ -12,48 +13,6 @@ from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.losses import Loss, SquaredError
 from skrelu._solvers.progress import FEWEST_CHUNKED
-
-# Above these an iteration of Levenberg-Marquardt over all starts takes many seconds
-# (multiplications), or its matrices take gigabytes (numbers).
-LM_WORK, LM_NUMBERS = 3e11, 2e8
-# The same for classes: "adam" predicts as well there, in less time (churn).
-LM_WORK_OF_CLASSES = 3e10
-# Starts by default while one start takes so many multiplications an iteration; then their
-# number falls with the square root: fewer starts cost accuracy, more of them time.
-MOST_STARTS, STARTS_WORK = 12, 1.5e8
-# Single networks are too sure of the classes.
-FEWEST_STARTS_OF_CLASSES = 3
-# Seconds that refinement may take by default, on one core. An iteration takes so many, and more
-# for each multiplication: where several dampings are tried, and where one is.
-REFINEMENT_SECONDS = 1.5
-SECONDS_AN_ITERATION, SECONDS_TRYING, SECONDS_NOT_TRYING = 2e-3, 1.25e-10, 4e-11
-MIN_REFINEMENT, MAX_REFINEMENT = 5, 500
-# Several dampings are tried at once while the equations take so many multiplications.
-TRYING_WORK = 5e8
-# Refinement of so many iterations begins in the limit of infinite depth, in so many branches of a
-# single start, see `refine_in_limit`, while each may take twice as many; several starts share them.
-MIN_ITER_IN_LIMIT, MOST_BRANCHES = 50, 4
-# With a shape, sub-networks can do less each: so many times as many are taken by default.
-SHAPED = 2
-# Rows that are held out only make sense where some are left to learn from.
-MIN_ROWS_TO_HOLD_OUT = 20
-# Sub-networks are composed by default from so many rows on, on so many levels.
-MIN_ROWS_COMPOSED, N_LEVELS = 50, 6
-# Most sub-networks of such a level by default, while a network has at most one weight for
-# two rows, or for one where there is one. With more they are more accurate, and slower.
-MOST_COMPOSED = 3
-# Most weights of such networks, and of those with one sub-network a level: the time of an
-# iteration grows with their third power.
-MOST_WEIGHTS, MOST_WEIGHTS_OF_ONE = 500, 1000
-
-# Most numbers that the networks of all starts may have, or the rows' weights: 1.6 GB.
-MOST_NUMBERS = 2e8
-# Columns of that many rows at least are held at once, in so many copies.
-HELD_AT_ONCE = 4
-
-# Peaks of a sub-network that are free where much noise is expected: predictions are as good as
-# with all, in less time.
-NOISY_PEAKS = 2
 
 
 @dataclass(frozen=True)
@@ -127,7 +86,7 @@ class Plan:
         triangles = self.model.triangles
         if triangles.n_free_peaks is not None or not triangles.smooth:
             return self
-        n_free_peaks = min(NOISY_PEAKS, triangles.n_peaks)
+        n_free_peaks = min(tuning.NOISY_PEAKS, triangles.n_peaks)
         triangles = replace(triangles, n_free_peaks=n_free_peaks)
         return replace(self, model=replace(self.model, triangles=triangles))
 
@@ -167,8 +126,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     solver = settings.solver
     if solver == "auto":
         numbers = n_starts * n_waves * (n_waves + 2 * n_outputs)
-        most_work = LM_WORK_OF_CLASSES if settings.loss.classes else LM_WORK
-        fits = n_starts * work <= most_work and numbers <= LM_NUMBERS
+        most_work = tuning.LM_WORK_OF_CLASSES if settings.loss.classes else tuning.LM_WORK
+        fits = n_starts * work <= most_work and numbers <= tuning.LM_NUMBERS
         solver = "lm" if fits else "adam"
     refinement = _refinement(settings, solver, n_starts, n_residuals, relu.n_parameters)
     in_limit = (
@@ -177,7 +136,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and settings.depth > 1
         and n_outputs == 1
         and not settings.loss.classes  # little is left to gain
-        and refinement.max_iter >= MIN_ITER_IN_LIMIT
+        and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT
     )
     if in_limit:
         # With many rows all of the structure is left to refinement; few do not determine it.
@@ -187,7 +146,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     if early_stopping == "auto":
         n_weights = relu.n_parameters if refinement.max_iter else n_waves
         likely = n_starts > 1 or 5 * n_weights > n_residuals or settings.loss.classes
-        early_stopping = n_samples >= MIN_ROWS_TO_HOLD_OUT and likely
+        early_stopping = n_samples >= tuning.MIN_ROWS_TO_HOLD_OUT and likely
     convex = settings.shape is not None and any(settings.shape.convexity)
     return Plan(
         model,
@@ -216,7 +175,7 @@ def _model(settings: Settings, n_samples: int, n_features: int, n_outputs: int) 
     if n_subnetworks == "auto":
         most = 8 if n_features == 1 else 32
         n_subnetworks = min(most, max(1, n_samples // 32))
-        n_subnetworks *= 1 if settings.shape is None else SHAPED
+        n_subnetworks *= 1 if settings.shape is None else tuning.SHAPED
         n_each = n_features + 1 + settings.depth + 1
         n_subnetworks = max(1, min(n_subnetworks, n_samples // n_each))
     triangles = TriangleNetwork(
@@ -229,8 +188,8 @@ def _n_starts(settings: Settings, work: float) -> int:
     """Return the number of starts, of which each takes so many multiplications an iteration."""
     if settings.n_init != "auto":
         return int(settings.n_init)
-    fewest = FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
-    return max(fewest, round(MOST_STARTS * min(1, STARTS_WORK / work) ** 0.5))
+    fewest = tuning.FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
+    return max(fewest, round(tuning.MOST_STARTS * min(1, tuning.STARTS_WORK / work) ** 0.5))
 
 
 class _Refinement(NamedTuple):
@@ -252,26 +211,28 @@ def _refinement(
         )
     small, large = sorted((n_residuals, n_weights))
     work = n_starts * small**2 * (large + small / 3)
-    tries_several = work < TRYING_WORK
-    branches = [n for n in (4, 2, 1) if n * n_starts <= MOST_BRANCHES and tries_several] or [1]
+    tries_several = work < tuning.TRYING_WORK
+    branches = [n for n in (4, 2, 1) if n * n_starts <= tuning.MOST_BRANCHES and tries_several] or [
+        1
+    ]
     if settings.shape is not None or not settings.refine:
         return _Refinement(0, tries_several, branches[0], work)
     if settings.refine_max_iter != "auto":
         return _Refinement(int(settings.refine_max_iter), tries_several, branches[0], work)
     possible = [_affordable(work * n, tries_several) for n in branches]
-    at_length = [i for i, count in enumerate(possible) if count >= 2 * MIN_ITER_IN_LIMIT]
+    at_length = [i for i, count in enumerate(possible) if count >= 2 * tuning.MIN_ITER_IN_LIMIT]
     chosen = at_length[0] if at_length else len(branches) - 1
-    affordable = possible[chosen] if possible[chosen] >= MIN_REFINEMENT else 0
+    affordable = possible[chosen] if possible[chosen] >= tuning.MIN_REFINEMENT else 0
     memory_bound = n_starts * small * (small if n_weights <= n_residuals else large)
-    fits = solver == "adam" or memory_bound <= LM_NUMBERS
-    limit = settings.max_iter if solver == "adam" else min(MAX_REFINEMENT, affordable)
+    fits = solver == "adam" or memory_bound <= tuning.LM_NUMBERS
+    limit = settings.max_iter if solver == "adam" else min(tuning.MAX_REFINEMENT, affordable)
     return _Refinement(limit if fits else 0, tries_several, branches[chosen], work)
 
 
 def _affordable(work: float, tries_several: bool) -> int:
     """Return the number of iterations of refinement that take `REFINEMENT_SECONDS`."""
-    each = SECONDS_TRYING if tries_several else SECONDS_NOT_TRYING
-    return int(REFINEMENT_SECONDS / (SECONDS_AN_ITERATION + each * work))
+    each = tuning.SECONDS_TRYING if tries_several else tuning.SECONDS_NOT_TRYING
+    return int(tuning.REFINEMENT_SECONDS / (tuning.SECONDS_AN_ITERATION + each * work))
 
 
 def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> None:
@@ -290,14 +251,15 @@ def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: 
     earlier = WIDTH * size * (n_levels - 1) / 2  # read by a sub-network, on average
     each = WIDTH * (n_features + earlier + 1 + (WIDTH + 1) * (depth - 1) + n_outputs)
     n_columns = 1 + n_features + n_subnetworks  # of the linear problem that gives coefficients
-    system = n_columns * max(n_columns, HELD_AT_ONCE * min(n_samples, FEWEST_CHUNKED))
+    system = n_columns * max(n_columns, tuning.HELD_AT_ONCE * min(n_samples, FEWEST_CHUNKED))
     needed = n_init * max(n_subnetworks * each, n_samples, system if n_levels == 1 else 0)
-    if needed > MOST_NUMBERS:
+    if needed > tuning.MOST_NUMBERS:
         chosen = ", ".join(f"{name}={value}" for name, value in asked.items()) or "this table"
         raise ValueError(
             f"With {chosen}, networks of depth={settings.depth} for {n_samples} rows of "
             f"{n_features} features take {needed:.2g} numbers ({8e-9 * needed:.2g} GB), but at "
-            f"most {MOST_NUMBERS:.2g} can be held: choose smaller ones, or leave them at 'auto'."
+            f"most {tuning.MOST_NUMBERS:.2g} can be held: choose smaller ones, or leave them at "
+            "'auto'."
         )
 
 
@@ -308,9 +270,9 @@ def _composed(
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
         possible = automatic and settings.solver != "adam" and not _special(settings)
-        if not possible or n_samples < MIN_ROWS_COMPOSED:
+        if not possible or n_samples < tuning.MIN_ROWS_COMPOSED:
             return None
-        n_levels = N_LEVELS
+        n_levels = tuning.N_LEVELS
     else:
         n_levels = int(settings.n_levels)
     if n_levels == 1:
@@ -332,23 +294,24 @@ def _composed(
                 f"n_subnetworks={network.n_subnetworks} is not a multiple of n_levels={n_levels}, "
                 "but every level has the same number of sub-networks."
             )
-        if network.n_parameters**2 > LM_NUMBERS:
+        if network.n_parameters**2 > tuning.LM_NUMBERS:
             raise ValueError(
                 f"n_subnetworks={network.n_subnetworks} on n_levels={n_levels} have "
                 f"{network.n_parameters} weights in pretraining, too many for "
-                f"Levenberg-Marquardt (at most {int(LM_NUMBERS**0.5)}): take fewer sub-networks."
+                f"Levenberg-Marquardt (at most {int(tuning.LM_NUMBERS**0.5)}): take fewer "
+                "sub-networks."
             )
         return network
     sizes = [
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
-        for size in range(MOST_COMPOSED, 0, -1)
+        for size in range(tuning.MOST_COMPOSED, 0, -1)
     ]
     enough_rows = n_samples * n_outputs // 2
     *larger, smallest = sizes
     for network in larger:
-        if network.n_parameters <= min(MOST_WEIGHTS, enough_rows):
+        if network.n_parameters <= min(tuning.MOST_WEIGHTS, enough_rows):
             return network
-    fits = smallest.n_parameters <= min(MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
+    fits = smallest.n_parameters <= min(tuning.MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
     return smallest if fits or settings.n_levels != "auto" else None
 
 

@@ -7,25 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._fit import tuning
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.adam import adam
-from skrelu._solvers.joint import (
-    JointProblem,
-    coefficient_penalty,
-    column_variances,
-    working_rows,
-)
+from skrelu._solvers.joint import JointProblem, coefficient_penalty, column_variances, working_rows
 from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import SeparableProblem
-
-# Random sub-networks tried for each start before the first step: the best draw costs
-# one evaluation and spares the worst local minima.
-N_SCREENED = 64
-# Numbers in the matrices of all draws at most.
-MOST_SCREENED = 1e7
 
 
 class Pretrained(NamedTuple):
@@ -44,8 +34,8 @@ def screened_starts(problem: SeparableProblem, n_starts: int, generator: torch.G
     Tensor of shape (n_starts, n_parameters)
     """
     network = problem.network
-    n_draws = max(1, N_SCREENED // network.n_subnetworks)
-    n_draws = max(1, min(n_draws, int(MOST_SCREENED / (n_starts * problem.n_columns**2))))
+    n_draws = max(1, tuning.N_SCREENED // network.n_subnetworks)
+    n_draws = max(1, min(n_draws, int(tuning.MOST_SCREENED / (n_starts * problem.n_columns**2))))
     theta = network.random(n_starts * n_draws, problem.rows.X, generator)
     if n_draws == 1:
         return theta

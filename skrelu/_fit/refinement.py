@@ -14,25 +14,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from skrelu._fit import tuning
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.adam import adam
-from skrelu._solvers.levenberg_marquardt import (
-    levenberg_marquardt,
-)
+from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.regression import FreeProblem
 from skrelu._solvers.rows import Rows
-
-# The limit is left for the network with so many more layers. More leave errors of the first
-# layers that the last ones cannot repair (5 or 6 at depth 8: twice the median error or more);
-# fewer take longer and gained little.
-UNFOLDED_LAYERS = 3
-# Most iterations of each fit in the limit: its weights are few, and going on gains
-# little once all are released.
-LIMIT_ITER = 40
-# Iterations at full depth after which the best branch of a start shows.
-BRANCH_ITER = 40
 
 
 def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor) -> Tensor:
@@ -132,10 +121,10 @@ def refine_in_limit(
     theta, penalty : Tensor of shape (n_starts, n_parameters)
         Of the `ReLUNetwork` of that depth to refine further.
     """
-    deepest = max(network.relu.depth, depth - UNFOLDED_LAYERS)
+    deepest = max(network.relu.depth, depth - tuning.UNFOLDED_LAYERS)
     n_fits = deepest - network.relu.depth + 1
-    in_limit = replace(options, max_iter=min(LIMIT_ITER, options.max_iter // (2 * n_fits)))
-    afterwards = replace(options, max_iter=min(BRANCH_ITER, options.max_iter // 4))
+    in_limit = replace(options, max_iter=min(tuning.LIMIT_ITER, options.max_iter // (2 * n_fits)))
+    afterwards = replace(options, max_iter=min(tuning.BRANCH_ITER, options.max_iter // 4))
     X, generator = rows.X, options.generator
     rows = rows.repeated(n_branches)
     theta, penalty = (part.repeat_interleave(n_branches, 0) for part in (theta, penalty))

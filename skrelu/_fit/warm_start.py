@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._fit import tuning
 from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan, Settings
-
-# Rows that tell how well a warm start fits.
-WARM_ROWS = 5000
 
 
 def start_from(job: Job, warm: Earlier) -> Earlier | None:
@@ -20,7 +18,7 @@ def start_from(job: Job, warm: Earlier) -> Earlier | None:
     They are the same function as before, or where units have changed the same function of
     standardized values, whichever fits better: neither, if both are worse than the best constant.
     """
-    rows = job.rows(1, False, WARM_ROWS)
+    rows = job.rows(1, False, tuning.WARM_ROWS)
     with threads(0.0):
         moved = warm.relu_in(*job.scalings, job.device)
         losses = [

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skrelu._data.torch_interop import threads
+from skrelu._fit import tuning
 from skrelu._fit.blend import base_weights, blended, quantile_shift, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
@@ -25,34 +26,16 @@ from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.ridge import RidgeFit, fit_ridge
 from skrelu._solvers.rows import Rows
 
-# Directions and windows along each, from few to many: of one feature, and of two.
-SIZES = {
-    1: ((1, 16), (1, 64), (1, 256), (1, 512), (1, 1024)),
-    2: ((8, 8), (16, 16), (16, 32), (32, 32)),
-}
-# Iterated fits take tens of times as long as one of squared errors: fewer sub-networks.
-MOST_ITERATED = 256
-FEWEST_ROWS = 5
-MOST_ROWS = 20_000
-# Multiplications of one decomposition: some seconds.
-MOST_WORK = 2e10
-# The same for classes, times their number: the more there are, the more iterations it takes.
-MOST_COUPLED_WORK = 2e9
-# More sub-networks are taken where they lower the loss of left-out rows by this part, down to
-# this loss.
-LEAST_GAIN, EXACT_ENOUGH = 0.02, 1e-5
-# Ridges to choose from where each takes several iterations.
-RIDGES = tuple(10.0**-k for k in range(3, 14))
-# Quantiles are given the size for targets between these quantiles, and ridges stronger by such
-# factors.
-CLIPPED, STRONGER = (0.02, 0.98), (100.0, 10.0, 1.0)
-
 
 def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     """Fit windows side by side; None where there are too few rows or too many features."""
-    rows = job.rows(1, False, MOST_ROWS)
+    rows = job.rows(1, False, tuning.WINDOW_ROWS)
     varying = bool((rows.X.amax(1) > rows.X.amin(1)).all())
-    if len(rows.X) not in SIZES or not varying or rows.n_trained < FEWEST_ROWS:
+    if (
+        len(rows.X) not in tuning.WINDOW_SIZES
+        or not varying
+        or rows.n_trained < tuning.WINDOW_FEWEST_ROWS
+    ):
         return None
     with threads(0.0):
         quantiles = isinstance(rows.loss, Pinball)
@@ -115,20 +98,22 @@ class _Dictionary:
 def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     """Return as many windows as lower the loss of left-out rows."""
     squared, n = isinstance(rows.loss, SquaredError), rows.n_trained
-    most_work = MOST_COUPLED_WORK / len(rows.y) ** 2 if rows.loss.coupled else MOST_WORK
+    most_work = (
+        tuning.COUPLED_WINDOW_WORK / len(rows.y) ** 2 if rows.loss.coupled else tuning.WINDOW_WORK
+    )
     best: tuple[_Dictionary, RidgeFit] | None = None
-    sizes = SIZES[len(rows.X)]
+    sizes = tuning.WINDOW_SIZES[len(rows.X)]
     for n_directions, n_windows in sizes:
         size = n_directions * n_windows
-        most = max(n, sizes[0][0] * sizes[0][1]) if squared else MOST_ITERATED
+        most = max(n, sizes[0][0] * sizes[0][1]) if squared else tuning.ITERATED_WINDOWS
         if size > most or n * size**2 > most_work:
             break
         X = rows.X[:, :n]
         dictionary = _Dictionary.of(X, plan.triangles.depth, n_directions, n_windows)
-        fit = dictionary.fit(rows, None if squared else RIDGES)
-        if best is None or fit.loss < (1 - LEAST_GAIN) * best[1].loss:
+        fit = dictionary.fit(rows, None if squared else tuning.WINDOW_RIDGES)
+        if best is None or fit.loss < (1 - tuning.WINDOW_GAIN) * best[1].loss:
             best = dictionary, fit
-        if best[1].loss < EXACT_ENOUGH:
+        if best[1].loss < tuning.WINDOW_EXACT:
             break
     return best
 
@@ -139,12 +124,12 @@ def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
     Left-out rows choose the ridge, and the right part of them is brought below.
     """
     assert isinstance(rows.loss, Pinball)
-    low, high = (rows.y.quantile(q, 1, keepdim=True) for q in CLIPPED)
+    low, high = (rows.y.quantile(q, 1, keepdim=True) for q in tuning.QUANTILE_CLIP)
     best = _best_size(replace(rows, y=rows.y.clamp(low, high), loss=SQUARED_ERROR), plan)
     if best is None or best[1].loss > 1:
         return None
     dictionary, n = best[0], rows.n_trained
-    fit = dictionary.fit(rows, [factor * best[1].ridge for factor in STRONGER])
+    fit = dictionary.fit(rows, [factor * best[1].ridge for factor in tuning.QUANTILE_RIDGES])
     if rows.validation is None:
         residual = rows.y[:, :n] - fit.left_out
         fit.coef[0] += quantile_shift(rows.loss, residual, base_weights(rows))

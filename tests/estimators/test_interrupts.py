@@ -28,7 +28,7 @@ from skrelu._data.torch_interop import isolated, threads
 from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.stored_network import StoredNetwork
-from skrelu._fit.fit_network import WORTHLESS
+from skrelu._fit import tuning
 from skrelu._fit.job import Job
 from skrelu._solvers.progress import Evaluation, Options, Progress, Status
 from tests.estimators.test_global_settings import state
@@ -332,7 +332,7 @@ def test_an_interrupt_before_the_first_step_keeps_no_constant(name):
         except KeyboardInterrupt:
             assert not before.differences()
         else:
-            assert gain_over_constant(model, X, y) > 1 - WORTHLESS
+            assert gain_over_constant(model, X, y) > 1 - tuning.WORTHLESS
 
 
 def gain_over_constant(model, X, y):

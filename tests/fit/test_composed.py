@@ -11,6 +11,7 @@ from sklearn.linear_model import BayesianRidge
 
 from skrelu import ExponentialReLURegressor
 from skrelu._fit import composed as fitting_module
+from skrelu._fit import tuning
 from skrelu._fit.averaging import shares_by
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.plain_layers import dense_layers
@@ -281,8 +282,8 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
         return fit_by_evidence(network, theta, rows, options, **floor)
 
     monkeypatch.setattr(fitting_module, "fit_by_evidence", recorded)
-    monkeypatch.setattr(fitting_module, "COMPOSED_ROWS", 800)
-    monkeypatch.setattr(fitting_module, "COMPOSED_WORK", 0)
+    monkeypatch.setattr(tuning, "COMPOSED_ROWS", 800)
+    monkeypatch.setattr(tuning, "COMPOSED_WORK", 0)
     X, y = product(1000, 0)
     model = ExponentialReLURegressor(n_levels=2, n_subnetworks=8, random_state=0).fit(X, y)
     n_weights = ComposedNetwork(4, 8, 2, 1).n_parameters
