@@ -64,19 +64,6 @@ def test_inside_the_windows_the_error_falls_by_four():
     torch.testing.assert_close(ratios, torch.full_like(ratios, 4), rtol=0.02, atol=0)
 
 
-def test_derivatives_agree_with_autograd():
-    triangles, theta, coef, X, generator = random_network(2)
-    network, lowered = triangles.to_parabolic(theta, coef)
-    network, lowered = network.deepen(network.revive(lowered, X, generator), X, generator)
-    expected = torch.autograd.functional.jacobian(
-        lambda t: network.forward(t, X)[:, 0].sum(0), lowered
-    )
-    jacobian = network.jacobian(lowered, X, torch.ones_like(X[:1]).expand(2, -1, -1))
-    assert jacobian.shape == (2, network.n_parameters, 60)
-    torch.testing.assert_close(jacobian, expected.movedim(0, -1), rtol=1e-9, atol=1e-9)
-    assert torch.equal(network.pack(*network.unpack(lowered)), lowered)
-
-
 def test_derivatives_of_triangles_with_fixed_peaks_agree_with_autograd():
     triangles, theta, _, X, _ = random_network(2, depth=5)
     peaks = triangles.unpack(theta)[2]

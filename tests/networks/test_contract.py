@@ -1,0 +1,131 @@
+"""What solvers rely on, of every network: one vector a start, exact derivatives, exact lowering."""
+
+import pytest
+import torch
+
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._networks.parabolic_network import ParabolicNetwork
+from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._networks.shapes import Shape
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._networks.triangle_network import TriangleNetwork
+
+DOUBLE = torch.float64
+N_STARTS, N_SAMPLES = 2, 40
+NETWORKS = {
+    "waves": TriangleModel(TriangleNetwork(3, 4, 3), 2),
+    "one wave": TriangleModel(TriangleNetwork(1, 1, 1), 1),
+    "waves with free scales": TriangleModel(TriangleNetwork(3, 4, 3, smooth=False), 2),
+    "waves with fixed peaks": TriangleModel(TriangleNetwork(2, 3, 5, n_free_peaks=2), 2),
+    "convex and concave": TriangleModel(TriangleNetwork(2, 5, 3), 2, Shape((0, 0), (1, -1))),
+    "rising and falling": TriangleModel(TriangleNetwork(2, 5, 3), 2, Shape((1, -1), (0, 0))),
+    "both shapes": TriangleModel(TriangleNetwork(3, 6, 2), 2, Shape((1, -1, 0), (1, -1, 1))),
+    "relu": ReLUNetwork(3, 4, 3, 2),
+    "relu on three levels": ReLUNetwork(3, 6, 2, 2, n_levels=3),
+    "relu of one layer": ReLUNetwork(2, 4, 1, 1, n_levels=2),
+    "parabolic": ParabolicNetwork(ReLUNetwork(2, 3, 2, 1)),
+    "composed": ComposedNetwork(3, 8, 4, 2),
+    "composed on one level": ComposedNetwork(2, 3, 1, 1),
+}
+
+
+def having(method):
+    """Run a test for every network that has a method."""
+    found = {name: network for name, network in NETWORKS.items() if hasattr(network, method)}
+    return pytest.mark.parametrize("network", found.values(), ids=found)
+
+
+EACH, OF_OUTPUTS, LOWERED = having("forward"), having("of_output"), having("to_relu")
+
+
+def n_features(network):
+    for part in ("triangles", "relu"):
+        network = getattr(network, part, network)
+    return network.n_features
+
+
+def drawn(network, seed=0):
+    """Parameters within their bounds, and inputs in and out of the windows."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=DOUBLE)
+
+    X = 2 * normal(n_features(network), N_SAMPLES)
+    theta = normal(N_STARTS, network.n_parameters)
+    if isinstance(network, TriangleModel):
+        waves = network.triangles.random(N_STARTS, X, generator)
+        theta[:, : waves.shape[1]] = waves + 0.3 * normal(*waves.shape)
+        if network.shape is not None:
+            theta = theta.clamp(*network.bounds(theta))
+    return theta, X
+
+
+def derivatives(network, theta, X, output):
+    """By automatic differentiation, (n_starts, n_parameters, n_samples)."""
+    found = torch.autograd.functional.jacobian(
+        lambda t: network.forward(t, X)[:, output].sum(0), theta
+    )
+    return found.movedim(0, -1)
+
+
+def weighted(theta, X, output, n_outputs, by_row=1.0):
+    """The cotangent of one output."""
+    cotangent = theta.new_zeros(len(theta), n_outputs, X.shape[1])
+    cotangent[:, output] = by_row
+    return cotangent
+
+
+@EACH
+def test_starts_are_vectors_that_can_be_read_and_written(network):
+    theta, _ = drawn(network)
+    parts = network.unpack(theta)
+    packed = network.pack(parts) if hasattr(parts, "_fields") else network.pack(*parts)
+    assert torch.equal(packed, theta)
+
+
+@EACH
+def test_a_batch_is_its_starts_side_by_side(network):
+    theta, X = drawn(network)
+    together = network.forward(theta, X)
+    assert together.shape == (N_STARTS, network.n_outputs, N_SAMPLES)
+    for start in range(N_STARTS):
+        torch.testing.assert_close(network.forward(theta[[start]], X)[0], together[start])
+
+
+@EACH
+def test_derivatives_are_those_of_autograd(network):
+    theta, X = drawn(network)
+    by_row = torch.linspace(-1, 2, N_SAMPLES, dtype=DOUBLE)
+    for output in range(network.n_outputs):
+        expected = derivatives(network, theta, X, output) * by_row
+        cotangent = weighted(theta, X, output, network.n_outputs, by_row)
+        found = network.jacobian(theta, X, cotangent)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@OF_OUTPUTS
+def test_each_output_depends_on_its_own_parameters_only(network):
+    theta, X = drawn(network)
+    cotangent = torch.ones(N_STARTS, network.n_outputs, N_SAMPLES, dtype=DOUBLE)
+    for output, found in enumerate(network.jacobians(theta, X, cotangent)):
+        of = network.of_output(output)
+        alone = weighted(theta, X, output, network.n_outputs)
+        expected = network.jacobian(theta, X, alone)
+        torch.testing.assert_close(found, expected[:, of], rtol=1e-10, atol=1e-10)
+        others = torch.ones(network.n_parameters, dtype=torch.bool)
+        others[of] = False
+        assert not expected[:, others].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@LOWERED
+def test_lowering_is_exact(network, seed):
+    theta, X = drawn(network, seed)
+    X = torch.cat([X, 1e3 * X], -1)
+    # The limit of infinite depth takes as many layers as rounding has digits.
+    depth = [20] if isinstance(network, ComposedNetwork) else []
+    relu, lowered = network.to_relu(theta, *depth)
+    expected = network.forward(theta, X)
+    size = expected.abs().amax(-1, keepdim=True)
+    assert ((relu.forward(lowered, X) - expected).abs() / size).max() < 1e-12
