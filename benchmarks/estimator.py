@@ -35,7 +35,7 @@ from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.progress import Options
-from skrelu._solvers.regression import FreeProblem
+from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 
 Array = NDArray[np.float64]
@@ -300,7 +300,7 @@ def _switch_rows(quick: bool) -> list[list]:
     before, coef, variance = pretrain(TriangleModel(triangles, 1), rows, None, alpha, options)
     _, lowered = triangles.to_relu(before.theta, coef)
     penalty = released_penalty(relu, lowered, coef, variance)
-    after = FreeProblem(relu, rows, alpha, penalty).evaluate(lowered, torch.arange(n_starts))
+    after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, torch.arange(n_starts))
     cost = before.loss * (1 + alpha * (variance * coef.square().mean(-1)).sum(-1))
     return [
         ["switch", name, _relative_difference(new.numpy()[:, None], old.numpy()[:, None]), None]

@@ -20,7 +20,7 @@ from skrelu._fit import tuning
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork
-from skrelu._solvers.losses import Loss, Pinball, SquaredError
+from skrelu._solvers.losses import Pinball, SquaredError
 from skrelu._solvers.progress import chunk_size
 from skrelu._solvers.ridge import RidgeFit, fit_ridge, mean_loss, predicted
 from skrelu._solvers.rows import Rows
@@ -29,8 +29,6 @@ from skrelu._solvers.rows import Rows
 EXACT_LINE = 1e-18
 NO_RIDGE = (1e-15,)
 LITTLE_RIDGE = (1e-08,)
-# Rounds in which shares of classes are brought to those of the rows, and how far logits move.
-SHARE_ITER, FARTHEST = 50, 30.0
 
 
 def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
@@ -71,7 +69,8 @@ def _added(
     if isinstance(rows.loss, Pinball):
         shift = _held_out_shift(fitted, rows, models)
     else:
-        shift = _mean_shift(rows.loss, _average(fitted.shares, models)[..., : rows.n_trained], rows)
+        average = _average(fitted.shares, models)[..., : rows.n_trained]
+        shift = rows.loss.shift(average, rows.y[:, : rows.n_trained], base_weights(rows))
     return torch.cat([added[:1] + shift, added[1:]])
 
 
@@ -254,26 +253,6 @@ def _weights(
     kept = lowest > (1 - tuning.BLEND_GAIN) * first
     gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
     return gain, share, float((losses(gain, share) @ weights).mean())
-
-
-def _mean_shift(loss: Loss, raw: Tensor, rows: Rows) -> Tensor:
-    """Return what to add to raw values so that predictions of rows that train have y's mean."""
-    y, weights = rows.y[:, : rows.n_trained], base_weights(rows)
-    if isinstance(loss, SquaredError):
-        return (y - raw) @ weights
-    if loss.log_link:
-        return ((y @ weights).log() - (raw.exp() @ weights).log()).clamp(-FARTHEST, FARTHEST)
-    shift = torch.zeros_like(raw[:, 0])
-    if not loss.classes:
-        return shift
-    wanted = y @ weights
-    for _ in range(SHARE_ITER):
-        found = loss.shares(raw + shift[:, None]) @ weights
-        step = wanted.logit() - found.logit() if len(y) == 1 else (wanted / found).log()
-        shift = (shift + step.nan_to_num(0, 0, 0)).clamp(-FARTHEST, FARTHEST)
-        if bool((step.abs() < 1e-9).all()):
-            break
-    return shift
 
 
 def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:

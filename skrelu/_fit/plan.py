@@ -62,7 +62,7 @@ class Plan:
     @property
     def triangles(self) -> TriangleNetwork:
         """The waves of `model`."""
-        return self.model.lowered
+        return self.model.wave_network
 
     @property
     def n_levels(self) -> int:
@@ -116,8 +116,8 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     """
     _check_size(settings, n_samples, n_features, n_outputs)
     model = _model(settings, n_samples, n_features, n_outputs)
-    relu = ReLUNetwork(n_features, model.lowered.n_subnetworks, settings.depth, n_outputs)
-    n_waves, n_residuals = model.lowered.n_parameters, n_samples * n_outputs
+    relu = ReLUNetwork(n_features, model.wave_network.n_subnetworks, settings.depth, n_outputs)
+    n_waves, n_residuals = model.wave_network.n_parameters, n_samples * n_outputs
     work = n_waves**2 * (n_samples + n_waves / 3)
     if _special(settings):
         rows = n_samples if settings.loss.classes else n_residuals

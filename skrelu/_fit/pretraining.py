@@ -60,9 +60,9 @@ def pretrain(
 
     Parameters
     ----------
-    theta : Tensor of shape (n_starts, model.lowered.n_parameters) or None
+    theta : Tensor of shape (n_starts, model.wave_network.n_parameters) or None
         Where to start; None draws at random.
-    coef : Tensor of shape (n_starts, 1 + n_features + model.lowered.n_subnetworks, n_outputs)
+    coef : Tensor of shape (n_starts, 1 + n_features + model.wave_network.n_subnetworks, n_outputs)
         Coefficients to start with, if they are not eliminated. By default they are those of least
         squares, or 0 where there is a shape.
     dtype : torch.dtype, optional
@@ -89,7 +89,7 @@ def pretrain(
     else:
         penalty = coefficient_penalty(model, both, rows, starts)
         result = adam(model, both, rows, alpha, penalty, options, bounds)
-    plain = TriangleModel(model.lowered, model.n_outputs)
+    plain = TriangleModel(model.wave_network, model.n_outputs)
     rows, result = rows.to(dtype or rows.X.dtype), result.to(dtype or rows.X.dtype)
     result.theta, coef = model.waves(result.theta)
     both = plain.pack(result.theta, coef, result.theta[:, :0])
@@ -109,7 +109,7 @@ def _first(
     if model.shape is not None:
         if theta is None:
             return model.random(n_starts, rows.X, generator)
-        n_coef = 1 + model.lowered.n_features + model.lowered.n_subnetworks
+        n_coef = 1 + model.wave_network.n_features + model.wave_network.n_subnetworks
         return model.restored(theta, theta.new_zeros(n_starts, n_coef, model.n_outputs))
     problem = SeparableProblem(model.triangles, working_rows(rows), alpha)
     if theta is None:

@@ -20,7 +20,7 @@ from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.adam import adam
 from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu._solvers.progress import Options, Result
-from skrelu._solvers.regression import FreeProblem
+from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 
 
@@ -85,7 +85,7 @@ def refine(
     """
     if options.solver == "adam":
         return adam(network, theta, rows, alpha, penalty, options)
-    return levenberg_marquardt(FreeProblem(network, rows, alpha, penalty), theta, options)
+    return levenberg_marquardt(LossProblem(network, rows, alpha, penalty), theta, options)
 
 
 def refine_in_limit(
@@ -136,7 +136,7 @@ def refine_in_limit(
             network, theta = network.deepen(theta, X, generator)
         penalty = _spread_penalty(network.relu, _without_parabolas(network, theta), *sizes)
         n_tail = network.n_parameters - network.relu.n_parameters
-        problem = FreeProblem(network, rows, alpha, torch.nn.functional.pad(penalty, (0, n_tail)))
+        problem = LossProblem(network, rows, alpha, torch.nn.functional.pad(penalty, (0, n_tail)))
         result = levenberg_marquardt(problem, theta, in_limit).after(result)
         theta = result.theta
         sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)

@@ -59,7 +59,7 @@ class TriangleModel:
         return [k for k, kind in enumerate(self.kinds) if kind.name == name]
 
     @property
-    def lowered(self) -> TriangleNetwork:
+    def wave_network(self) -> TriangleNetwork:
         """The waves alone: a step is two of them."""
         n_subnetworks = self.triangles.n_subnetworks + len(self._of("step"))
         return replace(self.triangles, n_subnetworks=n_subnetworks)
@@ -223,12 +223,12 @@ class TriangleModel:
         """Return f(X), shape (..., n_outputs, n_samples)."""
         theta, coef = self.waves(both)
         intercept, linear, weights = self._split(coef)
-        return weights.mT @ self.lowered.basis(theta, X) + linear.mT @ X + intercept.mT
+        return weights.mT @ self.wave_network.basis(theta, X) + linear.mT @ X + intercept.mT
 
     def columns(self, both: Tensor, X: Tensor) -> Tensor:
         """Return [1, x, B], (..., 1 + n_features + n_subnetworks, n_samples)."""
         theta, _ = self.waves(both)
-        basis = self._combined(both, self.lowered.basis(theta, X), X)
+        basis = self._combined(both, self.wave_network.basis(theta, X), X)
         known = torch.cat([torch.ones_like(X[:1]), X])
         return torch.cat([known.expand(*both.shape[:-1], *known.shape), basis], -2)
 
@@ -270,14 +270,14 @@ class TriangleModel:
         combined = coef @ cotangent  # (..., n_coef, n_samples)
         n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
         steps, ramps = self._of("step"), self._of("ramp")
-        blocks = self.lowered.basis_derivatives(waves, X).unflatten(-2, (-1, self._n_each))
+        blocks = self.wave_network.basis_derivatives(waves, X).unflatten(-2, (-1, self._n_each))
         blocks = blocks * combined[..., 1 + n_features :, None, :]
         own, later = blocks.tensor_split([n], -3)
         if steps:
             own[..., steps, :, :] += later
         if ramps:
             own[..., ramps, :, :] -= self._by_ramp_slopes(theta, combined, X)
-        basis = self._combined(both, self.lowered.basis(waves, X), X)
+        basis = self._combined(both, self.wave_network.basis(waves, X), X)
         cotangents = cotangent[..., None, :, :]
         by_linear, by_weights = X[:, None] * cotangents, basis[..., None, :] * cotangents
         by_coef = torch.cat([cotangents, by_linear, by_weights], -3).flatten(-3, -2)
@@ -298,4 +298,4 @@ class TriangleModel:
     def to_relu(self, both: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere."""
         theta, coef = self.waves(both)
-        return self.lowered.to_relu(theta, coef)
+        return self.wave_network.to_relu(theta, coef)

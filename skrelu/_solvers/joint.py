@@ -14,12 +14,12 @@ from torch import Tensor
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import chunk_size
-from skrelu._solvers.regression import FreeProblem
+from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import BEYOND
 
 
-class JointProblem(FreeProblem):
+class JointProblem(LossProblem):
     """The pretraining problem of a batch of starts, coefficients included.
 
     Parameters
@@ -60,7 +60,7 @@ def column_variances(model: TriangleModel, theta: Tensor, rows: Rows, starts: Te
     left, right = model.triangles.outer_slopes(model.unpack(theta)[0])
     outside = torch.nn.functional.pad(left**2 + right**2, (1 + model.triangles.n_features, 0))
     mean = square = torch.zeros_like(outside)
-    size = chunk_size(2 * len(theta) * model.lowered.n_parameters, theta.dtype)
+    size = chunk_size(2 * len(theta) * model.wave_network.n_parameters, theta.dtype)
     for chunk in rows.chunks(size, trained=True):
         weights = rows.training[starts, chunk, None]
         columns = model.columns(theta, rows.X[:, chunk])

@@ -36,6 +36,8 @@ HUBER_ITER = 30
 LARGEST_NOISE = 1e20
 # Newton's steps on cross-entropies are so long at most.
 LARGEST_STEP = 4.0
+# Rounds in which shares of classes are brought to those of the rows, and how far raw values move.
+SHARE_ITER, FARTHEST = 50, 30.0
 # Residuals of standardized targets are not told from 0 below.
 SMALLEST = 1e-10
 
@@ -113,6 +115,22 @@ class Loss:
         """
         return raw.new_ones(*raw.shape[:-1], 1)
 
+    def shift(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return what to add to raw values so that predictions have the mean of y, (n_outputs,).
+
+        0 where predictions are no means.
+
+        Parameters
+        ----------
+        raw, y : Tensor of shape (n_outputs, n_samples)
+        weights : Tensor of shape (n_samples,)
+            Sum to 1.
+        """
+        if not self.log_link:
+            return torch.zeros_like(raw[:, 0])
+        means = (y @ weights).log(), (raw.exp() @ weights).log()
+        return (means[0] - means[1]).clamp(-FARTHEST, FARTHEST)
+
     def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         """Return the loss of each output and row."""
         raise NotImplementedError
@@ -125,6 +143,10 @@ class Loss:
 @dataclass(frozen=True)
 class SquaredError(Loss):
     """Squared residuals, for means."""
+
+    def shift(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return the mean residual."""
+        return (y - raw) @ weights
 
     def values(self, raw: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         """Return (raw - y)^2."""
@@ -276,6 +298,17 @@ class CrossEntropy(Loss):
         own = p if self.coupled else p * (1 - p)
         curvature = torch.maximum(own, (p - y).abs() / LARGEST_STEP).clamp_min(SMALLEST)
         return (p - y) / curvature, len(self.logits) / 2 * curvature
+
+    def shift(self, raw: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        """Return what to add to logits so that probabilities have the shares of the classes."""
+        wanted, shift = y @ weights, torch.zeros_like(raw[:, 0])
+        for _ in range(SHARE_ITER):
+            found = self.shares(raw + shift[:, None]) @ weights
+            step = wanted.logit() - found.logit() if len(y) == 1 else (wanted / found).log()
+            shift = (shift + step.nan_to_num(0, 0, 0)).clamp(-FARTHEST, FARTHEST)
+            if bool((step.abs() < 1e-9).all()):
+                break
+        return shift
 
     def shares(self, raw: Tensor) -> Tensor:
         """Return probabilities."""

@@ -34,7 +34,7 @@ class Network(Protocol):
         """Yield derivatives of each output, by those parameters."""
 
 
-class FreeProblem:
+class LossProblem:
     """The refinement problem of a batch of starts.
 
     Parameters

@@ -19,7 +19,7 @@ from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
 from skrelu._solvers.losses import SQUARED_ERROR
 from skrelu._solvers.progress import Evaluation, Options, Progress, Status
-from skrelu._solvers.regression import FreeProblem
+from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import SeparableProblem
 
@@ -136,7 +136,7 @@ def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth, solv
     # Some start must be past its best iteration, or the test could not see a mix-up.
     relu, lowered = network.to_relu(result.theta, coef)
     penalty = released_penalty(relu, lowered, coef, variance)
-    after = FreeProblem(relu, rows, alpha, penalty).evaluate(lowered, STARTS)
+    after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, STARTS)
     torch.testing.assert_close(after.loss, result.loss, rtol=1e-11, atol=0)
     torch.testing.assert_close(after.validation_loss, result.validation_loss, rtol=1e-11, atol=0)
     norm = (variance * coef.square().mean(-1)).sum(-1)
@@ -152,7 +152,7 @@ def test_refinement_has_the_gradient_of_its_cost(n_samples):
     first = SeparableProblem(network, rows, 0.1).evaluate(theta, STARTS)
     coef, variance = first.eliminated, first.state[0]
     relu, lowered = network.to_relu(theta, coef)
-    problem = FreeProblem(relu, rows, 0.1, released_penalty(relu, lowered, coef, variance))
+    problem = LossProblem(relu, rows, 0.1, released_penalty(relu, lowered, coef, variance))
     assert problem.dual == (n_samples == 30)
     evaluation = problem.evaluate(lowered, STARTS)
     equations = problem.linearize(lowered, evaluation, STARTS, None)
