@@ -27,7 +27,7 @@ minimization", 2012, https://arxiv.org/abs/1201.5885
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -135,32 +135,15 @@ def fit_by_evidence(
     precisions = Precisions(alpha, beta, torch.full_like(beta, torch.inf))
     damping = torch.full_like(beta, DAMPING_START)
     now = problem.evaluate(theta)
-    progress = Progress(theta, now.evaluation(), options)
-    best, lowest = now, precisions.error  # by what is watched
-    whole, short = _Patience(*END, lowest), _Patience(*SLOW, lowest)
+    progress = Progress(theta, now.evaluation(precisions.error), options)
+    whole, short = _Patience(*END, precisions.error), _Patience(*SLOW, precisions.error)
     status, taken = Status.MAX_ITER, torch.ones_like(beta, dtype=torch.bool)
     slow = ~taken
     try:
-        options.stops(progress)
-        while True:
-            if taken.any():
-                matrix, gradient = problem.linearize(now.theta, now.residual)
-                if progress.n_iter:
-                    precisions.estimate(matrix, now.theta, now.squares, problem.n_rows, groups)
-                    watched = now.validation_loss if progress.validated else precisions.error
-                    better = _where(watched < lowest, now, best), torch.minimum(watched, lowest)
-                    best, lowest = better  # at once: an interrupt must not come between them
-                    whole.update(watched, taken)
-                    short.update(watched, taken)
-            ended = whole.over | (lowest <= floor) | (damping >= DAMPING_MAX)
-            slow |= short.over & (lowest < BEGUN)
-            if noise is not None:
-                ended |= slow | (lowest <= noise).any()
-            if ended.all():
-                status = progress.ended()
-                break
-            if progress.n_iter >= options.max_iter:
-                break
+        matrix, gradient = problem.linearize(now.theta, now.residual)
+        if options.stops(progress):
+            return progress.result(Status.STOPPED), progress.best
+        while progress.n_iter < options.max_iter:
             penalty, beta = precisions.alpha @ groups, precisions.beta
             hessian = beta[:, None, None] * matrix + torch.diag_embed(penalty)
             slope = beta[:, None] * gradient + penalty * now.theta
@@ -170,19 +153,26 @@ def fit_by_evidence(
             now = _where(taken, trial, now)
             damping = torch.where(taken, DAMPING_DOWN * damping, DAMPING_UP * damping)
             damping = damping.clamp(DAMPING_MIN, DAMPING_MAX)
-            progress.update(now.theta, now.evaluation(), problem.everything)
+            if taken.any():
+                matrix, gradient = problem.linearize(now.theta, now.residual)
+                precisions.estimate(matrix, now.theta, now.squares, problem.n_rows, groups)
+            progress.update(now.theta, now.evaluation(precisions.error), problem.everything)
+            watched = now.validation_loss if progress.validated else precisions.error
+            whole.update(watched, taken)
+            short.update(watched, taken)
             if options.stops(progress):
                 status = Status.STOPPED
                 break
+            ended = whole.over | (progress.best <= floor) | (damping >= DAMPING_MAX)
+            slow |= short.over & (progress.best < BEGUN)
+            if noise is not None:
+                ended |= slow | (progress.best <= noise).any()
+            if ended.all():
+                status = progress.ended()
+                break
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    result = replace(
-        progress.result(status),
-        theta=best.theta,
-        loss=best.loss,
-        validation_loss=best.validation_loss,
-    )
-    return result, lowest
+    return progress.result(status), progress.best
 
 
 class _Patience:
@@ -211,8 +201,9 @@ class _Point(NamedTuple):
     loss: Tensor  # (n_starts,)
     validation_loss: Tensor  # (n_starts,)
 
-    def evaluation(self) -> Evaluation:
-        return Evaluation(self.loss, self.loss, self.validation_loss, self.theta[:, :0])
+    def evaluation(self, error: Tensor) -> Evaluation:
+        """Return losses; what is watched without held-out rows is the estimated error."""
+        return Evaluation(error, self.loss, self.validation_loss, self.theta[:, :0])
 
     def cost(self, beta: Tensor, penalty: Tensor) -> Tensor:
         """Return what a step must lower, (n_starts,)."""

@@ -1,6 +1,7 @@
 """Composed sub-networks: derivatives, exact lowering, evidence, the estimator's levels."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.relu_network import ReLUNetwork, average
 from skrelu._solvers.evidence import Precisions, fit_by_evidence
-from skrelu._solvers.progress import Options
+from skrelu._solvers.progress import Options, Status
 from skrelu._solvers.rows import Rows
 
 DOUBLE = torch.float64
@@ -151,6 +152,31 @@ def test_the_estimated_error_is_that_on_other_rows(noise):
     assert float(result.loss) < noise**2 < test
     # Ridge and all, most of the noise stays out of the fit.
     assert np.mean((prediction - clean[400:]) ** 2) < 0.4 * noise**2
+
+
+@pytest.mark.parametrize("hold_out", [False, True])
+def test_what_a_callback_sees_last_is_what_is_returned(hold_out):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(120, 2))
+    rows = rows_of(X, np.sin(3 * X[:, 0]) * X[:, 1] + 0.3 * rng.normal(size=120))
+    if hold_out:
+        held = torch.zeros_like(rows.training)
+        held[:, ::5] = 1 / 24
+        training = torch.full_like(held, 1 / 96).masked_fill(held > 0, 0)
+        rows = replace(rows, training=training, validation=held)
+    seen = []
+
+    def report(progress):
+        seen.append(progress.result(Status.MAX_ITER).theta.clone())
+        return False
+
+    network = ComposedNetwork(2, 6, 2, 1)
+    start = network.random(1, torch.Generator().manual_seed(0))
+    options = replace(evidence_options(), report=report)
+    result, _ = fit_by_evidence(network, start, rows, options)
+    assert result.n_iter == len(seen) - 1
+    assert torch.equal(result.theta, seen[-1])
+    assert not torch.equal(result.theta, start)
 
 
 def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
