@@ -80,20 +80,20 @@ def pretrain(
         result = result.to(dtype or theta.dtype)
         return Pretrained(result, result.eliminated, variance.to(result.theta))
     if theta is None or coef is None:
-        both = _first(model, rows, theta, alpha, options.generator)
+        point = _first(model, rows, theta, alpha, options.generator)
     else:
-        both = model.restored(theta, coef)
-    bounds = None if model.shape is None else model.bounds(both)
+        point = model.restored(theta, coef)
+    bounds = None if model.shape is None else model.bounds(point)
     if options.solver == "lm":
-        result = levenberg_marquardt(JointProblem(model, rows, alpha), both, options, bounds)
+        result = levenberg_marquardt(JointProblem(model, rows, alpha), point, options, bounds)
     else:
-        penalty = coefficient_penalty(model, both, rows, starts)
-        result = adam(model, both, rows, alpha, penalty, options, bounds)
+        penalty = coefficient_penalty(model, point, rows, starts)
+        result = adam(model, point, rows, alpha, penalty, options, bounds)
     plain = TriangleModel(model.wave_network, model.n_outputs)
     rows, result = rows.to(dtype or rows.X.dtype), result.to(dtype or rows.X.dtype)
     result.theta, coef = model.waves(result.theta)
-    both = plain.pack(result.theta, coef, result.theta[:, :0])
-    return Pretrained(result, coef, column_variances(plain, both, rows, starts))
+    point = plain.pack(result.theta, coef, result.theta[:, :0])
+    return Pretrained(result, coef, column_variances(plain, point, rows, starts))
 
 
 def _first(

@@ -75,14 +75,14 @@ class TriangleModel:
         """Length of the vector of everything."""
         return sum(self.sizes)
 
-    def pack(self, theta: Tensor, coef: Tensor, shifts: Tensor) -> Tensor:
+    def pack(self, inner: Tensor, coef: Tensor, shifts: Tensor) -> Tensor:
         """Write everything into one vector, (..., n_parameters)."""
-        return torch.cat([theta, coef.flatten(-2), shifts], -1)
+        return torch.cat([inner, coef.flatten(-2), shifts], -1)
 
-    def unpack(self, both: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def unpack(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return nonlinear parameters, coefficients and shifts."""
-        theta, coef, shifts = both.split(self.sizes, -1)
-        return theta, coef.unflatten(-1, (-1, self.n_outputs)), shifts
+        inner, coef, shifts = theta.split(self.sizes, -1)
+        return inner, coef.unflatten(-1, (-1, self.n_outputs)), shifts
 
     def of_output(self, output: int) -> Tensor:
         """Return the indices of the parameters that an output depends on."""
@@ -91,7 +91,7 @@ class TriangleModel:
         coef[:], coef[:, output] = False, True
         return mask.nonzero()[:, 0]
 
-    def jacobians(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
         """Yield the derivatives of each output, by the parameters that it depends on.
 
         Parameters
@@ -100,9 +100,9 @@ class TriangleModel:
             What those of each output are multiplied with.
         """
         if self.shape is None:  # what outputs share is computed once
-            theta, coef, _ = self.unpack(both)
-            blocks = self.triangles.basis_derivatives(theta, X).unflatten(-2, (-1, self._n_each))
-            columns = self.columns(both, X)
+            inner, coef, _ = self.unpack(theta)
+            blocks = self.triangles.basis_derivatives(inner, X).unflatten(-2, (-1, self._n_each))
+            columns = self.columns(theta, X)
             for output in range(self.n_outputs):
                 row = cotangent[..., output, None, :]
                 weights = coef[..., 1 + self.triangles.n_features :, output]
@@ -112,7 +112,7 @@ class TriangleModel:
         for output in range(self.n_outputs):
             alone = torch.zeros_like(cotangent)
             alone[..., output, :] = cotangent[..., output, :]
-            yield self.jacobian(both, X, alone)[..., self.of_output(output), :]
+            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
 
     def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return what every parameter must not be below and above, each (n_parameters,)."""
@@ -167,23 +167,23 @@ class TriangleModel:
         shifts = torch.rand(n_starts, self.sizes[2], generator=generator, dtype=torch.float64)
         width = torch.ones_like(peaks[..., 0])
         width[..., self._of("step")] += shifts.to(X)  # steps have two windows side by side
-        theta = triangles.windowed(directions, peaks[..., : triangles.n_peaks], X, width)
+        inner = triangles.windowed(directions, peaks[..., : triangles.n_peaks], X, width)
         n_coef = self.sizes[1] // self.n_outputs
         coef = X.new_zeros(n_starts, n_coef, self.n_outputs)
-        return self.pack(theta, coef, shifts.to(X).clamp_min(LEAST_SHIFT))
+        return self.pack(inner, coef, shifts.to(X).clamp_min(LEAST_SHIFT))
 
-    def waves(self, both: Tensor) -> tuple[Tensor, Tensor]:
+    def waves(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return parameters of `lowered` and its coefficients: the same function."""
-        theta, coef, shifts = self.unpack(both)
+        inner, coef, shifts = self.unpack(theta)
         if self.shape is None:
-            return theta, coef
+            return inner, coef
         steps, ramps = self._of("step"), self._of("ramp")
         n_features = self.triangles.n_features
-        blocks = theta.unflatten(-1, (-1, self._n_each))
+        blocks = inner.unflatten(-1, (-1, self._n_each))
         intercept, linear, weights = self._split(coef)
         shifted = blocks[..., steps, :].clone()
         shifted[..., n_features] -= shifts
-        sloped = weights[..., ramps, :] * self._ramp_slopes(theta)[..., None]
+        sloped = weights[..., ramps, :] * self._ramp_slopes(inner)[..., None]
         directions, offsets = blocks[..., ramps, :n_features], blocks[..., ramps, n_features]
         intercept = intercept - offsets[..., None, :] @ sloped
         linear = linear - directions.mT @ sloped
@@ -196,11 +196,11 @@ class TriangleModel:
         n_features = self.triangles.n_features
         return coef.tensor_split([1, 1 + n_features], -2)
 
-    def _ramp_slopes(self, theta: Tensor) -> Tensor:
+    def _ramp_slopes(self, inner: Tensor) -> Tensor:
         """Return the slope that is taken off each ramp."""
-        left, right = self.triangles.outer_slopes(theta)
+        left, right = self.triangles.outer_slopes(inner)
         ramps = self._of("ramp")
-        sign = theta.new_tensor([self.kinds[k].sign for k in ramps])
+        sign = inner.new_tensor([self.kinds[k].sign for k in ramps])
         return torch.where(sign < 0, left[..., ramps], right[..., ramps])
 
     def restored(self, waves: Tensor, coef: Tensor) -> Tensor:
@@ -212,51 +212,51 @@ class TriangleModel:
         intercept, linear, weights = self._split(coef)
         weights = weights[..., :n, :].clone()
         weights[..., steps, :] *= -1
-        theta = own.flatten(-2)
-        sloped = weights[..., ramps, :] * self._ramp_slopes(theta)[..., None]
+        inner = own.flatten(-2)
+        sloped = weights[..., ramps, :] * self._ramp_slopes(inner)[..., None]
         directions, offsets = own[..., ramps, :n_features], own[..., ramps, n_features]
         intercept = intercept + offsets[..., None, :] @ sloped
         linear = linear + directions.mT @ sloped
-        return self.pack(theta, torch.cat([intercept, linear, weights], -2), shifts)
+        return self.pack(inner, torch.cat([intercept, linear, weights], -2), shifts)
 
-    def forward(self, both: Tensor, X: Tensor) -> Tensor:
+    def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
-        theta, coef = self.waves(both)
+        inner, coef = self.waves(theta)
         intercept, linear, weights = self._split(coef)
-        return weights.mT @ self.wave_network.basis(theta, X) + linear.mT @ X + intercept.mT
+        return weights.mT @ self.wave_network.basis(inner, X) + linear.mT @ X + intercept.mT
 
-    def columns(self, both: Tensor, X: Tensor) -> Tensor:
+    def columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return [1, x, B], (..., 1 + n_features + n_subnetworks, n_samples)."""
-        theta, _ = self.waves(both)
-        basis = self._combined(both, self.wave_network.basis(theta, X), X)
+        inner, _ = self.waves(theta)
+        basis = self._combined(theta, self.wave_network.basis(inner, X), X)
         known = torch.cat([torch.ones_like(X[:1]), X])
-        return torch.cat([known.expand(*both.shape[:-1], *known.shape), basis], -2)
+        return torch.cat([known.expand(*theta.shape[:-1], *known.shape), basis], -2)
 
-    def _combined(self, both: Tensor, waves: Tensor, X: Tensor) -> Tensor:
+    def _combined(self, theta: Tensor, waves: Tensor, X: Tensor) -> Tensor:
         """Return B from the waves."""
         steps, ramps = self._of("step"), self._of("ramp")
         if not steps and not ramps:
             return waves
-        theta, _, _ = self.unpack(both)
+        inner, _, _ = self.unpack(theta)
         basis, later = waves.tensor_split([self.triangles.n_subnetworks], -2)
         basis = basis.clone()
         basis[..., steps, :] = later - basis[..., steps, :]
-        slopes = self._ramp_slopes(theta)[..., None]
-        basis[..., ramps, :] -= slopes * self._reach(theta, X)
+        slopes = self._ramp_slopes(inner)[..., None]
+        basis[..., ramps, :] -= slopes * self._reach(inner, X)
         return basis
 
-    def _reach(self, theta: Tensor, X: Tensor) -> Tensor:
+    def _reach(self, inner: Tensor, X: Tensor) -> Tensor:
         """Return z of the ramps."""
-        blocks = theta.unflatten(-1, (-1, self._n_each))[..., self._of("ramp"), :]
+        blocks = inner.unflatten(-1, (-1, self._n_each))[..., self._of("ramp"), :]
         n_features = self.triangles.n_features
         return blocks[..., :n_features] @ X + blocks[..., n_features, None]
 
-    def jacobian(self, both: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
+    def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return the derivatives of a combination of the outputs.
 
         Parameters
         ----------
-        both : Tensor of shape (..., n_parameters)
+        theta : Tensor of shape (..., n_parameters)
         X : Tensor of shape (n_features, n_samples)
         cotangent : Tensor of shape (..., n_outputs, n_samples)
             Weight of each output in the combination, row by row.
@@ -265,8 +265,8 @@ class TriangleModel:
         -------
         Tensor of shape (..., n_parameters, n_samples)
         """
-        theta, _, _ = self.unpack(both)
-        waves, coef = self.waves(both)
+        inner, _, _ = self.unpack(theta)
+        waves, coef = self.waves(theta)
         combined = coef @ cotangent  # (..., n_coef, n_samples)
         n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
         steps, ramps = self._of("step"), self._of("ramp")
@@ -276,26 +276,26 @@ class TriangleModel:
         if steps:
             own[..., steps, :, :] += later
         if ramps:
-            own[..., ramps, :, :] -= self._by_ramp_slopes(theta, combined, X)
-        basis = self._combined(both, self.wave_network.basis(waves, X), X)
+            own[..., ramps, :, :] -= self._by_ramp_slopes(inner, combined, X)
+        basis = self._combined(theta, self.wave_network.basis(waves, X), X)
         cotangents = cotangent[..., None, :, :]
         by_linear, by_weights = X[:, None] * cotangents, basis[..., None, :] * cotangents
         by_coef = torch.cat([cotangents, by_linear, by_weights], -3).flatten(-3, -2)
         return torch.cat([own.flatten(-3, -2), by_coef, -later[..., n_features, :]], -2)
 
-    def _by_ramp_slopes(self, theta: Tensor, combined: Tensor, X: Tensor) -> Tensor:
+    def _by_ramp_slopes(self, inner: Tensor, combined: Tensor, X: Tensor) -> Tensor:
         """Return the derivatives of what is taken off the ramps, (..., n_ramps, n_each, n)."""
         ramps, n_features = self._of("ramp"), self.triangles.n_features
-        by_left, by_right = self.triangles.outer_slopes_derivatives(theta).unbind(-1)
-        falls = theta.new_tensor([self.kinds[k].sign for k in ramps])[:, None] < 0
+        by_left, by_right = self.triangles.outer_slopes_derivatives(inner).unbind(-1)
+        falls = inner.new_tensor([self.kinds[k].sign for k in ramps])[:, None] < 0
         by_blocks = torch.where(falls, by_left[..., ramps, :], by_right[..., ramps, :])
-        total = by_blocks[..., None] * self._reach(theta, X)[..., None, :]
-        slopes = self._ramp_slopes(theta)[..., None]
+        total = by_blocks[..., None] * self._reach(inner, X)[..., None, :]
+        slopes = self._ramp_slopes(inner)[..., None]
         total[..., :n_features, :] += slopes[..., None] * X
         total[..., n_features, :] += slopes
         return total * combined[..., 1 + n_features :, :][..., ramps, None, :]
 
-    def to_relu(self, both: Tensor) -> tuple[ReLUNetwork, Tensor]:
+    def to_relu(self, theta: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere."""
-        theta, coef = self.waves(both)
-        return self.wave_network.to_relu(theta, coef)
+        inner, coef = self.waves(theta)
+        return self.wave_network.to_relu(inner, coef)
