@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks._report import ROOT, TABLES, main, table, verdict
 from skrelu import ExponentialReLURegressor
-from skrelu._fit.pretraining import pretrain
+from skrelu._fit.pretraining import coefficient_variances, pretrain
 from skrelu._fit.refinement import released_penalty
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.triangle_model import TriangleModel
@@ -297,8 +297,10 @@ def _switch_rows(quick: bool) -> list[list]:
         batch_size=200,
         generator=torch.Generator().manual_seed(0),
     )
-    before, coef, variance = pretrain(TriangleModel(triangles, 1), rows, None, alpha, options)
-    _, lowered = triangles.to_relu(before.theta, coef)
+    model = TriangleModel(triangles, 1)
+    before = pretrain(model, rows, None, alpha, options)
+    variance = coefficient_variances(model, before.theta, rows)
+    (_, coef), (_, lowered) = model.waves(before.theta), model.to_relu(before.theta)
     penalty = released_penalty(relu, lowered, coef, variance)
     after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, torch.arange(n_starts))
     cost = before.loss * (1 + alpha * (variance * coef.square().mean(-1)).sum(-1))

@@ -25,7 +25,7 @@ from skrelu import ExponentialReLURegressor
 from skrelu._data.scaling import Scaling
 from skrelu._data.torch_interop import threads
 from skrelu._fit import tuning
-from skrelu._fit.pretraining import pretrain
+from skrelu._fit.pretraining import pretrain, random_starts
 from skrelu._fit.refinement import refine
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.triangle_model import TriangleModel
@@ -138,9 +138,9 @@ def staged(
         first, second = (
             _adam(n, rows, generator, learning_rate) for n in (n_first, n_steps - n_first)
         )
-        start = None if screened else triangles.random(len(seeds), rows.X, generator)
-        pretrained = pretrain(TriangleModel(triangles, 1), rows, start, 0.0, first)
-        network, theta = triangles.to_relu(pretrained.result.theta, pretrained.coef)
+        model = TriangleModel(triangles, 1)
+        start = None if screened else random_starts(model, rows, 0.0, generator, n_screened=1)
+        network, theta = model.to_relu(pretrain(model, rows, start, 0.0, first).theta)
         free = refine(network, theta, rows, 0.0, torch.zeros_like(theta), second)
         return network, free.theta
 

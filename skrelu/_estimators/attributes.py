@@ -12,19 +12,21 @@ from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
-# Of the attributes below: another number where models of earlier versions cannot be read.
-FORMAT = 1
+# Of the attributes below, and the earlier ones that can be read: models of format 1 predict, but
+# what they keep to go on from is another.
+FORMAT, READABLE = 2, (1, 2)
 
 
 def attributes_of(fitted: Fitted) -> dict:
     """Return networks, standardization and curves as arrays and numbers."""
-    plan, triangles = fitted.plan, fitted.plan.triangles
+    plan = fitted.plan
     X_mean, X_scale = fitted.X_scaling
     y_mean, y_scale = fitted.y_scaling
     pretrained = torch.tensor(fitted.pretrained)
     peaks = scales = None
     if plan.composed is None:
-        parameters = triangles.unpack(pretrained)
+        waves, _ = plan.model.waves(pretrained)
+        parameters = plan.triangles.unpack(waves)
         directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
     else:
         windows = plan.composed.windows(pretrained)
@@ -57,7 +59,7 @@ def attributes_of(fitted: Fitted) -> dict:
         "n_levels_": network.n_levels,
         "n_starts_": len(fitted.relu),
         "n_parameters_": network.n_parameters,
-        "n_parameters_pretrain_": len(fitted.relu) * plan.n_parameters,
+        "n_parameters_pretrain_": len(fitted.relu) * plan.network.n_parameters,
         "solver_": plan.solver,
         "n_iter_": sum(stage.n_iter for stage in stages),
         "n_iter_pretrain_": 0 if fitted.pretraining is None else fitted.pretraining.n_iter,

@@ -20,7 +20,7 @@ from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
-from skrelu._estimators.attributes import FORMAT, attributes_of, limits_of
+from skrelu._estimators.attributes import FORMAT, READABLE, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.parameters import check_signs, make_shape
 from skrelu._estimators.sklearn_private import (
@@ -122,11 +122,16 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _read_earlier(self) -> Earlier:
         """Return the fit before, to go on from."""
+        if self._format != FORMAT:
+            raise ValueError(
+                "warm_start=True cannot go on from a model that an earlier version of skrelu has "
+                "fitted: set warm_start=False to start anew."
+            )
         scalings = Scaling(self.X_mean_, self.X_scale_), Scaling(self.y_mean_, self.y_scale_)
         return read(self._earlier, *scalings)
 
     def __setstate__(self, state) -> None:
-        if "intercept_" in state and state.get("_format") != FORMAT:
+        if "intercept_" in state and state.get("_format") not in READABLE:
             raise ValueError(
                 f"This {type(self).__name__} was fitted by another version of skrelu, which kept "
                 "models in another format: fit it again, or load it with that version."

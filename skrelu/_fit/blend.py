@@ -92,12 +92,11 @@ def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tens
     if not len(kept):
         kept, raw = kept.new_zeros(1), torch.zeros_like(raw)
         fitted = _without_output(fitted)
-    index, coef = kept.cpu().numpy(), fitted.coef
+    index = kept.cpu().numpy()
     shares = fitted.shares[index]
     fitted = replace(
         fitted,
         pretrained=fitted.pretrained[index],
-        coef=None if coef is None else coef[index],
         relu=fitted.relu[index],
         penalty=fitted.penalty[index],
         shares=shares / shares.sum(),
@@ -114,7 +113,6 @@ def _without_output(fitted: Fitted) -> Fitted:
     return replace(
         fitted,
         pretrained=np.nan_to_num(fitted.pretrained, posinf=0, neginf=0),
-        coef=None if fitted.coef is None else np.zeros_like(fitted.coef),
         relu=relu.pack(weights).numpy(),
         penalty=np.nan_to_num(fitted.penalty, posinf=0, neginf=0),
         error=np.nan,
@@ -126,19 +124,12 @@ def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
 
     All starts get the same: then their average does, and a warm start goes on from there.
     """
-    relu = fitted.plan.relu
-    weights = relu.unpack(torch.tensor(fitted.relu))
-    factor, more = torch.tensor(gain), torch.tensor(added)
-    weights = weights._replace(
-        output=factor * weights.output,
-        linear=factor * weights.linear + more[1:],
-        intercept=factor * weights.intercept + more[0],
+    plan, parts = fitted.plan, (torch.tensor(gain), torch.tensor(added))
+    return replace(
+        fitted,
+        pretrained=plan.network.affine(torch.tensor(fitted.pretrained), *parts).numpy(),
+        relu=plan.relu.affine(torch.tensor(fitted.relu), *parts).numpy(),
     )
-    coef = fitted.coef
-    if coef is not None:
-        coef = coef * gain
-        coef[:, : len(added)] += added
-    return replace(fitted, relu=relu.pack(weights).numpy(), coef=coef)
 
 
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skrelu._data.torch_interop import threads, to_tensor
+from skrelu._data.torch_interop import threads
 from skrelu._fit import tuning
 from skrelu._fit.averaging import shares_by, shares_of
 from skrelu._fit.blend import blended, raw_values
@@ -19,40 +19,38 @@ from skrelu._fit.refinement import refine
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.evidence import fit_by_evidence
-from skrelu._solvers.progress import Result, Status
+from skrelu._solvers.progress import Patience, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
 
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
     """Fit composed sub-networks; None where many starts on one level should do better."""
-    settings, warm, scalings = job.settings, job.warm, job.scalings
+    settings, warm = job.settings, job.warm
     n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
     rows = job.rows(n_starts, hold_out, tuning.COMPOSED_ROWS)
     refining = settings.refine and settings.refine_max_iter != "auto"
     pretraining: Result | None = None
     refinement: Result | None = None
-    if warm is not None and refining:
-        theta = to_tensor(warm.pretrained_in(*scalings), job.device)
-        relu, released = warm.network, warm.relu_in(*scalings, job.device)
+    before = None if warm is None else warm.pretrained_in(*job.scalings, job.device)
+    if before is not None and warm is not None and refining:
+        theta, relu = before, warm.network
+        released = warm.relu_in(*job.scalings, job.device)
     else:
-        start = None
-        if warm is not None:
-            start = to_tensor(warm.pretrained_in(*scalings), job.device)
-        pretraining, error, rows = _pretrained_composed(job, plan, network, start, rows)
-        ended = pretraining.interrupted
-        if _given_up(job, plan, error) and not ended:
+        pretraining, rows = _pretrained_composed(job, plan, network, before, rows)
+        theta, error = pretraining.theta, pretraining.error
+        if _given_up(job, plan, error) and not pretraining.interrupted:
             return None
-        theta = pretraining.theta
         relu, released = _lowered(network, theta, settings.depth, rows, error)
         shares = shares_by(error)
-        refining = refining and not ended
+        refining = refining and not pretraining.interrupted
     plan, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(released)
 
     def refined_so_far(result: Result) -> Fitted:
-        shares, error = shares_of(result), result.validation_loss
-        weights = Weights(theta, None, result.theta, penalty)
-        return job.fitted(plan, weights, shares, error, pretraining, result)
+        weights = Weights(theta, result.theta, penalty)
+        return job.fitted(
+            plan, weights, shares_of(result), result.validation_loss, pretraining, result
+        )
 
     if refining:
         options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
@@ -60,7 +58,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
         error = refinement.validation_loss
-    weights = Weights(theta, None, released, penalty)
+    weights = Weights(theta, released, penalty)
     fitted = job.fitted(plan, weights, shares, error, pretraining, refinement)
     kept = torch.from_numpy(shares.nonzero()[0])
     return blended(job, fitted, rows.of(kept), raw_values(relu, released[kept], rows))
@@ -68,65 +66,78 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
 
 def _pretrained_composed(
     job: Job, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
-) -> tuple[Result, Tensor, Rows]:
-    """Return composed networks, their errors (on held-out rows or estimated) and rows."""
+) -> tuple[Result, Rows]:
+    """Return composed networks with their errors (on held-out rows or estimated), and rows."""
     settings = job.settings
     max_iter, work = settings.max_iter, network.n_parameters**2
     n_first = max(2 * network.n_parameters, int(tuning.COMPOSED_WORK / work))
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
-    fit = partial(fit_by_evidence, network, floor=tuning.COMPOSED_EXACT)
+    fit = partial(fit_by_evidence, network, enough=tuning.COMPOSED_EXACT)
     if start is None and _may_give_up(job, plan):
-        looked, error = _looked_for_noise(job, network, theta, rows)
-        slow = looked.status in (Status.CONVERGED, Status.NO_IMPROVEMENT)
-        if looked.interrupted or (slow and bool((error > tuning.COMPOSED_NOISE).all())):
-            return looked, error, rows.of(torch.arange(len(error)))
+        looked = _looked_for_noise(job, network, theta, rows)
+        noisy = bool((looked.error > tuning.COMPOSED_NOISE).all())
+        if looked.interrupted or (noisy and looked.status is not Status.MAX_ITER):
+            return looked, rows.of(torch.arange(len(looked.error)))
 
     def so_far(result: Result) -> Fitted:
         relu, lowered = network.to_relu(result.theta, settings.depth)
         now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
-        shares, error = shares_of(result), result.validation_loss
-        weights = Weights(result.theta, None, lowered, penalty)
-        return job.fitted(now, weights, shares, error, result, None)
+        weights = Weights(result.theta, lowered, penalty)
+        return job.fitted(now, weights, shares_of(result), result.validation_loss, result, None)
 
     part, ends_on_all = rows, n_first < rows.n_trained and max_iter > tuning.ALL_ROWS_ITER
     if ends_on_all:
         kept = torch.randperm(rows.n_trained, generator=job.generator)[:n_first]
         part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - tuning.ALL_ROWS_ITER
 
-    def finish(theta: Tensor, starts: Tensor, max_iter: int) -> tuple[Result, Tensor]:
+    def finish(theta: Tensor, starts: Tensor, max_iter: int) -> Result:
         options = job.options("lm", "pretraining", max_iter, so_far)
-        result, error = fit(theta, part.of(starts), options)
+        result = fit(theta, part.of(starts), options)
         if ends_on_all and not result.interrupted:
             options = job.options("lm", "pretraining on all rows", tuning.ALL_ROWS_ITER, so_far)
-            last, error = fit(result.theta, rows.of(starts), options)
+            last = fit(result.theta, rows.of(starts), options)
             # Too few iterations to converge in are no reason to warn.
             status = last.status if last.interrupted else result.status
             result = replace(last.after(result), status=status)
-        return result, error
+        return result
 
     with threads(len(theta) * work * part.n_trained):
         if settings.n_init != "auto" or max_iter <= tuning.SCREENING_ITER:
-            return *finish(theta, torch.arange(len(theta)), max_iter), rows
+            return finish(theta, torch.arange(len(theta)), max_iter), rows
         options = job.options("lm", "screening", tuning.SCREENING_ITER, so_far)
-        screened, error = fit(theta, part, options)
-        kept, others = error.argsort().split([1, len(error) - 1])
+        screened = fit(theta, part, options)
+        kept, others = screened.error.argsort().split([1, len(theta) - 1])
         max_iter -= tuning.SCREENING_ITER
-        result, error = screened.take(kept), error[kept]
+        result = screened.take(kept)
         if not screened.interrupted:
-            result, error = finish(result.theta, kept, max_iter)
-            result = result.after(screened)
-        limited = bool(error > tuning.COMPOSED_AVERAGE) and not _given_up(job, plan, error)
-        if limited and not result.interrupted:
-            more, errors = finish(screened.theta[others], others, max_iter)
-            result, error = result.beside(more), torch.cat([error, errors])
+            result = finish(result.theta, kept, max_iter).after(screened)
+        limited = bool(result.error > tuning.COMPOSED_AVERAGE)
+        if limited and not _given_up(job, plan, result.error) and not result.interrupted:
+            result = result.beside(finish(screened.theta[others], others, max_iter))
             kept = torch.cat([kept, others])
-    return result, error, rows.of(kept)
+    return result, rows.of(kept)
 
 
-def _looked_for_noise(
-    job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows
-) -> tuple[Result, Tensor]:
+class _Look:
+    """Ends a rough fit where a start gets below the error of noise, or all slow down above it."""
+
+    def __init__(self) -> None:
+        self.patience: Patience | None = None
+        self.slow = torch.tensor(False)
+
+    def __call__(self, progress: Progress) -> bool:
+        """Take in one iteration; tell whether to end."""
+        if self.patience is None:
+            self.patience = Patience.from_now(*tuning.LOOK_SLOW, progress.watched)
+            return False
+        self.patience = self.patience.after(progress.watched, progress.taken)
+        self.slow = self.slow | (self.patience.over & (progress.best < tuning.LOOK_BEGUN))
+        found = progress.best <= tuning.COMPOSED_NOISE
+        return bool(found.any() or (self.slow | progress.ended).all())
+
+
+def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows) -> Result:
     """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
 
     A fit that goes on does not know of it: the generator is left as it was, nothing is reported.
@@ -138,12 +149,10 @@ def _looked_for_noise(
         generator = torch.Generator().set_state(job.generator.get_state())
         kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
         rows = rows.part(kept.to(rows.X.device))
-    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=None)
+    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_Look())
     with threads(tuning.LOOK_STARTS * work * rows.n_trained):
-        result, error = fit_by_evidence(
-            network, theta[: tuning.LOOK_STARTS].float(), rows, options, noise=tuning.COMPOSED_NOISE
-        )
-    return result.to(theta.dtype), error.to(theta.dtype)
+        result = fit_by_evidence(network, theta[: tuning.LOOK_STARTS].float(), rows, options)
+    return result.to(theta.dtype)
 
 
 def _may_give_up(job: Job, plan: Plan) -> bool:

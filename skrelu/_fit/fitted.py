@@ -16,8 +16,7 @@ from skrelu._solvers.progress import Result, Status
 class Weights(NamedTuple):
     """The parameters of a batch of starts, of both stages."""
 
-    pretrained: Tensor  # (n_starts, n_parameters) of plan.composed or plan.triangles
-    coef: Tensor | None  # (n_starts, 1 + n_features + n_subnetworks, n_outputs), of plan.triangles
+    pretrained: Tensor  # (n_starts, plan.network.n_parameters)
     relu: Tensor  # (n_starts, plan.relu.n_parameters)
     penalty: Tensor  # (n_starts, plan.relu.n_parameters)
 
@@ -31,8 +30,7 @@ class Fitted:
 
     X_scaling: Scaling
     y_scaling: Scaling
-    pretrained: Array  # (n_starts, n_parameters) of plan.composed or plan.triangles
-    coef: Array | None  # (n_starts, 1 + n_features + n_subnetworks, n_outputs), of plan.triangles
+    pretrained: Array  # (n_starts, plan.network.n_parameters)
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
     shares: Array  # (n_starts,), in the average

@@ -181,7 +181,6 @@ class Job:
         return Fitted(
             *self.scalings,
             to_numpy(weights.pretrained[kept]),
-            None if weights.coef is None else to_numpy(weights.coef[kept]),
             to_numpy(weights.relu[kept]),
             to_numpy(weights.penalty[kept]),
             shares[shares > 0],

@@ -12,6 +12,7 @@ from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.progress import Result, Status
 
 
@@ -19,14 +20,15 @@ def fit_linear(job: Job, plan: Plan) -> Fitted:
     """Fit a linear model, beside one sub-network that counts for nothing."""
     rows = job.rows(1, False, len(job.training.X))
     triangles = replace(plan.triangles, n_subnetworks=1, n_free_peaks=None)
+    model = TriangleModel(triangles, len(rows.y))
     with threads(0.0):
-        theta = triangles.random(1, rows.X, job.generator)
-        coef = theta.new_zeros(1, 2 + len(rows.X), len(rows.y))
-        relu, lowered = triangles.to_relu(theta, coef)
-    plan = plan.by_least_squares(triangles, relu)
+        inner = triangles.random(1, rows.X, job.generator)
+        theta = model.pack(inner, inner.new_zeros(1, 2 + len(rows.X), len(rows.y)), inner[:, :0])
+        relu, lowered = model.to_relu(theta)
+    plan = plan.by_least_squares(model, relu)
     unknown, nothing = theta.new_full((1,), torch.nan), theta.new_ones(1)
-    result = Result(theta, nothing, unknown, coef, Status.CONVERGED, 1, [1.0])
-    weights = Weights(theta, coef, lowered, torch.zeros_like(lowered))
+    result = Result(theta, nothing, unknown, nothing, Status.CONVERGED, 1, [1.0])
+    weights = Weights(theta, lowered, torch.zeros_like(lowered))
     fitted = job.fitted(plan, weights, np.ones(1), unknown, result, None)
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows))
     error = fitted.error if np.isfinite(fitted.error) else 1.0  # of the best constant

@@ -16,7 +16,7 @@ from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
-from skrelu._fit.pretraining import Pretrained, pretrain, with_coefficients
+from skrelu._fit.pretraining import coefficient_variances, pretrain
 from skrelu._fit.refinement import refine, refine_in_limit, released_penalty
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
@@ -66,8 +66,7 @@ def _as_before(job: Job, warm: Earlier) -> Weights:
     """Return what an earlier fit ended with."""
     scalings = job.scalings
     return Weights(
-        to_tensor(warm.pretrained_in(*scalings), job.device),
-        to_tensor(warm.coefficients_in(*scalings), job.device),
+        warm.pretrained_in(*scalings, job.device),
         warm.relu_in(*scalings, job.device),
         to_tensor(warm.penalty, job.device),
     )
@@ -75,12 +74,10 @@ def _as_before(job: Job, warm: Earlier) -> Weights:
 
 def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     """Pretrain, lower, and refine in the limit of infinite depth."""
-    before = None if job.warm is None else _as_before(job, job.warm)
 
     def so_far(result: Result) -> Fitted:
-        waves, coef = with_coefficients(plan.model, result)
-        _, lowered = plan.triangles.to_relu(waves, coef)
-        weights = Weights(waves, coef, lowered, torch.zeros_like(lowered))
+        _, lowered = plan.model.to_relu(result.theta)
+        weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
         return _fitted(
             job, plan, _State(weights, result), shares_of(result), result.validation_loss
         )
@@ -88,35 +85,37 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far)
     options = _pretraining_options(options, plan, rows)
     with threads(plan.pretraining_work):
-        if before is not None:
-            start, coef = before.pretrained, before.coef
-            pretrained = pretrain(plan.model, rows, start, job.alpha, options, coef)
+        if job.warm is not None:
+            start = _as_before(job, job.warm).pretrained
+            result = pretrain(plan.model, rows, start, job.alpha, options)
         elif noisy:
-            pretrained = _pretrained_briefly(plan.model, rows, job.alpha, options)
+            result = _pretrained_briefly(plan.model, rows, job.alpha, options)
         else:
-            pretrained = pretrain(plan.model, rows, None, job.alpha, options)
-    result, coef = pretrained.result, pretrained.coef
-    _, theta = plan.triangles.to_relu(result.theta, coef)
-    penalty = released_penalty(plan.relu, theta, coef, pretrained.variance)
+            result = pretrain(plan.model, rows, None, job.alpha, options)
+        variances = coefficient_variances(plan.model, result.theta, rows)
+    _, theta = plan.model.to_relu(result.theta)
+    _, coef = plan.model.waves(result.theta)
+    penalty = torch.zeros_like(theta)
+    if plan.model.shape is None:  # nothing is released of what has one
+        penalty = released_penalty(plan.relu, theta, coef, variances)
     automatic = job.settings.refine_max_iter == "auto"
     limited = automatic and _noisy(result, plan.loss)
     # Where noise was expected and found, the limit never halved what is left.
     ended = plan.max_refinement == 0 or result.interrupted
     ended = ended or (limited and (noisy or not plan.in_limit))
-    weights = Weights(result.theta, coef, theta, penalty)
-    state = _State(weights, result, last=result, ended=ended)
+    state = _State(Weights(result.theta, theta, penalty), result, last=result, ended=ended)
     if ended or not plan.in_limit:
         return state
     with threads(plan.refinement_work):
         options = job.options(plan.solver, "limit", plan.max_refinement)
         options = replace(options, trials=_trials(plan))
-        limit, *unfolded = _refined_in_limit(plan, pretrained, rows, job.alpha, options)
+        limit, *unfolded = _refined_in_limit(plan, result, variances, rows, job.alpha, options)
     if limit.interrupted or (
         automatic and _noisy(limit, plan.loss) and not _improved(limit, result)
     ):
         return replace(state, refinement=limit, ended=True)
     theta, penalty = unfolded
-    weights = weights._replace(relu=theta, penalty=penalty)
+    weights = state.weights._replace(relu=theta, penalty=penalty)
     return replace(state, weights=weights, refinement=limit)
 
 
@@ -153,32 +152,29 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     return replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
 
 
-def _pretrained_briefly(
-    model: TriangleModel, rows: Rows, alpha: float, options: Options
-) -> Pretrained:
+def _pretrained_briefly(model: TriangleModel, rows: Rows, alpha: float, options: Options) -> Result:
     """Pretrain where much noise is expected; at length only if there is less."""
     if rows.validation is None:
         return pretrain(model, rows, None, alpha, options)
     tol, patience = tuning.NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
-    single = rows.to(torch.float32)
-    first = pretrain(model, single, None, alpha, brief, dtype=rows.X.dtype)
-    result = first.result
-    if options.solver != "lm" or _noisy(result, rows.loss) or result.interrupted:
+    # Slopes of steep waves that cancel want the precision of the rows afterwards.
+    first = pretrain(model, rows.to(torch.float32), None, alpha, brief).to(rows.X.dtype)
+    if options.solver != "lm" or _noisy(first, rows.loss) or first.interrupted:
         return first
     if model.shape is not None:
         options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
-    pretrained = pretrain(model, rows, result.theta, alpha, options, first.coef)
-    return pretrained._replace(result=pretrained.result.after(result))
+    return pretrain(model, rows, first.theta, alpha, options).after(first)
 
 
 def _refined_in_limit(
-    plan: Plan, pretrained: Pretrained, rows: Rows, alpha: float, options: Options
+    plan: Plan, pretrained: Result, variances: Tensor, rows: Rows, alpha: float, options: Options
 ) -> tuple[Result, Tensor, Tensor]:
     """Lower pretrained triangle waves to the limit of infinite depth and refine there."""
-    network, theta = plan.triangles.to_parabolic(pretrained.result.theta, pretrained.coef)
+    waves, coef = plan.model.waves(pretrained.theta)
+    network, theta = plan.triangles.to_parabolic(waves, coef)
     first = theta[:, : network.relu.n_parameters]
-    penalty = released_penalty(network.relu, first, pretrained.coef, pretrained.variance)
+    penalty = released_penalty(network.relu, first, coef, variances)
     return refine_in_limit(
         network, theta, plan.relu.depth, rows, alpha, penalty, options, plan.n_branches
     )

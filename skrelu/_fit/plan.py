@@ -65,21 +65,9 @@ class Plan:
         return self.model.wave_network
 
     @property
-    def n_levels(self) -> int:
-        """Number of levels of sub-networks."""
-        return 1 if self.composed is None else self.composed.n_levels
-
-    @property
-    def n_subnetworks(self) -> int:
-        """Number of sub-networks of a start."""
-        return (self.model.triangles if self.composed is None else self.composed).n_subnetworks
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of parameters of pretraining of a start, coefficients included."""
-        if self.composed is not None:
-            return self.composed.n_parameters
-        return self.model.n_parameters
+    def network(self) -> TriangleModel | ComposedNetwork:
+        """What is pretrained, of one start."""
+        return self.model if self.composed is None else self.composed
 
     def for_noise(self) -> Plan:
         """Return the plan where much noise is expected."""
@@ -90,17 +78,17 @@ class Plan:
         triangles = replace(triangles, n_free_peaks=n_free_peaks)
         return replace(self, model=replace(self.model, triangles=triangles))
 
-    def by_least_squares(self, triangles: TriangleNetwork, relu: ReLUNetwork) -> Plan:
+    def by_least_squares(self, model: TriangleModel, relu: ReLUNetwork) -> Plan:
         """Return the plan of one start whose waves stay where they are."""
-        model = TriangleModel(triangles, relu.n_outputs)
         one = replace(self, model=model, relu=relu, n_starts=1)
         return replace(one, solver="ridge", composed=None, in_limit=False)
 
     def described(self) -> str:
         """Say what shape the network has."""
         return (
-            f"depth={self.triangles.depth}, n_subnetworks={self.n_subnetworks}, "
-            f"n_levels={self.n_levels}, smooth={self.triangles.smooth}, loss={self.loss.name}, "
+            f"depth={self.triangles.depth}, n_subnetworks={self.network.n_subnetworks}, "
+            f"n_levels={self.network.n_levels}, smooth={self.triangles.smooth}, "
+            f"loss={self.loss.name}, "
             f"{'no shape' if self.model.shape is None else self.model.shape}, "
             f"{self.triangles.n_features} features and {self.relu.n_outputs} outputs"
         )

@@ -105,6 +105,9 @@ COMPOSED_AVERAGE = 1e-3
 COMPOSED_NOISE, MANY_STARTS = 0.03, 4
 # Starts, iterations and multiplications an iteration of a rough fit, which shows noise at once.
 LOOK_STARTS, LOOK_ITER, LOOK_WORK = 3, 24, 6e7
+# Such a start has slowed down when its error fell by less than this fraction over so many steps
+# taken, and is below the second number: above, it may not have begun to learn.
+LOOK_SLOW, LOOK_BEGUN = (0.15, 4), 0.8
 
 # --- windows side by side --------------------------------------------------------------------
 

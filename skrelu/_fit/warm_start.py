@@ -10,6 +10,7 @@ from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan, Settings
+from skrelu._networks.triangle_model import TriangleModel
 
 
 def start_from(job: Job, warm: Earlier) -> Earlier | None:
@@ -36,9 +37,9 @@ def start_from(job: Job, warm: Earlier) -> Earlier | None:
 def like(settings: Settings, warm: Earlier) -> Settings:
     """Return settings with the sizes of an earlier fit where none are asked for."""
     if settings.n_subnetworks == "auto":
-        settings = replace(settings, n_subnetworks=warm.n_subnetworks)
+        settings = replace(settings, n_subnetworks=warm.model.n_subnetworks)
     if settings.n_levels == "auto":
-        settings = replace(settings, n_levels=warm.n_levels)
+        settings = replace(settings, n_levels=warm.model.n_levels)
     return replace(settings, n_init=len(warm.relu))
 
 
@@ -49,5 +50,4 @@ def going_on(plan: Plan, warm: Earlier) -> Plan:
             f"warm_start=True goes on from a fit with {warm.described}, but now there are "
             f"{plan.described()}. Keep these, or set warm_start=False to start anew."
         )
-    triangles = replace(plan.model.triangles, n_free_peaks=warm.triangles.n_free_peaks)
-    return replace(plan, model=replace(plan.model, triangles=triangles))
+    return replace(plan, model=warm.model) if isinstance(warm.model, TriangleModel) else plan

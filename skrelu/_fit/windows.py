@@ -19,6 +19,7 @@ from skrelu._fit.blend import base_weights, blended, quantile_shift, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._networks.windows import LINEAR, windows_side_by_side
 from skrelu._solvers.losses import SQUARED_ERROR, Pinball, SquaredError
@@ -46,16 +47,14 @@ def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     if found is None:
         return None
     dictionary, fit = found
-    triangles, theta, coef = (
-        dictionary.triangles,
-        dictionary.theta[None],
-        dictionary.coef(fit)[None],
-    )
-    relu, lowered = triangles.to_relu(theta, coef)
-    plan = plan.by_least_squares(triangles, relu)
+    model = TriangleModel(dictionary.triangles, len(rows.y))
+    inner, coef = dictionary.theta[None], dictionary.coef(fit)[None]
+    theta = model.pack(inner, coef, inner[:, :0])
+    relu, lowered = model.to_relu(theta)
+    plan = plan.by_least_squares(model, relu)
     error, curve = theta.new_tensor([fit.loss]), [1.0, fit.loss]
-    result = Result(theta, error, error, coef, Status.CONVERGED, 1, curve, curve)
-    weights = Weights(theta, coef, lowered, torch.zeros_like(lowered))
+    result = Result(theta, error, error, error, Status.CONVERGED, 1, curve, curve)
+    weights = Weights(theta, lowered, torch.zeros_like(lowered))
     fitted = job.fitted(plan, weights, np.ones(1), error, result, None)
     return blended(job, fitted, rows, raw_values(relu, lowered, rows))
 

@@ -22,6 +22,7 @@ Samples are the last dimension everywhere: X is (n_features, n_samples).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor
 
 from skrelu._networks.lowering import parabola_layers
-from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
+from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
 
 # Standard deviation of what a random sub-network's h is applied to, but for its offset.
 SPREAD = 0.5
@@ -72,9 +73,8 @@ class ComposedNetwork:
             counts.append(counts[-1] + n)
         return counts
 
-    @property
-    def sizes(self) -> list[int]:
-        """Number of weights of each group: directions and offsets by level, output, intercept."""
+    def groups(self) -> list[int]:
+        """Return the number of weights of each group: by level, output, and last the intercept."""
         pairs = zip(self.levels, self.n_signals, strict=False)
         hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
         return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
@@ -82,7 +82,7 @@ class ComposedNetwork:
     @property
     def n_parameters(self) -> int:
         """Length of the vector of all weights."""
-        return sum(self.sizes)
+        return sum(self.groups())
 
     def pack(self, weights: ComposedWeights) -> Tensor:
         """Write weights into one vector, shape (..., n_parameters)."""
@@ -92,7 +92,7 @@ class ComposedNetwork:
 
     def unpack(self, theta: Tensor) -> ComposedWeights:
         """Read the vector back: the inverse of `pack`, as views."""
-        *hidden, output, intercept = theta.split(self.sizes, -1)
+        *hidden, output, intercept = theta.split(self.groups(), -1)
         pairs = zip(hidden[::2], self.levels, strict=True)
         return ComposedWeights(
             directions=[part.unflatten(-1, (n, -1)) for part, n in pairs],
@@ -116,6 +116,59 @@ class ComposedNetwork:
                 intercept=normal(self.n_outputs) * 0,
             )
         )
+
+    def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        """Return f(factor * x + shift), both of shape (n_features,)."""
+        weights = self.unpack(theta)
+        linear, others = weights.output.tensor_split([self.n_features], -2)
+        levels = [
+            moved_inputs(directions, offsets, factor, shift)
+            for directions, offsets in zip(weights.directions, weights.offsets, strict=True)
+        ]
+        return self.pack(
+            ComposedWeights(
+                directions=[directions for directions, _ in levels],
+                offsets=[offsets for _, offsets in levels],
+                output=torch.cat([linear * factor[:, None], others], -2),
+                intercept=weights.intercept + shift @ linear,
+            )
+        )
+
+    def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
+        """Return gain * f plus a linear function of [1, x].
+
+        Parameters
+        ----------
+        gain : Tensor of shape (n_outputs,)
+        line : Tensor of shape (1 + n_features, n_outputs)
+        """
+        weights = self.unpack(theta)
+        n_others = weights.output.shape[-2] - self.n_features
+        output = gain * weights.output + torch.nn.functional.pad(line[1:], (0, 0, 0, n_others))
+        return self.pack(
+            weights._replace(output=output, intercept=gain * weights.intercept + line[0])
+        )
+
+    def of_output(self, output: int) -> Tensor:
+        """Return the indices of the parameters that an output depends on."""
+        mask = torch.ones(self.n_parameters, dtype=torch.bool)
+        weights = self.unpack(mask)
+        for part in (weights.output, weights.intercept):
+            part[:], part[..., output] = False, True
+        return mask.nonzero()[:, 0]
+
+    def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
+        """Yield the derivatives of each output, by the parameters that it depends on.
+
+        Parameters
+        ----------
+        cotangent : Tensor of shape (..., n_outputs, n_samples)
+            What those of each output are multiplied with.
+        """
+        for output in range(self.n_outputs):
+            alone = torch.zeros_like(cotangent)
+            alone[..., output, :] = cotangent[..., output, :]
+            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""

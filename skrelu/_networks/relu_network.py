@@ -117,6 +117,38 @@ class ReLUNetwork:
             intercept=intercept,
         )
 
+    def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        """Return f(factor * x + shift), both of shape (n_features,)."""
+        weights = self.unpack(theta)
+        hidden, biases = list(weights.hidden), list(weights.biases)
+        for first in range(0, len(hidden), self.depth):
+            hidden[first], biases[first] = moved_inputs(hidden[first], biases[first], factor, shift)
+        return self.pack(
+            weights._replace(
+                hidden=hidden,
+                biases=biases,
+                linear=weights.linear * factor[:, None],
+                intercept=weights.intercept + shift @ weights.linear,
+            )
+        )
+
+    def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
+        """Return gain * f plus a linear function of [1, x].
+
+        Parameters
+        ----------
+        gain : Tensor of shape (n_outputs,)
+        line : Tensor of shape (1 + n_features, n_outputs)
+        """
+        weights = self.unpack(theta)
+        return self.pack(
+            weights._replace(
+                output=gain * weights.output,
+                linear=gain * weights.linear + line[1:],
+                intercept=gain * weights.intercept + line[0],
+            )
+        )
+
     def of_output(self, output: int) -> Tensor:
         """Return the indices of the parameters that an output depends on."""
         mask = torch.ones(self.n_parameters, dtype=torch.bool)
@@ -269,6 +301,14 @@ class ReLUNetwork:
         output = weights.output.flatten(-3, -2).transpose(-1, -2)
         linear = weights.linear.transpose(-1, -2)
         return output @ last.flatten(-3, -2) + linear @ X + weights.intercept[..., None]
+
+
+def moved_inputs(
+    matrix: Tensor, bias: Tensor, factor: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a layer whose first inputs are the features, for factor * x + shift."""
+    by_features, others = matrix.tensor_split([len(factor)], -1)
+    return torch.cat([by_features * factor, others], -1), bias + by_features @ shift
 
 
 def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNetwork, Tensor]:

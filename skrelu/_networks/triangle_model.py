@@ -48,6 +48,16 @@ class TriangleModel:
     shape: Shape | None = None
 
     @property
+    def n_subnetworks(self) -> int:
+        """Number of sub-networks; a step counts once, and is two waves."""
+        return self.triangles.n_subnetworks
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels: 1."""
+        return 1
+
+    @property
     def kinds(self) -> list[Kind]:
         """The kind of each sub-network."""
         if self.shape is None:
@@ -203,21 +213,30 @@ class TriangleModel:
         sign = inner.new_tensor([self.kinds[k].sign for k in ramps])
         return torch.where(sign < 0, left[..., ramps], right[..., ramps])
 
-    def restored(self, waves: Tensor, coef: Tensor) -> Tensor:
-        """Return points of which these are the `waves`."""
-        n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
-        steps, ramps = self._of("step"), self._of("ramp")
-        own, later = waves.unflatten(-1, (-1, self._n_each)).tensor_split([n], -2)
-        shifts = own[..., steps, n_features] - later[..., n_features]
+    def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        """Return f(factor * x + shift), both of shape (n_features,)."""
+        inner, coef, shifts = self.unpack(theta)
+        n_features = self.triangles.n_features
+        blocks = inner.unflatten(-1, (-1, self._n_each)).clone()
+        blocks[..., n_features] += blocks[..., :n_features] @ shift
+        blocks[..., :n_features] *= factor
         intercept, linear, weights = self._split(coef)
-        weights = weights[..., :n, :].clone()
-        weights[..., steps, :] *= -1
-        inner = own.flatten(-2)
-        sloped = weights[..., ramps, :] * self._ramp_slopes(inner)[..., None]
-        directions, offsets = own[..., ramps, :n_features], own[..., ramps, n_features]
-        intercept = intercept + offsets[..., None, :] @ sloped
-        linear = linear + directions.mT @ sloped
-        return self.pack(inner, torch.cat([intercept, linear, weights], -2), shifts)
+        intercept = intercept + (shift @ linear)[..., None, :]
+        coef = torch.cat([intercept, linear * factor[:, None], weights], -2)
+        return self.pack(blocks.flatten(-2), coef, shifts)
+
+    def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
+        """Return gain * f plus a linear function of [1, x].
+
+        Parameters
+        ----------
+        gain : Tensor of shape (n_outputs,)
+        line : Tensor of shape (1 + n_features, n_outputs)
+        """
+        inner, coef, shifts = self.unpack(theta)
+        coef = coef * gain
+        coef[..., : len(line), :] += line
+        return self.pack(inner, coef, shifts)
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""

@@ -56,7 +56,7 @@ def adam(
     everything = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
-    progress = Progress(theta.detach(), _evaluate(model, theta, rows), options)
+    progress = Progress(_evaluate(model, theta, rows), options)
     try:
         options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
@@ -74,13 +74,12 @@ def adam(
                 if bounds is not None:
                     theta.data.clamp_(*bounds)
             evaluation = _evaluate(model, theta, rows)
-            progress.update(theta.detach(), evaluation, everything)
+            progress.update(evaluation, everything)
             if options.stops(progress):
                 return progress.result(Status.STOPPED)
     except KeyboardInterrupt:
         return progress.result(Status.INTERRUPTED)
-    unfinished = len(progress.active()) > 0
-    return progress.result(Status.MAX_ITER if unfinished else progress.ended())
+    return progress.result(progress.why())
 
 
 @torch.no_grad()
@@ -89,7 +88,7 @@ def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
     chunks = rows.chunks(EVALUATED_ROWS)
     raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
     loss, validation = rows.evaluated(raw, everything)
-    return Evaluation(loss, loss, validation, theta[:, :0])
+    return Evaluation(theta.detach(), loss, loss, validation, loss)
 
 
 def _batch_loss(

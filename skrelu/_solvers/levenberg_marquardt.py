@@ -1,13 +1,16 @@
-r"""Levenberg-Marquardt for a batch of independent nonlinear least-squares problems.
+r"""Levenberg-Marquardt for a batch of independent problems of least squares.
 
-Each start minimises :math:`\|r(\theta)\|^2` by steps that solve
+Each start minimises its cost by steps that solve
 
 .. math::   (J^T J + \mu D)\,\delta = -J^T r,
 
-D being the largest diagonal of :math:`J^T J` met so far (Moré 1978). A step that
-lowers the cost is taken and the damping :math:`\mu` reduced; otherwise the damping is
+D being the largest diagonal of :math:`J^T J` met so far (Moré 1978), or the present one. A step
+that lowers the cost is taken and the damping :math:`\mu` reduced; otherwise the damping is
 raised and the same equations are solved again. Starts that have ended leave the batch.
-With bounds steps are projected: a parameter that stands at a bound and would cross it is held, the
+
+What is fitted is a `Problem`: it evaluates points, which it may move first (onto bounds, or to
+the best coefficients for the others), and gives the equations of the next step. With
+bounds steps are projected: a parameter that stands at a bound and would cross it is held, the
 others move, and what crosses a bound on the way is put back onto it.
 
 References
@@ -29,14 +32,22 @@ from torch import Tensor
 
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 
-DAMPING_START, DAMPING_DOWN, DAMPING_UP = 1.0, 0.3, 4.0
-DAMPING_MIN, DAMPING_MAX = 1e-12, 1e12
 # Directions in which the residual hardly changes are damped as if they changed it
 # by this fraction of the most sensitive one: dead neurons must not fly away.
 SCALE_FLOOR = 1e-9
 
 
 Bounds = tuple[Tensor, Tensor]
+
+
+class Damping(NamedTuple):
+    """How the damping begins, what it is multiplied with after steps, and its range."""
+
+    start: float = 1.0
+    down: float = 0.3
+    up: float = 4.0
+    least: float = 1e-12
+    most: float = 1e12
 
 
 class NormalEquations(NamedTuple):
@@ -46,13 +57,23 @@ class NormalEquations(NamedTuple):
     gradient: Tensor  # (n_starts, n_parameters), J'r
     scale: Tensor  # (n_starts, n_parameters)
 
-    def step(self, damping: Tensor) -> Tensor:
-        """Return steps (n_starts, n_trials, n_parameters), NaN where one fails."""
+    def factor(self, damping: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Cholesky factors of the damped matrices, and where there is one.
+
+        Parameters
+        ----------
+        damping : Tensor of shape (n_starts, n_trials)
+        """
         ridge = damping[..., None] * self.scale[:, None]
         factor, info = torch.linalg.cholesky_ex(self.gram[:, None] + torch.diag_embed(ridge))
-        gradient = self.gradient[:, None, :, None].expand(*ridge.shape, 1)
+        return factor, info == 0
+
+    def step(self, damping: Tensor) -> Tensor:
+        """Return steps (n_starts, n_trials, n_parameters), NaN where one fails."""
+        factor, found = self.factor(damping)
+        gradient = self.gradient[:, None, :, None].expand(*factor.shape[:-1], 1)
         step = torch.cholesky_solve(-gradient, factor)[..., 0]
-        return torch.where((info == 0)[..., None], step, torch.nan)
+        return torch.where(found[..., None], step, torch.nan)
 
 
 class DualEquations(NamedTuple):
@@ -77,19 +98,29 @@ class DualEquations(NamedTuple):
         return torch.where((info == 0)[..., None], step, torch.nan)
 
 
+Equations = NormalEquations | DualEquations
+
+
 class Problem(Protocol):
-    """What Levenberg-Marquardt asks of a batch of least-squares problems.
+    """What Levenberg-Marquardt asks of a batch of problems.
 
     ``starts`` (int64, (n_active,)) says which of the batch a call is about.
     """
 
+    damping: Damping
+    estimates: bool
+    """Whether equations tell the error of a point: all starts get new ones after a step then."""
+
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Return the values at ``theta`` (n_active, n_parameters)."""
+        """Move points (n_active, n_parameters) where they belong and return the values there."""
 
     def linearize(
-        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
-    ) -> NormalEquations | DualEquations:
-        """Return the equations of the step; ``scale`` is the largest so far."""
+        self, at: Evaluation, starts: Tensor, earlier: Equations | None
+    ) -> tuple[Equations, Evaluation]:
+        """Return the equations of the next step, and the values if they change by it."""
+
+    def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
+        """Return steps (n_active, n_trials, n_parameters) for dampings (n_active, n_trials)."""
 
 
 def running_scale(diagonal: Tensor, scale: Tensor | None) -> Tensor:
@@ -99,12 +130,8 @@ def running_scale(diagonal: Tensor, scale: Tensor | None) -> Tensor:
     return diagonal if scale is None else torch.maximum(diagonal, scale)
 
 
-def without_held(
-    equations: NormalEquations | DualEquations, theta: Tensor, bounds: Bounds | None
-) -> NormalEquations | DualEquations:
+def without_held(equations: Equations, theta: Tensor, bounds: Bounds) -> Equations:
     """Return equations whose steps leave alone what stands at a bound and would cross it."""
-    if bounds is None:
-        return equations
     low, high = bounds
     if isinstance(equations, DualEquations):
         gradient = (equations.jacobian @ equations.residual[..., None])[..., 0]
@@ -119,10 +146,8 @@ def without_held(
     return equations._replace(gram=gram, gradient=equations.gradient * free)
 
 
-def levenberg_marquardt(
-    problem: Problem, theta: Tensor, options: Options, bounds: Bounds | None = None
-) -> Result:
-    """Minimise a batch of least-squares problems.
+def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Result:
+    """Minimise a batch of problems.
 
     Parameters
     ----------
@@ -131,57 +156,60 @@ def levenberg_marquardt(
         Starting points.
     options : Options
         An iteration is a trial step of every active start.
-    bounds : tuple of Tensor of shape (n_parameters,), optional
-        What every parameter must not be below and above.
 
     Returns
     -------
     Result
     """
-    theta = theta.clone() if bounds is None else theta.clamp(*bounds)
     everything = torch.arange(theta.shape[0], device=theta.device)
-    evaluation = problem.evaluate(theta, everything)
-    progress = Progress(theta, evaluation, options)
-    damping = torch.full_like(evaluation.cost, DAMPING_START)
-    trials = damping.new_tensor(options.trials)
+    now = problem.evaluate(theta, everything)
+    progress = Progress(now, options)
     starts = progress.active()
     if len(starts) == 0 or options.max_iter == 0:
-        return progress.result(Status.CONVERGED if len(starts) == 0 else Status.MAX_ITER)
+        return progress.result(progress.why())
+    limits = problem.damping
+    damping = torch.full_like(now.cost, limits.start)
+    trials = damping.new_tensor(options.trials)
     try:
-        options.stops(progress)
-        equations = problem.linearize(theta, evaluation, everything, None)
-        equations = without_held(equations, theta, bounds)
+        equations, now = problem.linearize(now, everything, None)
+
+        def linearize(moved: Tensor) -> None:
+            there, at = problem.linearize(_take(now, moved), moved, _take(equations, moved))
+            _put(equations, moved, there)
+            _put(now, moved, at)
+
+        if options.stops(progress):
+            return progress.result(Status.STOPPED)
         while len(starts) and progress.n_iter < options.max_iter:
-            now = equations if len(starts) == len(theta) else _take(equations, starts)
+            whole = len(starts) == len(theta)
+            at, there = (
+                (now, equations) if whole else (_take(now, starts), _take(equations, starts))
+            )
             dampings = damping[starts, None] * trials  # (n_active, n_trials)
-            trial = (theta[starts, None] + now.step(dampings)).flatten(0, 1)
-            if bounds is not None:
-                trial = trial.clamp(*bounds)
+            step = problem.step(there, at, starts, dampings)
+            trial = (at.theta[:, None] + step).flatten(0, 1)
             new = problem.evaluate(trial, starts.repeat_interleave(len(trials)))
             cost, best = new.cost.nan_to_num(torch.inf).view(dampings.shape).min(1)
             best = best + len(trials) * torch.arange(len(best), device=best.device)
-            trial, new = trial[best], _take(new, best)
-            better = cost < evaluation.cost[starts]
+            better = cost < at.cost
             taken = starts[better]
-            tried = dampings.flatten()[best]
-            raised = DAMPING_UP * dampings.amax(1)
-            damping[starts] = torch.where(better, DAMPING_DOWN * tried, raised)
-            damping.clamp_(DAMPING_MIN, DAMPING_MAX)
-            theta[taken] = trial[better]
-            _put(evaluation, taken, _take(new, better))
-            progress.update(theta[starts], _take(evaluation, starts), starts)
+            tried, most = dampings.flatten()[best], dampings.amax(1)
+            damping[starts] = torch.where(better, limits.down * tried, limits.up * most)
+            damping.clamp_(limits.least, limits.most)
+            _put(now, taken, _take(new, best[better]))
+            if problem.estimates and len(taken):
+                linearize(starts)
+            stuck = damping[starts] >= limits.most
+            progress.update(_take(now, starts), starts, better, stuck)
             if options.stops(progress):
                 return progress.result(Status.STOPPED)
             starts = progress.active()
             moved = taken[torch.isin(taken, starts)]
-            if len(moved) and progress.n_iter < options.max_iter:
-                at = _take(evaluation, moved)
-                scale = equations.scale[moved]
-                there = problem.linearize(theta[moved], at, moved, scale)
-                _put(equations, moved, without_held(there, theta[moved], bounds))
+            if len(moved) and progress.n_iter < options.max_iter and not problem.estimates:
+                linearize(moved)
     except KeyboardInterrupt:
         return progress.result(Status.INTERRUPTED)
-    return progress.result(Status.MAX_ITER if len(starts) else progress.ended())
+    return progress.result(progress.why())
 
 
 def _take(record, index):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,12 +38,13 @@ class Status(IntEnum):
 
 
 class Evaluation(NamedTuple):
-    """A problem's value at a batch of points; further fields belong to the problem."""
+    """A problem's values at a batch of points; further fields belong to the problem."""
 
-    cost: Tensor  # (n_starts,) what is minimised
-    loss: Tensor  # (n_starts,) mean squared error on training rows
-    validation_loss: Tensor  # (n_starts,) on held-out rows; NaN where there are none
-    eliminated: Tensor  # (n_starts, ...) what was solved for at the points; may be empty
+    theta: Tensor  # (n_starts, n_parameters), the points: within bounds, coefficients solved for
+    cost: Tensor  # (n_starts,), what is minimised
+    loss: Tensor  # (n_starts,), on the rows that train
+    validation_loss: Tensor  # (n_starts,), on held-out rows; NaN where there are none
+    error: Tensor  # (n_starts,), tells the best point where no rows are held out: often the cost
     state: tuple[Tensor, ...] = ()  # each (n_starts, ...)
 
 
@@ -58,7 +59,7 @@ class Result:
     theta: Tensor  # (n_starts, n_parameters)
     loss: Tensor  # (n_starts,), training loss at theta
     validation_loss: Tensor  # (n_starts,), NaN without held-out rows
-    eliminated: Tensor  # (n_starts, ...), at theta
+    error: Tensor  # (n_starts,), what theta was chosen by
     status: Status
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
@@ -75,35 +76,22 @@ class Result:
         """Whether the user ended it."""
         return self.status is Status.INTERRUPTED
 
+    def _each(self, changed: Callable[[str, Tensor], Tensor]) -> Result:
+        names = ("theta", "loss", "validation_loss", "error")
+        parts: Any = {name: changed(name, getattr(self, name)) for name in names}
+        return replace(self, **parts)
+
     def to(self, dtype: torch.dtype) -> Result:
         """Return the result in another precision."""
-        return replace(
-            self,
-            theta=self.theta.to(dtype),
-            loss=self.loss.to(dtype),
-            validation_loss=self.validation_loss.to(dtype),
-            eliminated=self.eliminated.to(dtype),
-        )
+        return self._each(lambda _, part: part.to(dtype))
 
     def take(self, starts: Tensor) -> Result:
         """Return the result of some starts; curves stay means over all."""
-        return replace(
-            self,
-            theta=self.theta[starts],
-            loss=self.loss[starts],
-            validation_loss=self.validation_loss[starts],
-            eliminated=self.eliminated[starts],
-        )
+        return self._each(lambda _, part: part[starts])
 
     def beside(self, more: Result) -> Result:
         """Return the results of these starts and of more, run later, with its status."""
-        return replace(
-            more.after(self),
-            theta=torch.cat([self.theta, more.theta]),
-            loss=torch.cat([self.loss, more.loss]),
-            validation_loss=torch.cat([self.validation_loss, more.validation_loss]),
-            eliminated=torch.cat([self.eliminated, more.eliminated]),
-        )
+        return more._each(lambda name, part: torch.cat([getattr(self, name), part])).after(self)
 
     def after(self, earlier: Result | None) -> Result:
         """Return this result with the iterations and curves of an earlier one before it."""
@@ -136,8 +124,12 @@ class Options:
     trials : tuple of float
         Multiples of the damping that "lm" tries at once. Kinks make the best damping
         jump; where the equations cost much more than a value, trying several pays.
-    negligible : float
-        A start whose training loss is no more than this has ended.
+    negligible, enough : float
+        A start has ended whose training loss is no more than the first, or whose error (or loss
+        on held-out rows) is no more than the second.
+    steps_count, together : bool
+        Whether only steps taken count as iterations of ``patience``, and whether starts go on
+        until all have ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
     """
@@ -151,6 +143,9 @@ class Options:
     generator: torch.Generator
     trials: tuple[float, ...] = (1.0,)
     negligible: float = 0.0
+    enough: float = 0.0
+    steps_count: bool = False
+    together: bool = False
     report: Callable[[Progress], bool] | None = None
 
     def stops(self, progress: Progress) -> bool:
@@ -158,35 +153,62 @@ class Options:
         return self.report is not None and self.report(progress)
 
 
+class Patience(NamedTuple):
+    """Whether errors fell by a fraction over some iterations."""
+
+    tol: float
+    iterations: int
+    reference: Tensor  # (n_starts,), the errors that are to fall
+    waited: Tensor  # (n_starts,), iterations since they last did
+
+    @classmethod
+    def from_now(cls, tol: float, iterations: int, error: Tensor) -> Patience:
+        """Begin to wait."""
+        return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64))
+
+    def after(self, error: Tensor, counted: Tensor) -> Patience:
+        """Return what it is after an iteration that counts for some of the starts."""
+        fell = error < (1 - self.tol) * self.reference
+        reference = torch.where(fell, error, self.reference)
+        return self._replace(
+            reference=reference, waited=torch.where(fell, 0, self.waited + counted)
+        )
+
+    @property
+    def over(self) -> Tensor:
+        """Tell which starts have waited long enough."""
+        return self.waited >= self.iterations
+
+
 class Progress:
     """Best point so far of each start, and when to stop looking for a better one.
 
-    A start has ended when what is watched (the loss on held-out rows where there are any, else
-    the cost) fell by less than ``tol`` relative over ``patience`` iterations, or when its
-    training loss is zero to rounding.
+    The best point has the lowest loss on held-out rows where there are any, else the lowest
+    error. A start has ended when that fell by less than ``tol`` relative over ``patience``
+    iterations or is below ``enough``, or when its training loss is zero to rounding.
     """
 
-    def __init__(self, theta: Tensor, evaluation: Evaluation, options: Options) -> None:
-        self.tol, self.patience, self.negligible = options.tol, options.patience, options.negligible
-        self.max_iter, self.begin = options.max_iter, time.perf_counter()
-        self.theta = theta.clone()
-        self.eliminated = evaluation.eliminated.clone()
+    def __init__(self, evaluation: Evaluation, options: Options) -> None:
+        self.options, self.max_iter = options, options.max_iter
+        self.begin = time.perf_counter()
+        self.theta = evaluation.theta.clone()
         self.loss, self.validation_loss = (
             evaluation.loss.clone(),
             evaluation.validation_loss.clone(),
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).all())
-        self.best = self._watched(evaluation).clone()
-        self.reference = self.best.clone()
-        self.waited = torch.zeros(theta.shape[0], dtype=torch.int64, device=theta.device)
+        self.watched = self._watched(evaluation).clone()
+        self.best = self.watched.clone()
+        self.taken = self.stuck = torch.zeros_like(self.best, dtype=torch.bool)
+        self.patience = Patience.from_now(options.tol, options.patience, self.best)
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
         self.n_iter = 0
         self._record(self.current, self.current_validation)
 
     def _watched(self, evaluation: Evaluation) -> Tensor:
-        watched = evaluation.validation_loss if self.validated else evaluation.cost
+        watched = evaluation.validation_loss if self.validated else evaluation.error
         return watched.nan_to_num(torch.inf, torch.inf)  # so that whatever is finite is better
 
     def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
@@ -194,30 +216,48 @@ class Progress:
         if self.validated:
             self.validation_curve.append(float(validation_loss.mean()))
 
-    def update(self, theta: Tensor, evaluation: Evaluation, starts: Tensor) -> None:
+    def update(
+        self,
+        evaluation: Evaluation,
+        starts: Tensor,
+        taken: Tensor | None = None,
+        stuck: Tensor | None = None,
+    ) -> None:
         """Take in the points of the active starts after one iteration.
 
         An interrupt may come at any moment: all is computed first and taken in at once, so that
-        coefficients, losses and points belong together.
+        losses and points belong together.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+            Of the active starts.
+        starts : Tensor of shape (n_active,)
+            Which ones these are.
+        taken, stuck : Tensor of bool of shape (n_active,), optional
+            Which of them took a step, and which can take none any more; all and none by default.
         """
+        everything, nothing = torch.ones_like(starts, dtype=torch.bool), ~self.taken & self.taken
+        taken = everything if taken is None else taken
         watched = self._watched(evaluation)
         mask = watched < self.best[starts]
         better = starts[mask]
-        notable = watched < (1 - self.tol) * self.reference[starts]
-        reference = torch.where(notable, watched, self.reference[starts])
-        waited = torch.where(notable, 0, self.waited[starts] + 1)
         validation_loss = evaluation.validation_loss
-        now = {
+        all_watched = self.watched.index_copy(0, starts, watched)
+        counted = nothing.index_copy(0, starts, taken if self.options.steps_count else everything)
+        now: dict[str, Any] = {
+            "watched": all_watched,
             "best": self.best.index_copy(0, better, watched[mask]),
-            "theta": self.theta.index_copy(0, better, theta[mask]),
+            "theta": self.theta.index_copy(0, better, evaluation.theta[mask]),
             "loss": self.loss.index_copy(0, better, evaluation.loss[mask]),
             "validation_loss": self.validation_loss.index_copy(0, better, validation_loss[mask]),
-            "eliminated": self.eliminated.index_copy(0, better, evaluation.eliminated[mask]),
             "current": self.current.index_copy(0, starts, evaluation.loss),
             "current_validation": self.current_validation.index_copy(0, starts, validation_loss),
-            "reference": self.reference.index_copy(0, starts, reference),
-            "waited": self.waited.index_copy(0, starts, waited),
+            "patience": self.patience.after(all_watched, counted),
+            "taken": nothing.index_copy(0, starts, taken),
         }
+        if stuck is not None:
+            now["stuck"] = self.stuck.index_copy(0, starts, stuck)
         self._record(now["current"], now["current_validation"])
         vars(self).update(now, n_iter=self.n_iter + 1)
 
@@ -227,11 +267,20 @@ class Progress:
         seconds = (time.perf_counter() - self.begin) / max(1, self.n_iter)
         return seconds * (self.max_iter - self.n_iter)
 
+    @property
+    def ended(self) -> Tensor:
+        """Tell which starts have ended, (n_starts,)."""
+        # Losses are relative to the variance of y: below this little but rounding is left.
+        rounding = torch.finfo(self.theta.dtype).eps ** 1.5
+        exact = self.current <= max(self.options.negligible, rounding)
+        return self.patience.over | exact | (self.best <= self.options.enough) | self.stuck
+
     def active(self) -> Tensor:
         """Return the starts that go on."""
-        # Losses are relative to the variance of y: below this little but rounding is left.
-        exact = self.current <= max(self.negligible, torch.finfo(self.theta.dtype).eps ** 1.5)
-        return ((self.waited < self.patience) & ~exact).nonzero()[:, 0]
+        ended = self.ended
+        if self.options.together and not ended.all():
+            ended = torch.zeros_like(ended)
+        return (~ended).nonzero()[:, 0]
 
     def result(self, status: Status) -> Result:
         """Return the outcome; of an iteration that was interrupted nothing is part."""
@@ -240,15 +289,17 @@ class Progress:
             theta=self.theta,
             loss=self.loss,
             validation_loss=self.validation_loss,
+            error=self.best,
             status=status,
-            eliminated=self.eliminated,
             n_iter=self.n_iter,
             loss_curve=self.loss_curve[:n_values],
             validation_curve=self.validation_curve[:n_values],
         )
 
-    def ended(self) -> Status:
-        """Return why no start is active any more."""
+    def why(self) -> Status:
+        """Return why it has ended by itself."""
+        if len(self.active()):
+            return Status.MAX_ITER
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
 
 

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from skrelu._solvers.gram import gram
-from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, running_scale
+from skrelu._solvers.levenberg_marquardt import (
+    Damping,
+    DualEquations,
+    Equations,
+    NormalEquations,
+    running_scale,
+)
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
 
@@ -47,8 +53,11 @@ class LossProblem:
         Weight of the square of each parameter, see `released_penalty`.
     """
 
+    damping, estimates = Damping(), False
+
     def __init__(self, network: Network, rows: Rows, alpha: float, penalty: Tensor) -> None:
         self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
+        self.weights = rows.training
         self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
         self.penalized = (penalty > 0).any(0).nonzero()[:, 0]
         n_residuals = rows.n_trained * len(rows.y) + len(self.penalized)
@@ -66,27 +75,45 @@ class LossProblem:
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Return losses; the state is the values and the size of residuals of the trained rows."""
-        chunks = self.rows.chunks(self.chunk)
-        raw = torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
+        raw = self._values(theta)
         loss, validation = self.rows.evaluated(raw, starts)
         norm = (self._penalty(theta, starts) * theta**2).sum(-1)
         cost = self.rows.penalized(loss, self.alpha * norm)
         state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts), norm)
-        return Evaluation(cost, loss, validation, theta[:, :0], state)
+        return Evaluation(theta, cost, loss, validation, cost, state)
 
     def linearize(
-        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
-    ) -> NormalEquations | DualEquations:
+        self, at: Evaluation, starts: Tensor, earlier: Equations | None
+    ) -> tuple[Equations, Evaluation]:
         """Return the equations with the smaller matrix."""
-        raw, scale_of_rows, norm = evaluation.state
-        residual, root = self._working(raw, scale_of_rows, starts)
-        ridge = self.alpha * self.rows.ridge(evaluation.loss, self.alpha * norm)
+        raw, scale_of_rows, norm = at.state
+        residual, weights = self._working(raw, scale_of_rows, starts)
+        root = weights.sqrt()
+        residual = root * residual
+        ridge = self.alpha * self.rows.ridge(at.loss, self.alpha * norm)
         # Sums over outputs below, means in the loss.
-        penalty = len(self.rows.y) * ridge[:, None] * self._penalty(theta, starts)
+        penalty = len(self.rows.y) * ridge[:, None] * self._penalty(at.theta, starts)
+        scale = None if earlier is None else earlier.scale
         if self.dual:
-            return self._dual(theta, raw, residual, root, penalty, scale)
-        matrix = torch.diag_embed(penalty)
-        gradient = penalty * theta
+            return self._dual(at.theta, raw, residual, root, penalty, scale), at
+        matrix, gradient = self._sums(at.theta, raw, residual, root, penalty)
+        diagonal = matrix.diagonal(dim1=-1, dim2=-2)
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale)), at
+
+    def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
+        """Return damped steps."""
+        return equations.step(damping)
+
+    def _values(self, theta: Tensor) -> Tensor:
+        """Return what the networks give for all rows."""
+        chunks = self.rows.chunks(self.chunk)
+        return torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
+
+    def _sums(
+        self, theta: Tensor, raw: Tensor, residual: Tensor, root: Tensor, penalty: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return J'J and J'r with a penalty on the squares of the parameters."""
+        matrix, gradient = torch.diag_embed(penalty), penalty * theta
         for chunk in self.rows.chunks(self.chunk, trained=True):
             X, size = self.rows.X[:, chunk], root[..., chunk]
             cotangents = self._cotangents(raw[..., chunk], size)
@@ -108,8 +135,7 @@ class LossProblem:
                 else:
                     matrix += gram(jacobian)
                     gradient += right
-        diagonal = matrix.diagonal(dim1=-1, dim2=-2)
-        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+        return matrix, gradient
 
     def _cotangents(self, raw: Tensor, root: Tensor) -> Tensor:
         """Return the combinations of outputs that go with the residuals.
@@ -130,12 +156,10 @@ class LossProblem:
         return (2 * torch.randint(2, shape, generator=self.generator) - 1).to(cotangents)
 
     def _working(self, raw: Tensor, scale: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weighted working residuals and roots of weights, (n_active, n_outputs, n)."""
+        """Return working residuals and their weights, (n_active, n_outputs, n_trained)."""
         rows, trained = self.rows, slice(self.rows.n_trained)
         residual, curvature = rows.loss.working(raw, rows.y[:, trained], scale)
-        weights = rows.training[starts, None, trained] * (curvature / rows.loss.unit(raw))
-        root = weights.sqrt()
-        return root * residual, root
+        return residual, self.weights[starts, None, trained] * (curvature / rows.loss.unit(raw))
 
     def _dual(
         self,

@@ -36,9 +36,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skrelu._networks.triangle_network import TriangleNetwork
+from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.gram import gram
-from skrelu._solvers.levenberg_marquardt import NormalEquations, running_scale
+from skrelu._solvers.levenberg_marquardt import Damping, Equations, NormalEquations, running_scale
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
 
@@ -56,40 +56,46 @@ class SeparableProblem:
 
     Parameters
     ----------
-    network : TriangleNetwork
+    model : TriangleModel
+        Without a shape.
     rows : Rows
     alpha : float
         Ridge penalty, relative to the loss; the intercept is free.
     """
 
-    def __init__(self, network: TriangleNetwork, rows: Rows, alpha: float) -> None:
-        self.network, self.rows, self.alpha = network, rows, alpha
+    damping, estimates = Damping(), False
+
+    def __init__(self, model: TriangleModel, rows: Rows, alpha: float) -> None:
+        self.model, self.network, self.rows, self.alpha = model, model.triangles, rows, alpha
+        network = self.network
         n_values = rows.training.shape[0] * (2 * network.n_parameters + network.n_features)
         self.chunk = chunk_size(n_values, rows.X.dtype)
         self.n_columns = 1 + network.n_features + network.n_subnetworks  # of Phi
         self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Solve for the coefficients; state is (variance, factor, column scale)."""
-        phi = self._all_columns(theta)
-        inner, moment = self._sums(theta, starts, phi)
-        diagonal = inner.diagonal(dim1=-1, dim2=-2)
-        variance = (diagonal - inner[..., 0] ** 2).clamp_min(0)  # weights sum to 1
-        left, right = self.network.outer_slopes(theta)
+        """Replace coefficients by the best ones; state is (variance, factor, column scale)."""
+        inner = self.model.unpack(theta)[0].contiguous()
+        phi = self._all_columns(inner)
+        products, moment = self._sums(inner, starts, phi)
+        diagonal = products.diagonal(dim1=-1, dim2=-2)
+        variance = (diagonal - products[..., 0] ** 2).clamp_min(0)  # weights sum to 1
+        left, right = self.network.outer_slopes(inner)
         outside = torch.nn.functional.pad(left**2 + right**2, (1 + self.network.n_features, 0))
         variance = variance + BEYOND**2 * outside
         ridge = self.ridge[starts, None] * variance
         size = torch.where(diagonal > 0, diagonal, 1).rsqrt()  # unit diagonal
-        jitter = max(JITTER, 4 * torch.finfo(inner.dtype).eps)
-        matrix = size[..., :, None] * size[..., None, :] * (inner + torch.diag_embed(ridge))
+        jitter = max(JITTER, 4 * torch.finfo(products.dtype).eps)
+        matrix = size[..., :, None] * size[..., None, :] * (products + torch.diag_embed(ridge))
         matrix = matrix + jitter * torch.eye(matrix.shape[-1]).to(matrix)
         # A failed factorization leaves NaN behind, which Levenberg-Marquardt rejects.
         factor, info = torch.linalg.cholesky_ex(matrix)
         coef = size[..., None] * torch.cholesky_solve(size[..., None] * moment, factor)
         coef = torch.where((info == 0)[:, None, None], coef, torch.nan)
-        loss, validation = self._losses(theta, coef, starts, phi)
+        loss, validation = self._losses(inner, coef, starts, phi)
         cost = self.rows.penalized(loss, self.alpha * _norm(coef, variance))
-        return Evaluation(cost, loss, validation, coef, (variance, factor, size))
+        theta = self.model.pack(inner, coef, inner[..., :0])
+        return Evaluation(theta, cost, loss, validation, cost, (variance, factor, size))
 
     def settle(self, theta: Tensor, starts: Tensor) -> None:
         """Bring lambda and the loss in line at a first point: a fixed point, found fast."""
@@ -97,12 +103,12 @@ class SeparableProblem:
             self._update_ridge(self.evaluate(theta, starts), starts)
 
     def linearize(
-        self, theta: Tensor, evaluation: Evaluation, starts: Tensor, scale: Tensor | None
-    ) -> NormalEquations:
-        """Return Kaufman's equations for theta with the coefficients eliminated."""
-        _, factor, size = evaluation.state
-        coef = evaluation.eliminated
-        self._update_ridge(evaluation, starts)
+        self, at: Evaluation, starts: Tensor, earlier: Equations | None
+    ) -> tuple[Equations, Evaluation]:
+        """Return Kaufman's equations for the nonlinear parameters."""
+        _, factor, size = at.state
+        theta, coef = (part.contiguous() for part in self.model.unpack(at.theta)[:2])
+        self._update_ridge(at, starts)
         inner = theta.new_zeros(len(theta), theta.shape[-1], theta.shape[-1])
         cross = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-2])
         moment = theta.new_zeros(len(theta), theta.shape[-1], coef.shape[-1])
@@ -121,11 +127,18 @@ class SeparableProblem:
         matrix = inner * (spread @ spread.mT)
         gradient = -(spread * moment).sum(-1)
         diagonal = matrix.diagonal(dim1=-1, dim2=-2).clamp_min(0)
-        return NormalEquations(matrix, gradient, running_scale(diagonal, scale))
+        scale = None if earlier is None else earlier.scale
+        return NormalEquations(matrix, gradient, running_scale(diagonal, scale)), at
 
-    def _update_ridge(self, evaluation: Evaluation, starts: Tensor) -> None:
-        penalty = self.alpha * _norm(evaluation.eliminated, evaluation.state[0])
-        self.ridge[starts] = self.alpha * self.rows.ridge(evaluation.loss, penalty)
+    def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
+        """Return damped steps; coefficients follow by themselves."""
+        n_solved = self.model.n_parameters - self.network.n_parameters
+        return torch.nn.functional.pad(equations.step(damping), (0, n_solved))
+
+    def _update_ridge(self, at: Evaluation, starts: Tensor) -> None:
+        _, coef, _ = self.model.unpack(at.theta)
+        penalty = self.alpha * _norm(coef, at.state[0])
+        self.ridge[starts] = self.alpha * self.rows.ridge(at.loss, penalty)
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""

@@ -119,7 +119,7 @@ def test_curvatures_are_those_of_the_cross_entropy_where_steps_are_not_bounded(n
 def test_the_equations_have_the_gradient_of_the_cross_entropy(n_classes, n):
     problem, model, rows, both = joint_problem(n_classes, n, alpha=0.1)
     starts = torch.arange(2)
-    equations = problem.linearize(both, problem.evaluate(both, starts), starts, None)
+    equations = problem.linearize(problem.evaluate(both, starts), starts, None)[0]
     if problem.dual:
         gradient = (equations.jacobian @ equations.residual[..., None])[..., 0]
         gradient = gradient * equations.scale.sqrt()

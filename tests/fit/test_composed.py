@@ -145,10 +145,10 @@ def test_the_estimated_error_is_that_on_other_rows(noise):
     y = clean + noise * rng.normal(size=len(X))
     network = ComposedNetwork(3, 8, 2, 1)
     start = network.random(1, torch.Generator().manual_seed(0))
-    result, error = fit_by_evidence(network, start, rows_of(X[:400], y[:400]), evidence_options())
+    result = fit_by_evidence(network, start, rows_of(X[:400], y[:400]), evidence_options())
     prediction = network.forward(result.theta, torch.tensor(X[400:].T))[0, 0].numpy()
     test = np.mean((prediction - y[400:]) ** 2)
-    assert 0.7 * test < float(error) < 1.3 * test
+    assert 0.7 * test < float(result.error) < 1.3 * test
     assert float(result.loss) < noise**2 < test
     # Ridge and all, most of the noise stays out of the fit.
     assert np.mean((prediction - clean[400:]) ** 2) < 0.4 * noise**2
@@ -173,7 +173,7 @@ def test_what_a_callback_sees_last_is_what_is_returned(hold_out):
     network = ComposedNetwork(2, 6, 2, 1)
     start = network.random(1, torch.Generator().manual_seed(0))
     options = replace(evidence_options(), report=report)
-    result, _ = fit_by_evidence(network, start, rows, options)
+    result = fit_by_evidence(network, start, rows, options)
     assert result.n_iter == len(seen) - 1
     assert torch.equal(result.theta, seen[-1])
     assert not torch.equal(result.theta, start)
@@ -188,12 +188,12 @@ def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
     design, target = torch.tensor(X), torch.tensor(y)
     gram = (design.T @ design)[None]
     one = torch.ones(1, dtype=DOUBLE)
-    precisions = Precisions(alpha=one[:, None], beta=one, error=one)
+    precisions = Precisions(torch.ones(1, 5, dtype=DOUBLE), 60 * one)
     for _ in range(200):
         matrix = precisions.beta * gram[0] + precisions.alpha * torch.eye(5)
         theta = torch.linalg.solve(matrix, precisions.beta * design.T @ target)[None]
-        squares = (design @ theta[0] - target).square().sum()[None]
-        precisions.estimate(gram, theta, squares, 60 * one, torch.ones(1, 5, dtype=DOUBLE))
+        loss = (design @ theta[0] - target).square().mean()[None]
+        precisions.estimate(gram, theta, loss, torch.arange(1))
     assert float(precisions.alpha) == pytest.approx(oracle.lambda_, rel=1e-3)
     assert float(precisions.beta) == pytest.approx(oracle.alpha_, rel=1e-3)
     np.testing.assert_allclose(theta[0], oracle.coef_, rtol=1e-4, atol=1e-6)

@@ -12,11 +12,17 @@ from skrelu import ExponentialReLURegressor
 from skrelu._data.table import canonical_rows
 from skrelu._fit.blend import raw_values
 from skrelu._fit.plan import Settings, make_plan
-from skrelu._fit.pretraining import pretrain
+from skrelu._fit.pretraining import coefficient_variances, pretrain
 from skrelu._fit.refinement import released_penalty
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
-from skrelu._solvers.levenberg_marquardt import DualEquations, NormalEquations, levenberg_marquardt
+from skrelu._solvers.levenberg_marquardt import (
+    Damping,
+    DualEquations,
+    NormalEquations,
+    levenberg_marquardt,
+    without_held,
+)
 from skrelu._solvers.losses import SQUARED_ERROR
 from skrelu._solvers.progress import Evaluation, Options, Progress, Status
 from skrelu._solvers.regression import LossProblem
@@ -60,18 +66,33 @@ def random_rows(n_samples=70, n_features=2, n_outputs=2, n_starts=2, held_out=Tr
 class Residuals:
     """A plain least-squares problem with two starts, for the solver alone."""
 
-    def __init__(self, residual):
-        self.residual = residual
+    damping, estimates = Damping(), False
+
+    def __init__(self, residual, bounds=None):
+        self.residual, self.bounds = residual, bounds
 
     def evaluate(self, theta, starts):
+        theta = theta if self.bounds is None else theta.clamp(*self.bounds)
         cost = torch.stack([self.residual(t).square().sum() for t in theta])
-        return Evaluation(cost, cost, torch.full_like(cost, torch.nan), theta[:, :0])
+        return Evaluation(theta, cost, cost, torch.full_like(cost, torch.nan), cost)
 
-    def linearize(self, theta, evaluation, starts, scale):
-        J = torch.stack([torch.autograd.functional.jacobian(self.residual, t) for t in theta])
-        r = torch.stack([self.residual(t) for t in theta])
+    def linearize(self, at, starts, earlier):
+        J = torch.stack([torch.autograd.functional.jacobian(self.residual, t) for t in at.theta])
+        r = torch.stack([self.residual(t) for t in at.theta])
         diagonal = J.square().sum(-2) + 1e-12
-        return NormalEquations(J.mT @ J, (J.mT @ r[..., None])[..., 0], diagonal)
+        equations = NormalEquations(J.mT @ J, (J.mT @ r[..., None])[..., 0], diagonal)
+        if self.bounds is not None:
+            equations = without_held(equations, at.theta, self.bounds)
+        return equations, at
+
+    def step(self, equations, at, starts, damping):
+        return equations.step(damping)
+
+
+def with_no_coefficients(model, theta):
+    """Return a point of a model from its nonlinear parameters."""
+    _, n_coef, n_shifts = model.sizes
+    return torch.nn.functional.pad(theta, (0, n_coef + n_shifts))
 
 
 @pytest.mark.parametrize(
@@ -105,17 +126,20 @@ def test_normal_and_dual_equations_give_the_same_steps():
 
 def test_variable_projection_solves_the_ridge_regression_and_its_gradient():
     rows, network = random_rows(), TriangleNetwork(2, 3, 3)
-    theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
-    problem = SeparableProblem(network, rows, alpha=0.0)
+    model = TriangleModel(network, 2)
+    inner = network.random(2, rows.X, torch.Generator().manual_seed(0))
+    theta = with_no_coefficients(model, inner)
+    problem = SeparableProblem(model, rows, alpha=0.0)
     evaluation = problem.evaluate(theta, STARTS)
+    _, coef, _ = model.unpack(evaluation.theta)
     for start in range(2):
-        phi = problem._columns(theta, rows.X)[start].T
+        phi = problem._columns(inner, rows.X)[start].T
         root = rows.training[start].sqrt()[:, None]
         oracle = np.linalg.lstsq((root * phi).numpy(), (root * rows.y.T).numpy())[0]
-        np.testing.assert_allclose(evaluation.eliminated[start], oracle, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(coef[start], oracle, rtol=1e-6, atol=1e-8)
     # The gradient of the reduced cost, by finite differences.
-    gradient = problem.linearize(theta, evaluation, STARTS, None).gradient
-    step = 1e-6 * torch.eye(network.n_parameters, dtype=DOUBLE)
+    gradient = problem.linearize(evaluation, STARTS, None)[0].gradient
+    step = 1e-6 * torch.eye(model.n_parameters, dtype=DOUBLE)
     for i in range(network.n_parameters):
         up, down = (problem.evaluate(theta + s * step[i], STARTS).cost for s in (1, -1))
         slope = (up - down) / 2e-6
@@ -128,13 +152,11 @@ def test_variable_projection_solves_the_ridge_regression_and_its_gradient():
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("solver", ["lm", "adam"])
 def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth, solver):
-    rows, network = random_rows(), TriangleNetwork(2, 3, 4, smooth)
-    pretrained = pretrain(
-        TriangleModel(network, 2), rows, None, alpha, options(solver=solver, max_iter=25)
-    )
-    result, coef, variance = pretrained
+    rows, model = random_rows(), TriangleModel(TriangleNetwork(2, 3, 4, smooth), 2)
+    result = pretrain(model, rows, None, alpha, options(solver=solver, max_iter=25))
+    variance = coefficient_variances(model, result.theta, rows)
     # Some start must be past its best iteration, or the test could not see a mix-up.
-    relu, lowered = network.to_relu(result.theta, coef)
+    (_, coef), (relu, lowered) = model.waves(result.theta), model.to_relu(result.theta)
     penalty = released_penalty(relu, lowered, coef, variance)
     after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, STARTS)
     torch.testing.assert_close(after.loss, result.loss, rtol=1e-11, atol=0)
@@ -148,14 +170,17 @@ def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth, solv
 @pytest.mark.parametrize("n_samples", [30, 300])
 def test_refinement_has_the_gradient_of_its_cost(n_samples):
     rows, network = random_rows(n_samples), TriangleNetwork(2, 2, 2)
+    model = TriangleModel(network, 2)
     theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
-    first = SeparableProblem(network, rows, 0.1).evaluate(theta, STARTS)
-    coef, variance = first.eliminated, first.state[0]
-    relu, lowered = network.to_relu(theta, coef)
+    problem = SeparableProblem(model, rows, 0.1)
+    first = problem.evaluate(with_no_coefficients(model, theta), STARTS)
+    _, coef, _ = model.unpack(first.theta)
+    variance = first.state[0]
+    relu, lowered = model.to_relu(first.theta)
     problem = LossProblem(relu, rows, 0.1, released_penalty(relu, lowered, coef, variance))
     assert problem.dual == (n_samples == 30)
     evaluation = problem.evaluate(lowered, STARTS)
-    equations = problem.linearize(lowered, evaluation, STARTS, None)
+    equations, _ = problem.linearize(evaluation, STARTS, None)
     # Infinite damping: a step down the scaled gradient.
     step = equations.step(torch.full((2, 1), 1e9, dtype=DOUBLE))[:, 0] * equations.scale * 1e9
     cost = lowered.clone().requires_grad_()
@@ -173,15 +198,16 @@ def _log_cost(problem, theta, rows):
 
 
 def test_results_do_not_depend_on_the_size_of_chunks():
-    rows, network = random_rows(200), TriangleNetwork(2, 3, 3)
-    theta = network.random(2, rows.X, torch.Generator().manual_seed(0))
-    whole, parts = (SeparableProblem(network, rows, 0.01) for _ in range(2))
+    rows, model = random_rows(200), TriangleModel(TriangleNetwork(2, 3, 3), 2)
+    theta = model.triangles.random(2, rows.X, torch.Generator().manual_seed(0))
+    theta = with_no_coefficients(model, theta)
+    whole, parts = (SeparableProblem(model, rows, 0.01) for _ in range(2))
     parts.chunk = 64
     a, b = whole.evaluate(theta, STARTS), parts.evaluate(theta, STARTS)
     torch.testing.assert_close(a.cost, b.cost)
     for x, y in zip(
-        whole.linearize(theta, a, STARTS, None),
-        parts.linearize(theta, b, STARTS, None),
+        whole.linearize(a, STARTS, None)[0],
+        parts.linearize(b, STARTS, None)[0],
         strict=True,
     ):
         torch.testing.assert_close(x, y)
@@ -193,11 +219,12 @@ def test_the_best_iteration_by_validation_is_kept():
     nothing = torch.zeros(2, dtype=DOUBLE)
 
     def evaluation(i):
-        return Evaluation(nothing, nothing + 1, torch.tensor(losses[i], dtype=DOUBLE), theta[i])
+        held_out = torch.tensor(losses[i], dtype=DOUBLE)
+        return Evaluation(theta[i], nothing, nothing + 1, held_out, nothing)
 
-    progress = Progress(theta[0], evaluation(0), options(patience=2, tol=0.1))
+    progress = Progress(evaluation(0), options(patience=2, tol=0.1))
     for i in (1, 2):
-        progress.update(theta[i], evaluation(i), STARTS)
+        progress.update(evaluation(i), STARTS)
     assert progress.result(Status.MAX_ITER).theta[:, 0].tolist() == [1.0, 2.0]
     assert progress.active().tolist() == [0, 1]
 

@@ -154,7 +154,7 @@ def test_the_joint_equations_have_the_gradient_of_the_loss(loss, n):
     both = model.pack(theta, coef, theta[:, :0])
     starts = torch.arange(3)
     problem = JointProblem(model, rows, alpha=0.0)
-    equations = problem.linearize(both, problem.evaluate(both, starts), starts, None)
+    equations = problem.linearize(problem.evaluate(both, starts), starts, None)[0]
     if problem.dual:
         gradient = (equations.jacobian @ equations.residual[..., None])[..., 0]
         gradient = gradient * equations.scale.sqrt()
