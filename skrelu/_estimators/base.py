@@ -54,6 +54,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_levels": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, 10_000, closed="both"), StrOptions({"auto"})],
         "smooth": ["boolean"],
         "alpha": [Interval(Real, 0, LARGEST_ALPHA, closed="both")],
@@ -140,7 +141,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the parameters of a fit."""
-        names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "n_levels"}
+        names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
         chosen = {name: as_integer(getattr(self, name)) for name in names}
         check_signs(self.monotonic_cst)
         monotonic = _check_monotonic_cst(self, self.monotonic_cst)
@@ -153,8 +154,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                 "extrapolation='constant' does not go with convexity, which holds everywhere: "
                 "set extrapolation to 'linear' or 'auto'."
             )
-        n_levels = as_integer(getattr(self, "n_levels", "auto"))
-        return Settings(**chosen, n_levels=n_levels, loss=loss, shape=shape)
+        return Settings(**chosen, loss=loss, shape=shape)
 
     def _validation_arrays(self, X, y, weights, numeric: bool):
         """Return validation data and weights as arrays, None where there are none."""

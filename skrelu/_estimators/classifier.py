@@ -301,6 +301,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         depth=4,
         *,
         n_subnetworks="auto",
+        n_levels="auto",
         n_init="auto",
         smooth=True,
         alpha=0.5,
@@ -325,6 +326,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     ):
         self.depth = depth
         self.n_subnetworks = n_subnetworks
+        self.n_levels = n_levels
         self.n_init = n_init
         self.smooth = smooth
         self.alpha = alpha

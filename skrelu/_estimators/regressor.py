@@ -346,7 +346,6 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
-        "n_levels": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions(set(LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like", None],
     }

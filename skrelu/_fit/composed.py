@@ -28,6 +28,8 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
     settings, warm = job.settings, job.warm
     n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
+    if settings.early_stopping == "auto" and plan.loss.classes:
+        hold_out = plan.early_stopping  # networks are too sure of the classes that they train on
     rows = job.rows(n_starts, hold_out, tuning.COMPOSED_ROWS)
     refining = settings.refine and settings.refine_max_iter != "auto"
     pretraining: Result | None = None

@@ -255,12 +255,13 @@ def _composed(
     settings: Settings, n_samples: int, n_features: int, n_outputs: int
 ) -> ComposedNetwork | None:
     """Return the composed network to try, None for sub-networks on one level."""
+    squared = isinstance(settings.loss, SquaredError)
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
-        possible = automatic and settings.solver != "adam" and not _special(settings)
+        possible = automatic and settings.solver != "adam" and settings.shape is None
         if not possible or n_samples < tuning.MIN_ROWS_COMPOSED:
             return None
-        n_levels = tuning.N_LEVELS
+        n_levels = tuning.N_LEVELS if squared else tuning.N_LEVELS_OF_LOSSES
     else:
         n_levels = int(settings.n_levels)
     if n_levels == 1:
@@ -270,10 +271,10 @@ def _composed(
             f"n_levels={n_levels} needs solver='lm' or 'auto' and smooth=True: sub-networks that "
             "read others are fitted by Levenberg-Marquardt in the limit of infinite depth."
         )
-    if _special(settings):
+    if settings.shape is not None:
         raise ValueError(
-            f"n_levels={n_levels} needs loss='squared_error' and neither convexity nor "
-            "monotonic_cst: these are for sub-networks on one level (n_levels=1 or 'auto')."
+            f"n_levels={n_levels} does not go with convexity or monotonic_cst: these are for "
+            "sub-networks on one level (n_levels=1 or 'auto')."
         )
     if settings.n_subnetworks != "auto":
         network = ComposedNetwork(n_features, int(settings.n_subnetworks), n_levels, n_outputs)
@@ -294,7 +295,8 @@ def _composed(
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
         for size in range(tuning.MOST_COMPOSED, 0, -1)
     ]
-    enough_rows = n_samples * n_outputs // 2
+    # The outputs of classes are those of one row; others are numbers of their own.
+    enough_rows = n_samples * (1 if settings.loss.classes else n_outputs) // 2
     *larger, smallest = sizes
     for network in larger:
         if network.n_parameters <= min(tuning.MOST_WEIGHTS, enough_rows):
@@ -304,5 +306,5 @@ def _composed(
 
 
 def _special(settings: Settings) -> bool:
-    """Tell whether a loss or a shape is asked for that only one level can have."""
+    """Tell whether coefficients cannot be eliminated, for a loss or a shape."""
     return settings.shape is not None or not isinstance(settings.loss, SquaredError)

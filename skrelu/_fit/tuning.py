@@ -82,6 +82,8 @@ REFINED_NOISE = 0.01
 
 # Rows from which on they are tried, and levels by default.
 MIN_ROWS_COMPOSED, N_LEVELS = 50, 6
+# The same for other losses, and for classes, where more of the loss is noise.
+N_LEVELS_OF_LOSSES = 3
 # Sub-networks a level by default, at most, while a network has at most one weight for two rows (or
 # for one row, with one sub-network a level). More are more accurate, and slower.
 MOST_COMPOSED = 3

@@ -165,7 +165,7 @@ class EvidenceProblem(LossProblem):
         if isinstance(loss, SquaredError):  # the best constant's is 1 but for rounding
             rows = replace(rows, loss=replace(loss, null=(1.0,) * len(rows.y)))
         super().__init__(network, rows, 0.0, rows.X.new_zeros(n_starts, network.n_parameters))
-        self.dual, self.sampled, self.bent = False, False, network
+        self.dual, self.sampled, self.bent = False, loss.coupled, network
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
         sizes = torch.tensor(network.groups())
