@@ -1,4 +1,4 @@
-"""What the estimators share: validate, convert, fit, store."""
+"""The common part of the estimators: validate, convert, fit and store."""
 
 from __future__ import annotations
 

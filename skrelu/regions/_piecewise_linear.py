@@ -108,8 +108,8 @@ class PiecewiseLinear:
 
         Returns
         -------
-        ndarray of shape ``x.shape`` or (*x.shape, n_outputs)
-            Values of the function.
+        ndarray of shape (...) or (..., n_outputs)
+            Values of the function, with the shape of ``x`` first.
 
         Raises
         ------

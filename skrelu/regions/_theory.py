@@ -234,8 +234,8 @@ def expected_regions(
         biases are independent. The default is uniform between ``-1 / sqrt(fan_in)`` and
         ``1 / sqrt(fan_in)``.
     n_samples : int, default=1000
-        Number of random networks, at least 2. Each is evaluated at one place on the line. A network
-        takes 32 bytes, and its weights only one at a time.
+        Number of random networks, at least 2. Each is evaluated at one place on the line. The
+        memory is 32 bytes for each network, and the weights of one network at a time.
     random_state : int, RandomState instance or None, default=None
         Determines the random networks and places. Pass an int for reproducible results.
 
