@@ -364,8 +364,8 @@ class ExponentialReLULayer(nn.Module):
         """Return matrices and biases by sub-network, and the weight of the read-out."""
         weight = self.read_out.weight
         if isinstance(self.subnetworks, Peaks):
-            matrices, biases, waves = self.subnetworks.layers()
-            return matrices, biases, (weight.to(waves)[..., None] * waves).flatten(1)
+            matrices, biases, read_out = self.subnetworks.layers()
+            return matrices, biases, (weight.to(read_out)[..., None] * read_out).flatten(1)
         return *cast(Blocks, self.subnetworks).layers(), weight
 
     def _empty(self, form: Form) -> tuple[Peaks | Blocks | Dense, nn.Linear]:
