@@ -20,7 +20,7 @@ exclude_patterns = ["_build"]
 autosummary_generate = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-default_role = "code"
+default_role = "py:obj"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

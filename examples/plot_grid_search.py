@@ -2,9 +2,9 @@
 Grid search: how deep should the sub-networks be, and how many?
 ===============================================================
 
-Searches over ``depth`` and ``n_subnetworks`` by cross-validation, with the network as the last
-step of a pipeline that encodes a category. The table is the concrete data, with the age as a
-category: samples are tested at a few customary ages only.
+This example searches over ``depth`` and ``n_subnetworks`` by cross-validation, with the network as
+the last step of a pipeline that encodes a category. The table is the concrete data, with the age as
+a category, because samples are tested at a few usual ages only.
 """
 
 from pathlib import Path
@@ -29,9 +29,9 @@ table["age"] = pd.cut(
 print(table["age"].value_counts(sort=False))
 
 # %%
-# The columns of numbers pass through: the network standardizes what it is given. It takes dense
+# Numerical columns pass through, because the network standardizes its inputs. It takes dense
 # arrays, so the encoder must not return a sparse one. A third of the default starts and no
-# refinement make the search quick.
+# refinement make the search fast.
 
 columns = ColumnTransformer(
     [("category", OneHotEncoder(sparse_output=False), ["age"])], remainder="passthrough"
@@ -40,7 +40,7 @@ network = ExponentialReLURegressor(n_init=4, refine=False, max_iter=500, random_
 pipeline = Pipeline([("columns", columns), ("network", network)])
 
 # %%
-# A parameter of a step is named ``step__parameter``.
+# The name of a parameter of a step is ``step__parameter``.
 
 search = GridSearchCV(
     pipeline,
@@ -51,10 +51,10 @@ search.fit(table, strength)
 print(f"best: {search.best_params_}, R^2 = {search.best_score_:.3f}")
 
 # %%
-# A sub-network of depth 1 is a single triangle, with 2 linear regions; each further layer doubles
-# them. On this noisy table the number of sub-networks, that is of directions, counts for more than
-# their depth. Depth pays where the target is smooth and there is little noise: the page on
-# choosing parameters has a table of either kind.
+# A sub-network of depth 1 is a single triangle with 2 linear regions; each further layer doubles
+# them. On this noisy table the number of sub-networks, and so of directions, is more important than
+# their depth. Depth helps if the target is smooth and there is little noise: the page on choosing
+# parameters has tables of both kinds.
 
 results = pd.DataFrame(search.cv_results_)
 figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")

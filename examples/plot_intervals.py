@@ -2,9 +2,9 @@
 How sure is a prediction?
 =========================
 
-``loss="quantile"`` predicts quantiles instead of means. Several at once make prediction intervals:
-here the 5 %, 50 % and 95 % quantiles of the progression of diabetes in 442 patients. They share
-sub-networks, do not cross, and are calibrated on rows that the starts of a fit hold out.
+``loss="quantile"`` predicts quantiles instead of means. Several quantiles make prediction
+intervals: here the 5 %, 50 % and 95 % quantiles of the progression of diabetes in 442 patients.
+They use the same sub-networks, do not cross, and are calibrated on held-out rows.
 """
 
 import matplotlib.pyplot as plt
@@ -19,15 +19,15 @@ X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 levels = [0.05, 0.5, 0.95]
 
 # %%
-# Every patient is predicted by a model that has not seen them.
+# Each patient is predicted by a model that was fitted to others.
 
 folds = KFold(5, shuffle=True, random_state=0)
 model = ExponentialReLURegressor(loss="quantile", quantile=levels, random_state=0)
 low, middle, high = cross_val_predict(model, X, y, cv=folds).T
 
 # %%
-# Of 90 % intervals, nine in ten should hold the target. Beside them those of gradient boosting,
-# one model a quantile, with default parameters.
+# Nine of ten 90 % intervals should contain the target. For comparison, gradient boosting fits one
+# model for each quantile, with default parameters.
 
 
 def held(low, high):
@@ -51,7 +51,7 @@ for name, (a, b, c) in {"skrelu": (low, middle, high), "boosting": boosted}.item
     )
 
 # %%
-# Intervals are wide where the targets scatter.
+# Intervals are wide where the targets vary much.
 
 order = np.argsort(middle)
 ranks = np.arange(len(y))

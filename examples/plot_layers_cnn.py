@@ -2,9 +2,9 @@ r"""
 Can triangle waves replace the dense head of a small CNN?
 =========================================================
 
-Trains a small convolutional network on scikit-learn's digits twice: with its dense head, and with
-`skrelu.nn.ExponentialReLULayer` in its place, which has at most as many parameters. Everything
-else is the same. Then the layer is released to free weights and learns on.
+This example trains a small convolutional network on scikit-learn's digits twice: with its dense
+head, and with a `skrelu.nn.ExponentialReLULayer` of at most as many parameters in its place.
+Everything else is the same. Then the layer is released to free weights and trained further.
 """
 
 import matplotlib.pyplot as plt
@@ -33,9 +33,9 @@ def network():
 
 
 # %%
-# `swap_dense` finds the linear layers with ReLU between them and puts one layer in their place.
-# What convolutions return has neither zero mean nor unit variance, so `fit_windows` moves each
-# wave to where a batch of inputs is.
+# `swap_dense` replaces the linear layers with ReLU between them by one layer. Outputs of
+# convolutions have neither zero mean nor unit variance, so `fit_windows` fits the window of each
+# wave to a batch of inputs.
 
 dense = network()
 waves = fit_windows(swap_dense(network()), X[:256])
@@ -44,7 +44,7 @@ for name, model in {"dense": dense, "waves": waves}.items():
     print(name, sum(parameter.numel() for parameter in model.parameters()), "parameters")
 
 # %%
-# Both are trained alike, in the same order of images.
+# Both are trained in the same way, with the same order of images.
 
 
 def train(model, optimizer, n_epochs, seed):
@@ -67,8 +67,8 @@ for name, model in {"dense": dense, "waves": waves}.items():
     histories[name] = train(model, optimizers[name], 8, seed=0)
 
 # %%
-# Released, waves are 4-wide ReLU networks of free weights that make the same function. The
-# optimizer goes on with these at a tenth of the learning rate.
+# After the release, waves are ReLU networks of width 4 with free weights that compute the same
+# function. The optimizer continues with a tenth of the learning rate.
 
 with torch.no_grad():
     before = waves(X_test)
@@ -78,7 +78,7 @@ for name, model in {"dense": dense, "waves": waves}.items():
     histories[name] += train(model, optimizers[name], 4, seed=1)
 
 # %%
-# The waves are ahead at first; at the end there is little between the two.
+# The waves are ahead at first; at the end both heads are about as good.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for (name, history), color in zip(histories.items(), ("#1f6fb4", "#d1542c"), strict=True):

@@ -2,9 +2,9 @@
 Several outputs: one network for a pendulum's angle and speed?
 ==============================================================
 
-A surrogate of a simulation: given the angle at which a pendulum is let go and a time, predict its
-angle and its angular velocity then. Both outputs are read from the same sub-networks, so the
-directions and the triangles are learned once.
+This example fits a surrogate of a simulation: given the angle at which a pendulum is let go and a
+time, it predicts the angle and the angular velocity at that time. Both outputs use the same
+sub-networks, so the directions and the triangles are learned once.
 """
 
 import matplotlib.pyplot as plt
@@ -37,8 +37,8 @@ unseen = [0.55, 1.3, 1.9, 2.3]
 X_test, y_test = simulate(unseen)
 
 # %%
-# The targets are given as an array with a column for each output. Each is brought to unit variance
-# for the fit, so that units do not matter, and the predictions come back in the units of y.
+# The targets are an array with a column for each output. The fit standardizes each column, so that
+# units do not matter, and predictions have the units of y.
 
 network = ExponentialReLURegressor(
     n_init=4, early_stopping=True, max_iter=1000, random_state=0
@@ -50,14 +50,15 @@ for name, column in [("angle", 0), ("angular velocity", 1)]:
     print(f"R^2 of the {name} at unseen starting angles: {r2:.4f}")
 
 # %%
-# With early stopping each of the four starts holds out other rows to know when to stop, and the
-# model is their weighted average: one network with the sub-networks of all.
+# With early stopping each of the four starts holds out different rows, and the model is their
+# weighted average: one network with the sub-networks of all starts.
 
 print(f"starts averaged: {network.n_starts_}, sub-networks: {network.n_subnetworks_}")
 
 # %%
-# Trajectories from angles that the network has not seen: lines are simulated, dots predicted. A
-# pendulum let go near the top moves slowly at first, so its swings are long and not sinusoidal.
+# The picture shows trajectories from angles that are not in the training data: lines are simulated,
+# dots are predicted. A pendulum let go near the top moves slowly at first, so its swings are long
+# and not sinusoidal.
 
 colors = plt.colormaps["viridis"](np.linspace(0.1, 0.85, len(unseen)))
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")

@@ -7,7 +7,7 @@ convex where :math:`c_k < 0`. With both signs, the sum
 
 .. math:: f(x) = b_0 + \beta x + \sum_k c_k F_k(w_k x + o_k)
 
-is a difference of convex functions, which can be any shape.
+is a difference of convex functions, which can have any shape.
 """
 
 import matplotlib.pyplot as plt
@@ -22,9 +22,9 @@ targets = {
 }
 
 # %%
-# The ridge functions follow from the fitted attributes: triangles are composed and summed with the
-# scales. Without refinement f is linear in 1, x and the ridge functions, so the coefficients are
-# those of a linear least-squares problem, and meet the prediction to rounding.
+# The ridge functions follow from the fitted attributes: triangles are composed, and the waves are
+# summed with their scales. Without refinement f is linear in 1, x and the ridge functions. So the
+# coefficients solve a linear least-squares problem, with residuals of 0 up to rounding.
 
 
 def ridge_functions(model, x):
@@ -48,8 +48,8 @@ def parts(model, x):
 
 
 # %%
-# Left: all parts. To draw them together each is shifted and tilted so that it vanishes at both
-# ends, which a linear part makes up for and changes no curvature. Right: their sum.
+# Left: all parts. A linear function is subtracted from each part so that it vanishes at both ends;
+# this does not change its curvature. Right: their sum.
 
 
 def tilted(part):

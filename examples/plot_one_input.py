@@ -2,8 +2,8 @@ r"""
 One input, one sub-network: where are the linear regions?
 =========================================================
 
-Fits :math:`x^3` on [0, 1] with a single sub-network of depth 5, that is five hidden layers of
-four neurons. Pretraining keeps its 32 linear regions; refinement then releases all weights. The
+This example fits :math:`x^3` on [0, 1] with a single sub-network of depth 5: five hidden layers of
+four neurons. Pretraining keeps its 32 linear regions; refinement then trains all weights. The
 breakpoints of the pretrained network are computed exactly.
 """
 
@@ -18,8 +18,9 @@ X = np.linspace(0, 1, 500)[:, None]
 y = X[:, 0] ** 3
 
 # %%
-# Two fits from the same random starts: one stops after pretraining, one goes on. Without noise
-# nothing needs to be held out, so the start with the lowest training loss is the model.
+# Two fits begin with the same random starts. The first stops after pretraining, the second is
+# refined. Without noise no rows need to be held out, so the model is the start with the lowest
+# training loss.
 
 settings = {"depth": 5, "n_subnetworks": 1}
 settings |= {"early_stopping": False, "max_iter": 1000, "random_state": 0}
@@ -27,7 +28,7 @@ pretrained = ExponentialReLURegressor(refine=False, **settings).fit(X, y)
 refined = ExponentialReLURegressor(**settings).fit(X, y)
 
 # %%
-# A model of one input is a piecewise-linear function. `linear_regions` returns it as such.
+# A model of one input is a piecewise-linear function, which `linear_regions` returns.
 
 x = pretrained.linear_regions().breakpoints
 window = np.sort((np.array([0, 1]) - pretrained.offsets_[0]) / pretrained.directions_[0, 0])
@@ -35,8 +36,8 @@ print(f"{len(x) + 1} linear regions in the window {window.round(3)} of x")
 print(f"{((x > 0) & (x < 1)).sum() + 1} of them on [0, 1], where the data are")
 
 # %%
-# The window of a sub-network, where its argument w x + o is in [0, 1], is learned as well. It need
-# not end where the data do.
+# The window of a sub-network, where its argument w x + o is in [0, 1], is learned, too. It may end
+# inside or outside of the data.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 inside = x[(x > 0) & (x < 1)]
@@ -61,8 +62,8 @@ right.legend(loc="lower center")
 plt.show()
 
 # %%
-# Pretraining must get along with six peaks, a direction and an offset. Refinement has all weights
-# of the same network to move.
+# Pretraining fits six peaks, a direction and an offset. Refinement fits all weights of the same
+# network.
 
 print(f"parameters of pretraining: {pretrained.peaks_.size + 2}, and 3 coefficients")
 print(f"weights and biases of the network: {refined.n_parameters_}")

@@ -2,8 +2,8 @@ r"""
 How do linear regions change while a network learns?
 ====================================================
 
-Trains a plain torch network to tell two moons apart and records its linear regions and its decision
-boundary on the way. Then the same is looked at in a fit of `ExponentialReLURegressor`.
+This example trains a plain torch network to classify two moons, and records its linear regions and
+its decision boundary. Then it records a fit of `ExponentialReLURegressor`.
 """
 
 import matplotlib.pyplot as plt
@@ -17,8 +17,8 @@ from skrelu.regions import LinearRegionsDisplay, RegionCountDisplay, RegionRecor
 X, y = make_moons(400, noise=0.15, random_state=0)
 
 # %%
-# In a training loop of one's own, `record` is called at each step. It finds all regions in a
-# rectangle exactly, and keeps those of the chosen steps.
+# In your own training loop, call `record` at each step. At the chosen steps it finds all regions in
+# a rectangle exactly.
 
 torch.manual_seed(0)
 network = torch.nn.Sequential(
@@ -49,14 +49,14 @@ for axis, step in zip(axes, (0, 20, 100), strict=True):
 plt.show()
 
 # %%
-# There are not many more regions at the end than at the start, but they are where they are needed.
+# There are not many more regions at the end than at the start, but they are near the boundary.
 
 RegionCountDisplay.from_recorder(recorder)
 plt.show()
 
 # %%
-# As a callback the recorder sees each iteration of a fit. A network of triangle waves has all its
-# regions from the start, and pretraining keeps them.
+# As a callback the recorder records each iteration of a fit. A network of triangle waves has all
+# its regions from the start, and pretraining keeps them.
 
 t = np.linspace(0, 1, 300)[:, None]
 curve = np.sin(3 * t[:, 0])
@@ -67,7 +67,7 @@ print("linear regions at each step:", set(recorder.n_linear_regions_.tolist()))
 print(f"loss at the first step {recorder.losses_[0]:.1e}, at the last {recorder.losses_[-1]:.1e}")
 
 # %%
-# Of a model of one input, `linear_regions` is the whole function as pieces.
+# For a model of one input, `linear_regions` returns the whole function as linear pieces.
 
 function = model.linear_regions()
 print(f"{function.n_linear_regions} pieces, breakpoints {function.breakpoints[:3].round(3)}, ...")

@@ -1,10 +1,10 @@
 """
-What is known beforehand: rising, falling, convex
-=================================================
+How are known shapes used: increasing, decreasing, convex?
+==========================================================
 
-Diabetes progresses faster with a higher body mass index and a higher blood pressure. A network that
-learns from few patients does not know that, unless it is told: ``monotonic_cst`` makes predictions
-rise or fall with features as they should, everywhere and not only where there are data.
+Diabetes progresses faster with a higher body mass index and a higher blood pressure. A network
+fitted to few patients may not show this. ``monotonic_cst`` makes predictions increase or decrease
+with features everywhere, not only where there are data.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
 known = {"bmi": 1, "bp": 1}
 
 # %%
-# 100 patients to learn from, the others to test on, five times.
+# Five times, 100 random patients train and the others test.
 
 for seed in range(5):
     X_train, X_test, y_train, y_test = train_test_split(X, y, train_size=100, random_state=seed)
@@ -30,8 +30,8 @@ for seed in range(5):
     print(f"R^2 {scores[0]:.3f} without, {scores[1]:.3f} with what is known")
 
 # %%
-# The slopes along a line are known exactly, region by region; here along the body mass index of the
-# first test patient, from 15 to 45.
+# The slopes along a line are computed exactly for each linear region. On this line the body mass
+# index of the first test patient varies from 15 to 45.
 
 free = ExponentialReLURegressor(random_state=0).fit(X_train, y_train)
 rising = model
@@ -42,7 +42,7 @@ for name, fitted in {"free": free, "rising": rising}.items():
     print(f"{name}: {regions.n_linear_regions} regions, least slope {regions.slopes.min():.3f}")
 
 # %%
-# Convexity is a shape, too. It may be asked for in single features, alone or with a direction.
+# Convexity is another shape. It can be set for single features, alone or with monotonicity.
 
 convex = ExponentialReLURegressor(
     monotonic_cst=known, convexity={"bmi": "convex"}, random_state=0

@@ -2,9 +2,9 @@ r"""
 How are triangle waves used from scikit-learn, by skorch?
 =========================================================
 
-`skorch <https://skorch.readthedocs.io>`_ makes scikit-learn estimators of torch modules. A
-classifier whose only layer is `skrelu.nn.ExponentialReLULayer` goes into a pipeline, its depth and
-learning rate are chosen by a grid search, and a callback releases the layer while it is fitted.
+`skorch <https://skorch.readthedocs.io>`_ turns torch modules into scikit-learn estimators. In this
+example a classifier is a pipeline whose network is a `skrelu.nn.ExponentialReLULayer`. A grid
+search chooses its depth and learning rate, and a callback releases the layer during the fit.
 """
 
 import sys
@@ -31,9 +31,9 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 # %%
-# Fresh layers expect inputs of zero mean and unit variance, which is what `StandardScaler` makes.
-# skorch gives the layer what begins with ``module__``, and the layer is the whole module here.
-# Its outputs are logits, so the criterion is `torch.nn.CrossEntropyLoss`.
+# New layers expect inputs with zero mean and unit variance, so a `StandardScaler` comes first. The
+# layer is the whole module here; its parameters begin with ``module__`` in skorch. Its outputs are
+# logits, so the criterion is `torch.nn.CrossEntropyLoss`.
 
 torch.manual_seed(0)
 classifier = NeuralNetClassifier(
@@ -51,7 +51,7 @@ classifier = NeuralNetClassifier(
 pipeline = make_pipeline(StandardScaler(), classifier)
 
 # %%
-# Any parameter is searched by its name, as everywhere in scikit-learn.
+# Parameters are searched by their names, as usual in scikit-learn.
 
 grid = {
     "neuralnetclassifier__lr": [1e-3, 1e-2],
@@ -65,8 +65,8 @@ for setting, score in zip(
 print(f"accuracy on the test rows: {search.score(X_test, y_test):.3f}")
 
 # %%
-# `skrelu.nn.release` changes the layer and the optimizer in place: a callback can do it at the end
-# of an epoch. The released network learns on at a tenth of the learning rate.
+# `skrelu.nn.release` changes the layer and the optimizer in place, so a callback can call it at the
+# end of an epoch. The released network is trained further with a tenth of the learning rate.
 
 
 class Release(Callback):
@@ -76,7 +76,7 @@ class Release(Callback):
         self.epoch = epoch
 
     def on_epoch_end(self, net, **kwargs):
-        """Look at how many epochs are over."""
+        """Release the layer after the chosen epoch."""
         if len(net.history) == self.epoch:
             release(net.module_, net.optimizer_)
 
@@ -90,8 +90,8 @@ net = model[-1]
 print(f"form: {net.module_.form}, accuracy on the test rows: {model.score(X_test, y_test):.3f}")
 
 # %%
-# In the history that skorch keeps, the first steps of free weights raise the loss; then it falls
-# below what it was.
+# skorch's history shows that the first steps of the free weights raise the loss. Then it falls
+# below its value before the release.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 axis.plot(net.history[:, "epoch"], net.history[:, "train_loss"], "o-", color="#d1542c")

@@ -2,7 +2,7 @@
 Which of two spirals?
 =====================
 
-Two spirals that wind around each other cannot be told apart by few linear regions. Sixteen
+A network needs many linear regions to classify two spirals that wind around each other. Sixteen
 sub-networks of triangle waves have thousands of them from the start, with a thousand weights.
 """
 
@@ -30,9 +30,9 @@ X, y = spirals(600, seed=0)
 others, truth = spirals(2000, seed=1)
 
 # %%
-# The spirals do not overlap, so nothing is held out, and a small ``alpha`` lets probabilities
-# come near to 0 and 1. Beside it a dense network of scikit-learn with about as many weights, which
-# takes as many passes over the data as it needs.
+# The spirals do not overlap, so no rows are held out, and a small ``alpha`` lets probabilities
+# come near to 0 and 1. For comparison, a dense network of scikit-learn has about as many weights
+# and takes as many epochs as it needs.
 
 model = ExponentialReLUClassifier(
     n_subnetworks=16, n_init=1, alpha=1e-4, early_stopping=False, tol=0.01, random_state=0
@@ -46,8 +46,8 @@ for name, each, size in [("skrelu", model, model.n_parameters_), ("dense", dense
     )
 
 # %%
-# Decisions, and the linear regions in the middle that they are made of. Each polygon is one: the
-# network is the same linear function all over it. Colors are log-odds.
+# The pictures show the decisions, and the linear regions in the middle. On each polygon the network
+# is one linear function. Colors are log-odds.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="compressed")
 LinearRegionsDisplay.from_estimator(model, X, kind="decision", ax=axes[0])
@@ -60,8 +60,8 @@ axes[1].set_title(f"{display.regions.n_linear_regions} linear regions in the mid
 plt.show()
 
 # %%
-# The same sub-networks as a torch layer, before and after `release`: the outputs stay, and all
-# weights are free then.
+# The same sub-networks are available as a torch layer. `release` frees all weights and does not
+# change the outputs.
 
 torch.manual_seed(0)
 layer = ExponentialReLULayer(2, 1, depth=4, n_subnetworks=16)

@@ -2,8 +2,8 @@
 How strong is this concrete?
 ============================
 
-Predicts the compressive strength of concrete from what it was mixed from and its age: an
-`ExponentialReLURegressor` with its defaults, beside two models of scikit-learn. Prints
+This script predicts the compressive strength of concrete from its mixture and age, by
+`ExponentialReLURegressor` with default parameters and by two models of scikit-learn. It prints
 cross-validated scores and saves a picture of them, ``quickstart.png``, in the current directory.
 """
 

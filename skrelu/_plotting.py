@@ -1,10 +1,10 @@
-"""matplotlib, which is optional."""
+"""Import of matplotlib, which is optional."""
 
 from __future__ import annotations
 
 
 def import_pyplot():
-    """Return matplotlib.pyplot, or raise an error that says how to get it."""
+    """Return matplotlib.pyplot, or raise an error that says how to install it."""
     try:
         from matplotlib import pyplot
     except ImportError as cause:

@@ -1,4 +1,4 @@
-"""Pictures of what a fitted model is made of, with matplotlib."""
+"""Pictures of the parts of a fitted model, with matplotlib."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from skrelu.regions._inside import as_table, checked_output, inside
 
 __all__ = ["SubnetworkDisplay"]
 
-# Features named for a direction.
+# Largest number of features named in the label of a direction.
 MOST_NAMES = 3
 
 
 class SubnetworkDisplay:
-    """Picture of what sub-networks add to the predictions, along their directions.
+    """Plot of the contributions of sub-networks to the predictions, along their directions.
 
-    Make it with `from_estimator`.
+    Use `from_estimator` to create it.
 
     Parameters
     ----------
     positions : ndarray of shape (n_samples, n_subnetworks)
-        Where samples are along the directions: a sub-network bends between 0 and 1.
+        Positions of the samples along the directions. A sub-network bends between 0 and 1.
     contributions : ndarray of shape (n_samples, n_subnetworks)
-        What sub-networks add, less its mean.
+        Contributions of the sub-networks, minus their means.
     labels : list of str
-        What sub-networks are called.
+        Labels of the sub-networks, at least one.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or there is nothing to draw.
+        If the shapes do not match, or there is nothing to draw.
 
     Examples
     --------
@@ -84,33 +86,34 @@ class SubnetworkDisplay:
         output: int = 0,
         axes=None,
     ) -> SubnetworkDisplay:
-        """Draw the sub-networks whose contributions vary most over data.
+        """Draw the sub-networks whose contributions vary most over the data.
 
         Parameters
         ----------
         estimator : ExponentialReLURegressor or ExponentialReLUClassifier
-            Fitted, or a fitted Pipeline, search or TransformedTargetRegressor that ends with one:
-            features and contributions are then drawn as that sees and gives them.
+            Fitted model, or a fitted Pipeline, search or TransformedTargetRegressor that ends with
+            one. Features and contributions are drawn as that last model reads and returns them.
         X : array-like of shape (n_samples, n_features)
-            Data.
+            Data to compute the contributions on.
         n_subnetworks : int, default=6
-            Number of sub-networks to draw at most.
+            Maximum number of sub-networks to draw, at least 1.
         output : int, default=0
-            Which output, if there are several; from the end if negative.
+            Index of the output to draw, if there are several. Negative numbers count from the end.
         axes : array-like of matplotlib Axes, default=None
-            See `plot`.
+            Axes to draw on, see `plot`.
 
         Returns
         -------
         SubnetworkDisplay
+            The plot.
 
         Raises
         ------
         TypeError
-            If the estimator is no such model.
+            If the estimator is not such a model.
         ValueError
-            If the model is not fitted, the data do not fit it, ``n_subnetworks`` is not a positive
-            integer, there is no such output, or axes are too few.
+            If the model is not fitted, X does not match it, ``n_subnetworks`` is not a positive
+            integer, there is no such output, or there are too few axes.
         ImportError
             If matplotlib is missing.
         """
@@ -146,16 +149,18 @@ class SubnetworkDisplay:
         Parameters
         ----------
         axes : array-like of matplotlib Axes, default=None
-            One a sub-network, or more, which are hidden. None makes a new figure, three in a row.
+            Axes to draw on, one for each sub-network; further axes are hidden. None creates a new
+            figure with three panels in a row.
 
         Returns
         -------
         SubnetworkDisplay
+            The plot.
 
         Raises
         ------
         TypeError
-            If axes are no Axes.
+            If axes are not matplotlib Axes.
         ValueError
             If there are fewer axes than sub-networks.
         ImportError
@@ -195,8 +200,8 @@ class SubnetworkDisplay:
 
 
 def _label(direction: NDArray[np.float64], names: list[str]) -> str:
-    """Return the features that a direction reads most, with their weights relative to all."""
-    shares = direction / (np.abs(direction).sum() or 1.0)
-    order = np.argsort(-np.abs(shares), kind="stable")[:MOST_NAMES]
-    terms = [f"{shares[j]:+.2f} {names[j]}" for j in order if abs(shares[j]) >= 0.005]
-    return " ".join(terms) + (" …" if np.count_nonzero(shares) > len(terms) else "")
+    """Return the features with the largest weights, as fractions of the sum of all weights."""
+    fractions = direction / (np.abs(direction).sum() or 1.0)
+    order = np.argsort(-np.abs(fractions), kind="stable")[:MOST_NAMES]
+    terms = [f"{fractions[j]:+.2f} {names[j]}" for j in order if abs(fractions[j]) >= 0.005]
+    return " ".join(terms) + (" …" if np.count_nonzero(fractions) > len(terms) else "")

@@ -1,7 +1,7 @@
-"""How much of a target neighbouring rows show to be noise: structure is what is beyond that.
+"""The variance of the noise in a target, estimated from neighbouring rows.
 
 Each row is compared with a linear fit to the rows around it (Gasser, Sroka and Jennen-Steinmetz
-1986). Neighbours are near in one dimension or two; in more, rows are too far from each other.
+1986). This needs one feature or two: with more features, rows are too far from each other.
 
 References
 ----------
@@ -18,25 +18,29 @@ from scipy.spatial import cKDTree
 Array = NDArray[np.float64]
 
 MOST_FEATURES = 2
-# Rows that are compared at most, neighbours of each by number of features, and fewest rows.
+# Largest number of rows compared, number of neighbours by number of features, fewest rows.
 MOST_ROWS, N_NEIGHBOURS, FEWEST_ROWS = 5000, {1: 2, 2: 8}, 30
-# Keeps fits to neighbours that lie on a line or point solvable.
+# Ridge of the linear fits, relative to the squared distances of neighbours. It keeps a fit solvable
+# if the neighbours lie on a line or point.
 JITTER = 1e-6
 
 
 def noise_by_neighbours(X: Array, y: Array) -> float | None:
-    """Return the variance of noise relative to that of y; None where neighbours cannot tell.
+    """Estimate the variance of the noise relative to that of y.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Standardized, in random order.
+        Standardized features; rows in random order.
     y : ndarray of shape (n_samples, n_outputs)
+        Targets.
 
     Returns
     -------
     float or None
-        Mean over the outputs. An upper estimate: curvature between neighbours counts as noise.
+        Mean over the outputs. It is an upper estimate: curvature between neighbours counts as
+        noise. None if there are no or more than two features, fewer than 30 rows, or a constant
+        target.
     """
     X, y = X[:MOST_ROWS], y[:MOST_ROWS]
     n_samples, n_features = X.shape
@@ -57,7 +61,7 @@ def noise_by_neighbours(X: Array, y: Array) -> float | None:
     size = (gaps**2).mean((1, 2), keepdims=True) + np.finfo(float).tiny
     ridge = JITTER * size * np.eye(1 + n_features) * (np.arange(1 + n_features) > 0)
     normal = design.mT @ design + ridge
-    # Weights of the neighbours in the fit's value at the row.
+    # The value of the fit at a row is a weighted sum over its neighbours.
     weights = np.linalg.solve(normal, design.mT)[:, 0]  # (n_rows, n_neighbours)
     gap = y[rows] - np.einsum("rk,rko->ro", weights, y[around])
     squares = (gap**2).T / (1 + (weights**2).sum(1))

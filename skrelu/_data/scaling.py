@@ -1,4 +1,4 @@
-"""Standardization that survives columns of any finite scale."""
+"""Standardization of columns of any finite size, without overflow."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Mean absolute deviation of a gaussian of standard deviation 1.
+# Mean absolute deviation of a gaussian with standard deviation 1.
 GAUSSIAN_DEVIATION = 0.7979
-# Shares of classes are not told from 0 below.
-SMALLEST_SHARE = 1e-10
-# Standardized inputs are cut here, far beyond any data: keeps extrapolation finite.
+# Smallest class frequency; lower ones are raised to it, so that logits stay finite.
+SMALLEST_FREQUENCY = 1e-10
+# Largest standardized value, far beyond any data. Clipping there keeps extrapolation finite.
 LARGEST = 1e100
-# Results are cut at the largest double; spreads that are not 0 are no less than the smallest.
+# Largest double, at which results are clipped, and smallest standard deviation that is not 0.
 MOST, LEAST = np.finfo(np.float64).max, np.finfo(np.float64).smallest_subnormal
 
 
 class Scaling(NamedTuple):
-    """Mean and standard deviation of each column; scale 0 marks a constant column."""
+    """Mean and standard deviation of each column; a ``scale`` of 0 marks a constant column."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Scaling(NamedTuple):
         ----------
         values : ndarray of shape (n_samples, n_columns)
         weights : ndarray of shape (n_samples,)
-            Sum to 1.
+            Weights of the rows, which sum to 1.
         """
         low, high = values.min(0), values.max(0)
         unit = _units(low, high)  # squares of 1e300 would overflow
@@ -48,15 +48,15 @@ class Scaling(NamedTuple):
     def of_quantiles(
         cls, values: NDArray[np.float64], weights: NDArray[np.float64], levels: ArrayLike
     ) -> Scaling:
-        """Return quantiles, and what is a standard deviation for gaussian columns.
+        """Return quantiles, and standard deviations estimated from mean absolute deviations.
 
         Parameters
         ----------
         values : ndarray of shape (n_samples, n_columns)
         weights : ndarray of shape (n_samples,)
-            Sum to 1.
+            Weights of the rows, which sum to 1.
         levels : sequence of float
-            One for all columns, or one a column.
+            Quantile levels in (0, 1): one for all columns, or one for each column.
         """
         unit = _units(values.min(0), values.max(0))
         shrunk = values / unit
@@ -69,20 +69,20 @@ class Scaling(NamedTuple):
 
     @classmethod
     def of_logarithms(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
-        """Return logarithms of the means, and ones."""
+        """Return the logarithms of the means, and ones."""
         unit = _units(values.min(0), values.max(0))
         means = np.maximum(np.minimum(weights @ (values / unit), 1.0) * unit, LEAST)
         return cls(np.log(means), np.ones(values.shape[1]))
 
     @classmethod
     def of_shares(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
-        """Return logits of the shares of classes, given as 0 and 1 or one-hot, and ones."""
-        share = np.clip(weights @ values, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
-        mean = np.log(share) - (np.log1p(-share) if len(share) == 1 else 0)
-        return cls(mean, np.ones(len(share)))
+        """Return the logits of the class frequencies, and ones; values are 0 and 1 or one-hot."""
+        frequency = np.clip(weights @ values, SMALLEST_FREQUENCY, 1 - SMALLEST_FREQUENCY)
+        mean = np.log(frequency) - (np.log1p(-frequency) if len(frequency) == 1 else 0)
+        return cls(mean, np.ones(len(frequency)))
 
     def apply(self, values: NDArray) -> NDArray[np.float64]:
-        """Standardize; constant columns become 0 whatever is in them later."""
+        """Standardize; constant columns become 0, whatever their values."""
         varies, half = self.scale > 0, self._half
         safe = np.where(varies, self.scale * half, 1.0)
         with np.errstate(all="ignore"):
@@ -90,7 +90,7 @@ class Scaling(NamedTuple):
         return np.where(varies, np.clip(scaled, -LARGEST, LARGEST), 0.0)
 
     def undo(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return to the units of the data, cut at the largest double."""
+        """Return to the units of the data, clipped at the largest double."""
         half = self._half
         with np.errstate(all="ignore"):
             values = (scaled * (self.scale * half) + self.mean * half) / half
@@ -98,17 +98,17 @@ class Scaling(NamedTuple):
 
     @property
     def _half(self) -> NDArray[np.float64]:
-        """What is subtracted and added in halves, as 1e308 and -1e308 are further apart than MOST.
+        """Factor of 1/2 before subtractions and additions, because 1e308 - (-1e308) overflows.
 
-        Where the numbers are small that is no danger, but halves of the smallest would be rounded.
+        It is 1 for small numbers, because halves of the smallest would be rounded.
         """
         return np.where(np.maximum(np.abs(self.mean), self.scale) < 1, 1.0, 0.5)
 
 
 def quotients(values: ArrayLike, over: ArrayLike, under: ArrayLike) -> NDArray[np.float64]:
-    """Return values * over / under of any sizes, cut at the largest double.
+    """Return values * over / under for numbers of any size, clipped at the largest double.
 
-    Where ``under``, which is not negative, is 0, this is 0.
+    ``under`` is not negative. The result is 0 where ``under`` is 0.
     """
     (over, up), (under, down) = np.frexp(over), np.frexp(under)
     factor = np.where(under > 0, over / np.where(under > 0, under, 1.0), 0.0)
@@ -117,7 +117,7 @@ def quotients(values: ArrayLike, over: ArrayLike, under: ArrayLike) -> NDArray[n
 
 
 def _units(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the largest magnitudes of columns, 1 where all is 0."""
+    """Return the largest magnitude of each column, 1 for a column of zeros."""
     largest = np.maximum(np.abs(low), np.abs(high))
     return np.where(largest > 0, largest, 1.0)
 
@@ -125,9 +125,10 @@ def _units(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.fl
 def _least_spread(
     center: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return spreads below which differences are rounding, or standardized values would be cut.
+    """Return the smallest standard deviations to use.
 
-    Only weights of very different sizes lead there.
+    Below them, differences are rounding, or standardized values would be clipped. Standard
+    deviations are so small only if weights have very different sizes.
     """
     return np.maximum(np.finfo(np.float64).eps * np.abs(center), (high - low) / LARGEST)
 
@@ -142,7 +143,7 @@ def weighted_quantiles(
     values : ndarray of shape (n_samples, n_columns)
     weights : ndarray of shape (n_samples,)
     levels : sequence of float
-        One for all columns, or one a column, in (0, 1).
+        Quantile levels in (0, 1): one for all columns, or one for each column.
     """
     order = values.argsort(0)
     reached = weights[order].cumsum(0)

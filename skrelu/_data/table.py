@@ -1,4 +1,4 @@
-"""A canonical order of the rows, so that a fit sees a weighted set of points."""
+"""A canonical order of the rows, so that a fit does not depend on the order they are given in."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ def canonical_rows(
     """Drop rows of weight zero, merge equal rows and put the rest in a fixed order.
 
     Then a weight of 2 is the same as a row given twice, bit for bit, and the order of
-    the rows does not matter. Rows are ordered by a hash of their bits, which costs one
-    sort of integers whatever the number of columns, and is as good as a shuffle.
+    the rows does not matter. Rows are ordered by a hash of their bits. This takes one
+    sort of integers for any number of columns, and the order is as good as random.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples, n_outputs)
-    weights : ndarray of shape (n_samples,), >= 0
+    weights : ndarray of shape (n_samples,)
+        Weights, at least 0.
 
     Returns
     -------
-    X, y, weights : float64 copies with at most as many rows
+    X : ndarray of shape (n_rows, n_features)
+        Copy in float64, with ``n_rows <= n_samples``.
+    y : ndarray of shape (n_rows, n_outputs)
+    weights : ndarray of shape (n_rows,)
     """
     kept = weights > 0
     if not kept.all():
@@ -58,12 +62,9 @@ def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a fit in their own units: X (n, p), y (n, q), weights (n,) summing to 1.
+    """The rows of a fit, in the units of the data."""
 
-    ``total`` is the sum of the weights as they were given: the number of rows.
-    """
-
-    X: Array
-    y: Array
-    weights: Array
-    total: float
+    X: Array  # (n_samples, n_features)
+    y: Array  # (n_samples, n_outputs)
+    weights: Array  # (n_samples,), sum to 1
+    total: float  # sum of the weights before they were normalized: the number of rows

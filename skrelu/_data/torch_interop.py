@@ -1,4 +1,4 @@
-"""The border between numpy and torch: devices, precision, global settings, threads."""
+"""Between numpy and torch: devices, precision, global settings and threads."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-# Below this many multiplications an iteration one thread is the rule: more gain little on
-# an idle machine, cost tens of times as much on a busy one, and change the last digits. Ordinary
-# tables stay below, so their fits do not depend on the number of threads or jobs.
+# Use one thread below this many multiplications an iteration. More threads gain little on an idle
+# machine, take tens of times as long on a busy one, and change the last digits. Ordinary tables
+# stay below, so their fits do not depend on the number of threads or jobs.
 PARALLEL_WORK = 1.5e10
 F = TypeVar("F", bound=Callable[..., Any])
-Change = tuple[Callable[[Any], Any], Any, Any]  # a setter, the value before, and that it is given
-BACKENDS = (torch.backends.mkldnn, torch.backends.cuda)  # with a precision of products each
+Change = tuple[Callable[[Any], Any], Any, Any]  # setter, value to restore, value to set
+BACKENDS = (torch.backends.mkldnn, torch.backends.cuda)  # each has its precision of products
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -29,7 +29,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If it is not a device of this machine.
+        If this machine has no such device.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -58,7 +58,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
-    """Return float64, or float32 on devices that have nothing wider."""
+    """Return float64, or float32 on devices without float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -80,16 +80,16 @@ def make_generator(random_state: np.random.RandomState) -> torch.Generator:
 
 
 class isolated:
-    """Compute the same bits whatever the caller has set globally; a context and a decorator.
+    """Make results independent of the caller's global settings: a context and a decorator.
 
-    Gradients are off, tensors are no inference tensors, without a device they are on the CPU,
-    nothing is cast automatically, and numpy neither warns nor raises where numbers overflow. All
-    of these are settings of this thread. What is global to the process is not touched, but for
-    the precision of products of float32: dtypes are given wherever tensors are made.
+    Inside, gradients, inference mode and autocast are off, the default device is the CPU, and numpy
+    neither warns nor raises on overflow. All of these are settings of this thread. Settings of the
+    whole process stay as they are, except the precision of float32 products. The default dtype
+    need not be changed, because every tensor is made with a dtype.
 
-    An interrupt may come at any moment, also while settings are made or set back. So they are
-    noted before any is made, and a decorated function that is left by an exception sets them back
-    once more, with those of `threads` inside. Contexts of contextlib cannot do that.
+    An interrupt may come at any moment, even while settings are changed or restored. So their
+    values are saved before the first change. If an exception leaves a decorated function, they are
+    restored once more, with those of `threads` inside. Contexts of contextlib cannot do that.
     """
 
     def __enter__(self) -> None:
@@ -121,7 +121,7 @@ class isolated:
 
 
 class _Settings:
-    """The settings of this thread, to be set back, as often as one likes."""
+    """The settings of this thread, which can be restored more than once."""
 
     def __init__(self) -> None:
         self.errors, self.gradients = np.geterr(), torch.is_grad_enabled()
@@ -150,15 +150,15 @@ class _Settings:
 
 
 class _Shared:
-    """A setting of the whole process that holds while anything in it asks for that.
+    """A setting of the whole process, changed while it has at least one holder.
 
-    The first to take it reads and sets what is global, the last to release it sets it back: fits
-    that run in several threads would otherwise take each other's settings for the user's.
+    The first holder saves and changes the setting, the last one restores it. Otherwise fits in
+    several threads would take each other's settings for the user's.
 
     Parameters
     ----------
     changes : callable
-        Returns what to call, with what at the end, and with what now.
+        Returns the changes: setters, the values to restore and the values to set.
     """
 
     def __init__(self, changes: Callable[[], list[Change]]) -> None:
@@ -170,7 +170,7 @@ class _Shared:
         with self.lock:
             if not self.holders:
                 self.made = self.changes()
-            # Before anything is set: who is interrupted here releases it all the same.
+            # Add the holder before the change: if it is interrupted here, it still releases.
             self.holders.add(holder)
             if len(self.holders) == 1:
                 for setter, _, wanted in self.made:
@@ -186,13 +186,13 @@ class _Shared:
 
 @_Shared
 def _one_thread() -> list[Change]:
-    # Also sets the number of threads of the MKL inside torch, which is invisible.
+    # `torch.set_num_threads` also limits the MKL inside torch, which threadpoolctl cannot see.
     return [(torch.set_num_threads, torch.get_num_threads(), 1), *_pools("blas")]
 
 
 @_Shared
 def _full_products() -> list[Change]:
-    """Multiply float32 as such, whatever `torch.set_float32_matmul_precision` says."""
+    """Multiply float32 in full precision, whatever `torch.set_float32_matmul_precision` says."""
     products: list[Any] = [getattr(backend, "matmul", None) for backend in BACKENDS]
     settings = [part for part in products if hasattr(part, "fp32_precision")]
     if not settings:  # before torch 2.9
@@ -206,12 +206,12 @@ def _full_products() -> list[Change]:
 
 
 class threads:
-    """Limit the threads of torch to one while an iteration's ``work`` is small: a context.
+    """Limit torch to one thread if an iteration takes little work: a context.
 
     Parameters
     ----------
     work : float
-        Multiplications an iteration.
+        Number of multiplications an iteration, compared with `PARALLEL_WORK`.
     """
 
     def __init__(self, work: float) -> None:
@@ -221,8 +221,8 @@ class threads:
     def __enter__(self) -> None:
         if not self.small:
             return
-        _held.limits.append(self)  # interrupted from here on, it is released by `isolated`
-        self.made = _pools("openmp")  # which has a number of its own in each thread
+        _held.limits.append(self)  # from here on `isolated` releases it if it is interrupted
+        self.made = _pools("openmp")  # OpenMP has a number for each thread
         _one_thread.take(self)
         for setter, _, wanted in self.made:
             setter(wanted)
@@ -232,7 +232,7 @@ class threads:
             self.release()
 
     def release(self) -> None:
-        """Set back the numbers of threads."""
+        """Restore the numbers of threads."""
         for setter, before, _ in self.made:
             setter(before)
         _one_thread.release(self)
@@ -241,7 +241,7 @@ class threads:
 
 
 class _Held(local):
-    """The limits that hold in each thread."""
+    """The limits in force, for each thread."""
 
     def __init__(self) -> None:
         self.limits: list[threads] = []
@@ -251,11 +251,11 @@ _held = _Held()
 
 
 def _pools(user_api: str) -> list[Change]:
-    """Return how to limit thread pools."""
+    """Return the changes that limit the thread pools of a library to one thread."""
     pools = [pool for pool in _controller().lib_controllers if pool.user_api == user_api]
     return [(pool.set_num_threads, pool.num_threads, 1) for pool in pools]
 
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the thread pools takes milliseconds
+    return ThreadpoolController()  # cached, because a search for pools takes milliseconds

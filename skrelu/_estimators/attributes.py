@@ -1,4 +1,4 @@
-"""What an estimator keeps of a fit, by the names of its attributes."""
+"""The fitted attributes of an estimator, by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
-# Of the attributes below, and the earlier ones that can be read: models of format 1 predict, but
-# what they keep to go on from is another.
+# Version of the attributes below, and the versions that can be read. Models of format 1 predict,
+# but hold other parameters for warm starts.
 FORMAT, READABLE = 2, (1, 2)
 
 
@@ -39,7 +39,7 @@ def attributes_of(fitted: Fitted) -> dict:
     scores = [1 - loss for stage in stages for loss in stage.validation_curve]
     return {
         "_format": FORMAT,
-        "_earlier": stored(fitted),  # to go on from with warm_start
+        "_earlier": stored(fitted),  # for warm_start
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,
         "X_scale_": X_scale,
@@ -75,9 +75,9 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     """Return the ranges that features and raw outputs are clipped to, None for no clipping."""
     shape, log_link = fitted.plan.model.shape, fitted.plan.loss.log_link
     convex = shape is not None and any(shape.convexity)
-    # Exponentials are not let loose where it is not known how large the error is.
+    # Exponentials are also clipped if the error is unknown.
     large = fitted.error > tuning.BOUNDED_NOISE or (log_link and np.isnan(fitted.error))
-    # Lines go on as lines, noise or not.
+    # Linear models are not clipped, whether or not there is noise.
     bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
     noisy = extrapolation == "auto" and large and bends and not convex
     if extrapolation != "constant" and not noisy:

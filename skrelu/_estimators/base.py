@@ -1,4 +1,4 @@
-"""What the estimators share: validate, convert, fit, store."""
+"""The common part of the estimators: validate, convert, fit and store."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Status
 from skrelu.regions import as_piecewise_linear
 
-# Larger penalties leave nothing but the constant, and overflow in single precision.
+# Largest alpha. Above it the model is a constant, and the penalty overflows in single precision.
 LARGEST_ALPHA = 1e10
-# From warnings.warn to the caller of fit.
+# Number of stack frames from warnings.warn to the caller of fit.
 STACKLEVEL = 7
 
 
 class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
-    """A network fitted to tables; estimators add what targets and predictions are."""
+    """Base of the estimators, which add how to read targets and how to return predictions."""
 
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
@@ -83,11 +83,11 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         data : dict
-            X and y as they came, and metadata, for callbacks.
+            X, y and metadata of the call, for callbacks.
         training, validation : Table
         settings : Settings
         own : dict
-            Further attributes of the estimator.
+            Further fitted attributes, by name.
         """
         device = resolve_device(self.device)
         warm = self._read_earlier() if self.warm_start and hasattr(self, "_earlier") else None
@@ -122,7 +122,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         return self
 
     def _read_earlier(self) -> Earlier:
-        """Return the fit before, to go on from."""
+        """Return the previous fit, for a warm start."""
         if self._format != FORMAT:
             raise ValueError(
                 "warm_start=True cannot go on from a model that an earlier version of skrelu has "
@@ -140,7 +140,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
-        """Return the parameters of a fit."""
+        """Return the validated parameters of a fit."""
         names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
         chosen = {name: as_integer(getattr(self, name)) for name in names}
         check_signs(self.monotonic_cst)
@@ -157,7 +157,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         return Settings(**chosen, loss=loss, shape=shape)
 
     def _validation_arrays(self, X, y, weights, numeric: bool):
-        """Return validation data and weights as arrays, None where there are none."""
+        """Return validation data and weights as arrays, None if there are none."""
         if X is None and y is None:
             if weights is not None:
                 raise ValueError("sample_weight_val needs X_val and y_val.")
@@ -167,24 +167,24 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         return validated_data(self, X, y, weights, suffix="_val", numeric=numeric)
 
     def _checked(self, X):
-        """Return inputs of a fitted model as an array."""
+        """Check that the model is fitted and return its inputs as an array."""
         check_is_fitted(self, "intercept_")
         return validated_inputs(self, X)
 
     def _as_precise(self, values, X):
-        """Return what is computed for inputs, of their precision and that of the targets."""
+        """Return values in the wider dtype of the inputs and targets, clipped to its range."""
         values = values[:, 0] if self._y_ndim == 1 else values
         dtype = np.result_type(X.dtype, self._dtype)
         largest = np.finfo(dtype).max
         return np.clip(values, -largest, largest).astype(dtype, copy=False)
 
     def _outputs(self, X):
-        """Return what the stored network gives, (n_samples,) or (n_samples, n_outputs)."""
+        """Return the outputs of the stored network, (n_samples,) or (n_samples, n_outputs)."""
         X = self._checked(X)
         return self._as_precise(self._stored().predict(X, resolve_device(self.device)), X)
 
     def predict_gradient(self, X):
-        """Return the slopes of the predictions: exact derivatives by the features.
+        """Return the exact derivatives of the predictions with respect to the features.
 
         Parameters
         ----------
@@ -194,11 +194,18 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_samples, n_outputs, n_features)
-            In units of the targets per unit of the feature, of the precision of predictions; of a
-            classifier they are those of its `decision_function`. They are
-            constant on each linear region (with a log link the predictions times a constant);
-            where two meet they are those of one of them. Where a feature or the prediction is
-            clipped they are 0.
+            Slopes in units of the targets per unit of the feature, with the dtype of the
+            predictions. For a classifier they are the slopes of its `decision_function`. They are
+            constant on each linear region (with a log link they are the predictions times a
+            constant). Where two regions meet, they are the slopes of one of them. They are 0 where
+            the feature or the prediction is clipped.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        ValueError
+            If X is invalid; the message names the column.
 
         Examples
         --------
@@ -214,7 +221,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         return self._as_precise(slopes, X)
 
     def predict_contributions(self, X):
-        """Return what the linear part and each sub-network add to the predictions.
+        """Return the contributions of the linear part and each sub-network to the predictions.
 
         Parameters
         ----------
@@ -225,11 +232,18 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, 1 + `n_subnetworks_`) or \
                 (n_samples, n_outputs, 1 + `n_subnetworks_`)
-            First the linear part with the intercept, then the sub-networks in their order, in
-            units of the targets. The sum is the prediction, before it is clipped or quantiles are
-            sorted; with ``loss="poisson"`` and "gamma" it is the logarithm of the
-            prediction, and for a classifier its `decision_function`. See
-            `skrelu.inspection.SubnetworkDisplay` for a picture.
+            Contributions in units of the targets: first of the linear part with the intercept, then
+            of the sub-networks in their order. Their sum is the prediction before it is clipped and
+            quantiles are sorted. With ``loss="poisson"`` and "gamma" it is the logarithm of the
+            prediction, and for a classifier its `decision_function`.
+            `skrelu.inspection.SubnetworkDisplay` draws them.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        ValueError
+            If X is invalid; the message names the column.
 
         Examples
         --------
@@ -253,15 +267,33 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         torch.nn.Sequential
-            Of Linear and ReLU only: ``depth`` hidden layers a level, block-diagonal but for
-            what later layers need, which two more neurons a value carry; two further layers each
-            clip features and predictions, some sort quantiles. Where a feature is far from 0
-            compared with its spread, or its size is near the ends of floats, a first Linear
-            subtracts its mean before weights apply, and targets of such sizes get a last Linear of
-            their own: two Linear then follow each other. With a log link a last module takes
-            exponentials. Outputs of a classifier are those of its `decision_function`. On the CPU,
-            in float64, in `eval` mode, (n_samples, n_features) -> (n_samples, n_outputs); nothing
-            is drawn from torch's generators.
+            Linear and ReLU layers, from (n_samples, n_features) to (n_samples, n_outputs), on the
+            CPU, in float64 and in `eval` mode. Outputs are predictions; for a classifier they are
+            those of its `decision_function`.
+
+            Each level has ``depth`` hidden layers. They are block-diagonal, except that two more
+            neurons for each value carry what later layers need. Two further layers each clip
+            features and predictions, and some sort quantiles. A feature far from 0 compared with
+            its spread, or with a size near the limits of floats, gets a first Linear that subtracts
+            its mean; targets of such sizes get a last Linear. Two Linear layers then follow each
+            other. With a log link the last module is an exponential.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
+        >>> with torch.no_grad():
+        ...     outputs = model.to_torch()(torch.tensor(X))[:, 0]
+        >>> bool(np.allclose(outputs, model.predict(X)))
+        True
         """
         check_is_fitted(self, "intercept_")
         return self._stored().to_torch()
@@ -273,14 +305,16 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         -------
         skrelu.regions.PiecewiseLinear
             The same function as `predict` (with a log link its logarithm, for a classifier its
-            `decision_function`), evaluated by interpolation; its ``breakpoints`` are where linear
-            regions meet, its ``slopes`` those of the regions.
+            `decision_function`), evaluated by interpolation. Linear regions meet at its
+            ``breakpoints``; ``slopes`` has the slope of each region.
 
         Raises
         ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
         ValueError
-            If the model has several features; see `skrelu.regions.regions_along` for its
-            regions along lines and `skrelu.regions.regions_in_plane` for those in planes.
+            If the model has several features. See `skrelu.regions.regions_along` for regions along
+            lines and `skrelu.regions.regions_in_plane` for regions in planes.
 
         Examples
         --------
@@ -336,18 +370,18 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             )
 
     def _warn_of_structure(self, training: Table) -> None:
-        """Say where more is unexplained than neighbouring rows show to be noise."""
+        """Warn if the unexplained variance is far above the noise estimated from neighbours."""
         X, y = training.X[: tuning.COMPARED_ROWS], training.y[: tuning.COMPARED_ROWS]
         noise = noise_by_neighbours(Scaling(self.X_mean_, self.X_scale_).apply(X), y)
         if noise is None:
             return
         unit = np.abs(y).max(0)  # squares of 1e300 would overflow
-        left = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
-        if left.mean() > max(tuning.UNEXPLAINED, tuning.NOISE_TO_WARN * noise):
+        unexplained = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
+        if unexplained.mean() > max(tuning.UNEXPLAINED, tuning.NOISE_TO_WARN * noise):
             self._not_converged(
-                f"The fit leaves {left.mean():.0%} of the variance of y on its own rows, of which "
-                f"neighbouring rows show at most {noise:.0%} to be noise: y bends more often than "
-                f"the model follows. Raise n_subnetworks={self.n_subnetworks!r} or "
+                f"The fit leaves {unexplained.mean():.0%} of the variance of y on its own rows, of "
+                f"which neighbouring rows show at most {noise:.0%} to be noise: y bends more often "
+                f"than the model follows. Raise n_subnetworks={self.n_subnetworks!r} or "
                 f"max_iter={self.max_iter}, or leave sizes, n_init and solver at 'auto'."
             )
 
@@ -355,7 +389,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         warnings.warn(message, ConvergenceWarning, stacklevel=STACKLEVEL + 1)
 
     def _stored(self) -> StoredNetwork:
-        """Return the network with what comes before and after it."""
+        """Return the network with the steps of `predict` before and after it."""
         depth = len(self.hidden_weights_) // self.n_levels_
         return StoredNetwork(
             ReLUNetwork(
@@ -378,7 +412,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
 
 def transactional(fit: Callable) -> Callable:
-    """Decorate a fit: what it has changed in the estimator is undone if it does not succeed."""
+    """Decorate a fit so that the estimator is left as it was if the fit raises an error."""
 
     @wraps(fit)
     def fit_or_undo(self, *args, **kwargs):
@@ -408,7 +442,7 @@ def canonical_table(X, y, weights) -> Table:
     weights = weights / largest  # the sum of weights of 1e308 would overflow
     total = weights.sum()
     weights = weights / total
-    kept = weights > 0  # what is relative to others may round to 0
+    kept = weights > 0  # a weight may have been rounded to 0
     if not kept.all():
         X, y, weights = X[kept], y[kept], weights[kept]
     return Table(X, y, weights, float(largest * total))

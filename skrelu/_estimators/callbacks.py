@@ -1,4 +1,4 @@
-"""How a fit tells callbacks and the terminal about its progress."""
+"""Reports of a fit's progress to callbacks and the terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from skrelu._solvers.progress import Progress
 
 
 class FitTasks:
-    """The tasks of a fit, as scikit-learn's callbacks know them: stages, and their iterations.
+    """The tasks of a fit for scikit-learn's callbacks: its stages and their iterations.
 
     Parameters
     ----------
     estimator : estimator
-        With `sklearn.callback.CallbackSupportMixin`.
+        Estimator with `sklearn.callback.CallbackSupportMixin`.
     data : dict
-        X, y and metadata, as callbacks get them.
+        X, y and metadata, passed to callbacks.
     attributes : callable
-        Turns `Fitted` into the fitted attributes of the estimator.
+        Function from `Fitted` to the fitted attributes of the estimator.
     verbose : bool
         Whether to print each iteration.
     """
@@ -34,7 +34,7 @@ class FitTasks:
         self.fit.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None) -> bool:
-        """Take in one iteration; tell whether a callback asks to end the stage."""
+        """Report one iteration; return whether a callback asks to end the stage."""
         state = {**self.data, "reconstruction_attributes": self._state(fitted)}
         if progress.n_iter == 0:
             self._end_stage()
@@ -48,7 +48,7 @@ class FitTasks:
         return iteration.call_on_fit_task_end(estimator=self.estimator, **state)
 
     def end(self, fitted: Fitted) -> None:
-        """Say that the fit is done."""
+        """Report the end of the fit."""
         self._end_stage()
         state = self._state(lambda: fitted)
         self.fit.call_on_fit_task_end(

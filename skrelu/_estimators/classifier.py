@@ -1,4 +1,4 @@
-"""The classifier: what classes are, and what probabilities."""
+"""The classifier: how labels are read and probabilities returned."""
 
 from __future__ import annotations
 
@@ -21,209 +21,236 @@ from skrelu._solvers.losses import CrossEntropy
 class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     r"""Predict classes by a ReLU network with exponentially many linear regions.
 
-    The logits of the classes are linear functions plus sub-networks along learned directions, as
-    the outputs of `ExponentialReLURegressor` are on one level. What is minimised is the
-    cross-entropy (the log-loss), by Levenberg-Marquardt with its own curvature. With two classes
-    there is one output, the log-odds of the second; with more there is one a class.
+    The logits of the classes are linear functions plus sub-networks along learned directions, like
+    the outputs of `ExponentialReLURegressor` on one level. The network has one output for two
+    classes, the log-odds of the second class, and one output a class for more. The fit minimizes
+    the cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
 
-    At the end the logits are blended with those of a linear model (logistic regression with a
-    ridge) and of the classes' shares, by held-out rows, and shifted so that mean probabilities are
-    the shares of the classes. With one feature or two there are *windows side by side*, too: up to
-    256 sub-networks of which only the coefficients are fitted. They are tried where
-    ``n_subnetworks``, ``n_init`` and ``solver`` are "auto", with ``smooth=True`` and no shape, and
-    are the model where moving sub-networks leave more of the loss on other rows than they do, and
-    more than 1e-4. With these settings tables with no fewer features than rows get a linear model
-    alone.
+    At the end of a fit the logits are blended with those of a linear model (logistic regression
+    with a ridge penalty) and of the class frequencies. Held-out rows choose the weights of this
+    blend. The logits are then shifted so that the mean probabilities over the training rows are the
+    class frequencies.
+
+    With one or two features the fit also tries *windows side by side*: up to 256 sub-networks of
+    which only the coefficients are fitted. They are tried if ``n_subnetworks``, ``n_init`` and
+    ``solver`` are "auto", ``smooth=True`` and no shape is set. They become the model if moving
+    sub-networks have a larger loss on other rows, and one above 1e-4 of that of the class
+    frequencies. With the same settings, a table with no fewer features than rows gets a linear
+    model.
+
+    Below, *relative loss* is the cross-entropy divided by that of the class frequencies.
 
     Parameters
     ----------
     depth : int, default=4
-        Number of hidden layers of a sub-network, in [1, 52]; ``2**depth`` linear regions
-        each.
+        Number of hidden layers of each sub-network, in [1, 52]. A sub-network has ``2**depth``
+        linear regions.
 
     n_subnetworks : int or "auto", default="auto"
-        Number of sub-networks of a start. "auto" takes one for each 32 samples, at most 32, or 8
-        where there is one feature, twice as many with a shape, and fewer where samples are fewer
-        than their directions, offsets and peaks. Windows side by side are as many as lower the loss
-        of left-out rows. Numbers whose networks would take more than 1.6 GB are refused.
+        Number of sub-networks of each start, at least 1. If their networks would take more than
+        1.6 GB, `fit` raises an error.
+
+        "auto" chooses the number by the size of the table. It is one for every 32 samples, at most
+        32, or at most 8 with one feature. It is twice that with a shape, and less if there are
+        fewer samples than directions, offsets and peaks. Windows side by side are as many as lower
+        the loss of left-out rows, at most 256.
 
     n_init : int or "auto", default="auto"
-        Number of random starts, in [1, 10000], run in one batch. "auto" takes 12, or fewer on large
-        tables, down to 3.
+        Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
+        on large tables, down to 3.
 
-        With held-out rows or ``X_val`` the logits are averages of those of the starts, weighted by
-        the inverse of their validation losses, each relative to what the classes' shares lose on
-        the same rows, plus the standard error of these, so that chance does not decide; a start
-        whose loss is over 3 times the median is left out. Without, they are those of the start with
-        the lowest training loss.
+        With held-out rows or ``X_val`` the logits are weighted averages over the starts. The
+        weights are the inverse of their relative losses on these rows. The standard error of these
+        losses is added first, so that chance does not decide. A start whose loss exceeds 3 times
+        the median is left out. Without such rows the model is the start with the lowest training
+        loss.
 
     smooth : bool, default=True
-        Whether the scales of the composed triangles follow from their peaks, which makes
-        each :math:`F_k` concave and smooth in the limit of infinite depth. If False the
-        scales are free parameters.
+        Whether the scales of the triangle waves follow from their peaks. This makes each
+        :math:`F_k` concave, and smooth in the limit of infinite depth. If False, the scales are
+        free parameters.
 
     alpha : float, default=0.5
-        Ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The cost is the
-        cross-entropy summed over the rows plus ``alpha`` times the sum of the squared
-        coefficients of standardized columns: 0.5 is what ``C=1`` is for
-        `sklearn.linear_model.LogisticRegression`. Where classes do not overlap, smaller values
-        give probabilities nearer to 0 and 1. It means the same as for `ExponentialReLURegressor`.
-        The penalties of the linear model and of windows side by side are chosen by left-out rows,
-        and multiplied by ``alpha / 0.5`` then.
+        Strength of the ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The
+        cost is the sum of the cross-entropy over the rows plus ``alpha`` times the sum of the
+        squared coefficients of standardized columns. 0.5 corresponds to ``C=1`` of
+        `sklearn.linear_model.LogisticRegression`. If classes do not overlap, smaller values give
+        probabilities nearer to 0 and 1. ``alpha`` means the same in `ExponentialReLURegressor`.
+
+        For the linear model and windows side by side, left-out rows choose the penalties, which are
+        then multiplied by ``alpha / 0.5``.
 
     solver : {"auto", "lm", "adam"}, default="auto"
-        "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
-        (variable projection). "adam" is stochastic gradient descent, for what
-        Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
-        more than a few seconds, and iterated least squares for windows side by side and linear
-        models; ``solver_`` tells.
+        The algorithm of both stages.
+
+        - "lm" is Levenberg-Marquardt, which moves the coefficients along with all other parameters.
+        - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
+          for "lm".
+        - "auto" takes "lm" if an iteration takes no more than a few seconds, and iterated least
+          squares for windows side by side and linear models.
+
+        See ``solver_`` for the choice.
 
     max_iter : int, default=500
-        Most iterations of pretraining: trial steps for "lm", passes over the data
-        (epochs) for "adam". Windows side by side and linear models take no notice of it.
+        Maximum number of iterations of pretraining, at least 1. An iteration is a trial step of
+        "lm", or an epoch (a pass over the data) of "adam". Windows side by side and linear models
+        do not use it.
 
     refine : bool, default=False
-        Whether to release all weights after pretraining. Where classes overlap that would follow
-        the noise; where they do not, pretraining leaves little to gain.
+        Whether to train all weights after pretraining. If classes overlap, refinement would fit
+        noise; if they do not, pretraining leaves little to gain.
 
     refine_max_iter : int or "auto", default="auto"
-        Most iterations of refinement. "auto" takes as many as should cost one and a half seconds
-        on one core with "lm", of all starts together, at most 500, and none where that is not
-        enough for 5; and ``max_iter`` with "adam". It takes none, either, if pretraining leaves
-        more than 1 % of the cross-entropy of the classes' shares on held-out rows (on all, if none
-        are held out): classes overlap, then. Windows side by side, linear models and functions with
-        a shape are never refined.
+        Maximum number of iterations of refinement, at least 1. "auto" is ``max_iter`` for "adam".
+        For "lm" it is the number that takes about one and a half seconds on one core for all
+        starts together, at most 500; if that number is below 5, nothing is refined.
+
+        With "auto" there is no refinement if the relative loss after pretraining exceeds 1 % on
+        held-out rows (on all rows, if none are held out), because classes overlap then. Windows
+        side by side, linear models and functions with a shape are never refined.
 
     tol : float, default=1e-4
-        A start has converged when its loss has fallen by less than this fraction over
-        ``n_iter_no_change`` iterations. Where rows are held out and classes overlap, pretraining
-        by "lm" ends sooner: at less than 0.1 % over 8 iterations; where none are held out, at less
-        than 10 % over 10, and with a shape at less than 3 %.
+        Tolerance for the optimization, in [0, 1). A start has converged if its loss falls by less
+        than this fraction over ``n_iter_no_change`` iterations. If classes overlap, pretraining
+        with held-out rows by "lm" stops sooner: if the loss falls by less than 0.1 % over 8
+        iterations. Without held-out rows it stops if the loss falls by less than 3 % over 10
+        iterations. With a shape the tolerance is at least 3 %.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to hold out rows, watch the loss on them and return to the best iteration.
-        "auto" does from 20 samples on. Has no effect if ``X_val`` is given. Windows side by side
-        and linear models hold out none: they are chosen by ``X_val``, or by fits without a fifth of
-        the rows.
+        Whether to hold out rows, monitor the loss on them and return to the best iteration. Ignored
+        if ``X_val`` is given.
+
+        "auto" holds out rows if there are 20 samples or more. Windows side by side and linear
+        models hold out no rows. They are chosen by ``X_val``, or else by five folds.
 
     validation_fraction : float, default=0.1
-        Fraction of rows that each start holds out, in (0, 1): about the same part of each class.
+        Fraction of rows that each start holds out for early stopping, in (0, 1). It is about the
+        same in each class.
 
     n_iter_no_change : int, default=20
-        See ``tol``.
+        Number of iterations over which ``tol`` measures the progress, at least 1.
 
     learning_rate : float or "auto", default="auto"
-        Step size of "adam". "auto" is 0.001 for steps of 200 rows and grows with these, to 0.005
-        for 1000.
+        Learning rate of "adam", greater than 0. "auto" is 0.001 for batches of 200 rows and grows
+        with the batch size, to 0.005 for 1000 rows.
 
     batch_size : int or "auto", default="auto"
-        Rows of a step of "adam". "auto" is 200 up to 25 000 rows, then a 125th of them up to 1000,
-        and a 500th of more than 500 000; all rows if there are fewer.
+        Number of rows in a minibatch of "adam", at least 1. "auto" is 200 up to 25 000 rows, then a
+        125th of the rows up to 1000, and a 500th of more than 500 000. If there are fewer rows, a
+        batch has all of them.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label; samples are weighted by them in addition to
-        ``sample_weight``. "balanced" gives each class the same total weight.
+        Weights of the classes, at least 0, as a dict by label. They multiply ``sample_weight``.
+        "balanced" gives each class the same total weight. None weighs all classes by 1.
 
     convexity : {"convex", "concave"} or dict, default=None
-        Shape that the log-odds are to have everywhere: in all features jointly, or, as a
-        dict of feature names or indices to "convex" or "concave", in some. It holds by
-        construction; nothing is refined, and no linear model is blended in. For two classes only.
+        Shape constraint: the log-odds are convex or concave everywhere, by construction. A string
+        applies to all features jointly. A dict maps some features, by name or index, to "convex" or
+        "concave"; features with the same word are so jointly. With ``convexity`` there is no
+        refinement and no blend with a linear model. For two classes only.
 
     monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
-        Features that the probability of the second class is to rise (1) or fall (-1) with,
-        everywhere, by feature or as a dict of feature names; 0 leaves it open. It holds by
-        construction, to rounding; nothing is refined. For two classes only.
+        Monotonic constraint on the probability of the second class, for each feature by position or
+        as a dict by feature name: 1 for increasing, -1 for decreasing, 0 for no constraint. The
+        constraint holds everywhere, by construction, up to rounding. There is no refinement. A
+        monotone sub-network is the difference of two shifted ones; ``n_subnetworks`` counts it
+        once. For two classes only.
 
     extrapolation : {"auto", "linear", "constant"}, default="auto"
-        What follows outside of the training data. "linear": logits go on linearly.
-        "constant": features are clipped to their ranges in training first. "auto" is "constant"
-        where more than 1 % of the cross-entropy of the classes' shares seems to be left on other
-        rows, unless ``convexity`` is given or the
-        model is a line; else "linear".
+        How to predict outside the range of the training data.
+
+        - "linear": the logits continue linearly.
+        - "constant": features are first clipped to their training range.
+        - "auto" is "constant" if classes overlap: if the relative loss on other rows seems to
+          exceed 1 %. It is "linear" otherwise, and always if ``convexity`` is set or the model is
+          linear.
 
     device : str or torch.device, default="cpu"
-        Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
-        there is one. In float64, or float32 where the device has nothing wider.
+        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
+        is one. Precision is float64, or float32 on devices without float64.
 
     warm_start : bool, default=False
-        Whether a further call of `fit` goes on from the last: from the refined weights,
-        or from the pretrained parameters if ``refine=False``. If X has changed units, that is
-        the same function of standardized values where this fits better; where neither fits better
-        than the classes' shares, the fit starts anew, as it does from windows side by side and
-        linear models. Depth, sizes, shape, features and classes must stay the same; sizes that are
-        "auto" do.
+        Whether `fit` continues from the previous call: from the refined weights, or from the
+        pretrained parameters if ``refine=False``. Depth, sizes, shape, features and classes must
+        stay the same; sizes that are "auto" do.
+
+        If the units of X have changed, the fit may begin with the same function of standardized
+        values instead: the function that fits better is taken. It starts anew if neither fits
+        better than the class frequencies, and after windows side by side or a linear model.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the loss on training and on held-out rows
-        relative to that of the best constant, and the time that is left.
+        If positive, print one line an iteration: the relative losses on training and held-out rows,
+        and the time left.
 
     random_state : int, RandomState instance or None, default=None
-        Draws starting points and held-out rows, shuffles batches. Pass an int for
-        reproducible results.
+        Determines the random starts, the held-out rows and the order of minibatches. Pass an int
+        for reproducible results across multiple calls.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        Class labels, sorted.
 
     n_iter_ : int
-        Number of iterations of both stages; 1 where ``solver_`` is "ridge".
+        Number of iterations of both stages. It is 1 if ``solver_`` is "ridge".
 
     n_iter_pretrain_ : int
         Number of iterations of pretraining.
 
     solver_ : {"lm", "adam", "ridge"}
-        The solver that ran. "ridge" is iterated least squares: of windows side by side, or of a
-        linear model where there are no fewer features than rows.
+        The solver used. "ridge" is iterated least squares: for windows side by side, or for a
+        linear model of a table with no fewer features than rows.
 
     n_subnetworks_ : int
-        Number of sub-networks of the model, those of all averaged starts.
+        Number of sub-networks of the model, over all averaged starts.
+
+    n_levels_ : int
+        Number of levels of sub-networks: 1.
 
     n_starts_ : int
-        Number of starts that the model is an average of; 1 where ``solver_`` is "ridge".
+        Number of starts averaged in the model. It is 1 if ``solver_`` is "ridge".
 
     n_parameters_ : int
         Number of weights and biases of the model.
 
     n_parameters_pretrain_ : int
-        Number of parameters of pretraining, which determine the model unless refinement
-        follows.
+        Number of parameters of pretraining. They determine the model if there is no refinement.
 
     loss_curve_ : list of float
-        Cross-entropy on the training rows relative to that of the classes' shares, mean over the
-        starts, before they are blended with a linear model: before the first and after each
-        iteration of each stage. Where ``solver_`` is "ridge", 1 and the loss of left-out rows.
+        Relative loss on the training rows, before the first and after each iteration of each stage.
+        It is the mean over the starts, before the blend with a linear model. If ``solver_`` is
+        "ridge", the list is 1 and the relative loss of left-out rows.
 
     validation_score_ : list of float or None
-        1 less the cross-entropy on the held-out rows relative to that of the classes' shares on
-        the same rows, likewise. None without any.
+        1 minus the loss on the held-out rows relative to that of the class frequencies on the same
+        rows, for the same iterations. None if no rows are held out.
 
     best_validation_score_ : float or None
-        The same of the kept iterations, mean over the starts.
+        Validation score at the best iteration, mean over the starts.
 
     directions_ : ndarray of shape (`n_subnetworks_`, `n_features_in_`)
-        Directions w_k after pretraining, in the units of X: F_k bends where
+        Directions :math:`w_k` after pretraining, in the units of X. :math:`F_k` bends where
         ``directions_ @ x + offsets_`` is in [0, 1].
 
     offsets_ : ndarray of shape (`n_subnetworks_`,)
-        Offsets o_k after pretraining.
+        Offsets :math:`o_k` after pretraining.
 
     peaks_ : ndarray of shape (`n_subnetworks_`, depth + 1)
-        Peaks of the triangles after pretraining, in (0, 1). The last only sets a scale and
-        is absent if ``smooth=False``.
+        Peaks of the triangles after pretraining, in (0, 1). The last peak only determines a scale
+        and is absent if ``smooth=False``.
 
     scales_ : ndarray of shape (`n_subnetworks_`, depth)
         Scales of the triangle waves after pretraining.
 
     hidden_weights_ : list of ndarray of shape (`n_subnetworks_`, 4, n_inputs)
-        Hidden weights of the model, by layer, on standardized data; `to_torch` gives them in the
-        units of the data.
+        Hidden weights of the model, one array a layer, for standardized data. `to_torch` returns
+        them in the units of the data.
 
     hidden_biases_ : list of ndarray of shape (`n_subnetworks_`, 4)
-        Hidden biases, likewise.
+        Hidden biases of the model, one array a layer, for standardized data.
 
     output_weights_ : ndarray of shape (`n_subnetworks_`, 4, `n_outputs_`)
-        Weights of the last hidden layer in the outputs.
+        Weights from the last hidden layer of each sub-network to the outputs.
 
     linear_weights_ : ndarray of shape (`n_features_in_`, `n_outputs_`)
         Weights of the linear part.
@@ -232,18 +259,20 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Intercepts.
 
     X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features; scale 0 marks a constant feature,
-        which the model ignores.
+        Means and standard deviations of the features. A standard deviation of 0 marks a constant
+        feature, which the model ignores.
 
     y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Logits of the shares of the classes, which the network's outputs are added to, and ones.
+        Logits of the class frequencies, to which the network's outputs are added, and ones.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
-        What features are clipped to first: least and largest values. See ``extrapolation``.
+        Minimum and maximum to which features are clipped before prediction. None if they are not
+        clipped, see ``extrapolation``.
 
     feature_importances_ : ndarray of shape (`n_features_in_`,)
-        Mean sizes of the slopes of the logits over training rows (at most 2000 of them) times the
-        standard deviations of the features, relative to their sum. See `predict_gradient`.
+        Importances of the features, which sum to 1: the mean absolute slope of the logits over
+        training rows (at most 2000 of them) times the standard deviation of the feature. See
+        `predict_gradient`.
 
     n_outputs_ : int
         Number of outputs of the network: 1 for two classes, else one a class.
@@ -252,25 +281,26 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if all are strings.
+        Names of features seen during `fit`. Defined only if all names are strings.
 
     See Also
     --------
-    ExponentialReLURegressor : The same for numbers, with more on the method.
+    ExponentialReLURegressor : The same network for numbers, with more about the method.
 
     Notes
     -----
-    Probabilities are not rescaled afterwards: a temperature for the logits, found by
-    cross-validation, takes five times as long and hardly changes the log-loss of real tables
-    (``python -m benchmarks.classification --only temperature``). See
-    `sklearn.calibration.CalibratedClassifierCV` for it.
+    Probabilities are not calibrated afterwards. Dividing the logits by a temperature found by
+    cross-validation takes five times as long and hardly changes the log-loss of real tables
+    (``python -m benchmarks.classification --only temperature``). For that, see
+    `sklearn.calibration.CalibratedClassifierCV`.
 
-    Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
-    the same as a row given twice, bit for bit, and the order of rows does not matter. The order
-    of the labels does: it is that of the outputs. Global settings of torch and numpy do not matter
-    and are left as they are.
+    Rows are put into a canonical order and equal rows are merged. So a sample weight of 2 is the
+    same as a row given twice, bit for bit, and the order of rows does not matter. The order of the
+    labels does, because it is the order of the outputs. The global settings of torch and numpy do
+    not matter: default dtype and device, gradient and inference modes, autocast, error states. A
+    fit leaves them unchanged and uses no global random generator.
 
-    A fit that is refused, fails or is interrupted too early leaves the estimator as it was.
+    A fit that raises an error or is interrupted too early leaves the estimator as it was.
 
     References
     ----------
@@ -353,30 +383,31 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     @with_callbacks
     @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Fit the network to a table.
+        """Fit the model to training data.
 
         A fit that raises an error leaves the estimator as it was.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, of any finite scale: an array, a tensor, a frame, or lists.
+            Training inputs: an array, a tensor, a data frame or lists of finite numbers. They need
+            no standardization.
 
         y : array-like of shape (n_samples,)
-            Labels of the classes, two or more: numbers or strings.
+            Class labels: numbers or strings, of two classes or more.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative: how many rows each stands for. None weighs all
-            alike, by 1.
+            Sample weights, at least 0: the number of rows that each row stands for. None weighs all
+            rows by 1.
 
         X_val : array-like of shape (n_val, n_features), default=None
-            Inputs to stop by. If given, no training rows are held out.
+            Validation inputs for early stopping. If given, no training rows are held out.
 
         y_val : array-like of shape (n_val,), default=None
-            Labels for ``X_val``.
+            Class labels for ``X_val``.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Weights for ``X_val``.
+            Sample weights for ``X_val``.
 
         Returns
         -------
@@ -386,22 +417,23 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Raises
         ------
         ValueError
-            If a parameter, the data or the device are not usable, or sizes cannot be held; the
-            message says what to do, and names the column.
+            If a parameter, the data or the device is invalid, or if the networks would take too
+            much memory. The message names the parameter or column and says what to do.
         TypeError
-            If an argument is no container of values, or X holds objects that are no numbers.
+            If an argument is not array-like, or X contains objects that are not numbers.
         KeyboardInterrupt
-            If the user ends the fit before there is anything better than the classes' shares.
+            If the user interrupts the fit before it is better than the class frequencies.
 
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` or a given ``refine_max_iter`` ended the fit; if the loss became
-            infinite or NaN, as it does with "adam" where ``learning_rate`` is too large; or if one
-            or two features leave more than 10 % of the variance of the classes unexplained, and
-            more than twice the noise that neighbouring rows show (without a shape).
+            If ``max_iter`` or a given ``refine_max_iter`` ended the fit before convergence. If the
+            loss became infinite or NaN, as it does with "adam" if ``learning_rate`` is too large.
+            If a fit with one or two features leaves more than 10 % of the variance of the classes
+            unexplained and more than three times the noise estimated from neighbouring rows (without a
+            shape).
         UserWarning
-            If the user ended the fit; the best so far is kept.
+            If the user interrupted the fit. The best iteration so far is kept.
         """
         self._validate_params()
         X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False)
@@ -414,7 +446,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"convexity and monotonic_cst are for two classes, but y has {len(classes)}: "
                 "leave them out, or tell one class from all others."
             )
-        with np.errstate(divide="ignore"):  # of a class with no weight
+        with np.errstate(divide="ignore"):  # a class may have no weight
             weights = compute_class_weight(
                 self.class_weight, classes=classes, y=y, sample_weight=row_weights
             )
@@ -458,14 +490,25 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Labels.
+            Predicted labels, with the dtype of ``classes_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skrelu import ExponentialReLUClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = ExponentialReLUClassifier(random_state=0).fit(X, y)
+        >>> model.predict(X[::50])
+        array([0, 1, 2])
+        >>> model.decision_function(X[:2]).shape, model.predict_log_proba(X[:2]).shape
+        ((2, 3), (2, 3))
         """
         logits = self._outputs(X)
         best = logits > 0 if logits.ndim == 1 else logits.argmax(1)
         return self.classes_[best.astype(int)]
 
     def decision_function(self, X):
-        """Return the logits: logarithms of probabilities up to a constant for each row.
+        """Return the logits: the log-probabilities up to a constant for each row.
 
         Parameters
         ----------
@@ -475,7 +518,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            Of the precision of X; with two classes the log-odds of the second.
+            Logits in the order of ``classes_``; with two classes the log-odds of the second. Their
+            dtype is that of X.
         """
         return self._outputs(X)
 
@@ -490,7 +534,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``; rows sum to 1.
+            Probabilities in the order of ``classes_``. Rows sum to 1.
         """
         logits = self._outputs(X)
         if logits.ndim == 1:
@@ -498,7 +542,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         return softmax(logits, axis=1)
 
     def predict_log_proba(self, X):
-        """Return the logarithms of the probabilities, also where these round to 0.
+        """Return the logarithms of the probabilities, which stay finite where these round to 0.
 
         Parameters
         ----------
@@ -508,7 +552,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Logarithms in the order of ``classes_``.
         """
         logits = self._outputs(X)
         if logits.ndim == 1:
@@ -516,7 +560,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         return log_softmax(logits, axis=1)
 
     def _means(self, X):
-        """Return probabilities: of the second of two classes, or of all."""
+        """Return probabilities of the second class or, of more than two, of all classes."""
         logits = self._stored().predict(X, resolve_device(self.device))
         return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
@@ -534,7 +578,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
 
 def _check_sortable(y) -> None:
-    """Refuse labels of types that have no order."""
+    """Raise an error for labels that cannot be sorted, such as strings and numbers together."""
     kinds = sorted({type(label).__name__ for label in y}) if y.dtype == object else []
     if len(kinds) > 1 and "str" in kinds:
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Parameters that say what a model is for, checked: its loss and its shape."""
+"""Checks of the parameters that set the loss and the shape of a model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def make_loss(loss: str, quantile) -> Loss:
     loss : str
         One of `LOSSES`.
     quantile : None, float, or sequence of float
-        Given for "quantile" only.
+        Quantiles in (0, 1), for loss "quantile" only.
 
     Raises
     ------
     ValueError
-        If a quantile is missing, not wanted, or not in (0, 1), or if they do not increase.
+        If quantiles are missing, not in (0, 1) or not increasing, or if another loss has any.
     """
     if loss != "quantile":
         if quantile is not None:
@@ -48,12 +48,12 @@ def make_loss(loss: str, quantile) -> Loss:
 
 
 def several(quantile) -> bool:
-    """Tell whether a list of quantiles is asked for; a list of one counts."""
+    """Return whether ``quantile`` is a list; a list of one counts."""
     return quantile is not None and np.ndim(quantile) > 0
 
 
 def check_signs(monotonic_cst) -> None:
-    """Refuse what is not one of -1, 0 and 1 for each feature, by position or by name."""
+    """Raise an error unless there is one number for each feature, by position or by name."""
     by_name = isinstance(monotonic_cst, dict)
     signs = list(monotonic_cst.values()) if by_name else monotonic_cst
     if signs is None:
@@ -72,24 +72,24 @@ def check_signs(monotonic_cst) -> None:
 def make_shape(
     convexity, monotonic, names, loss: Loss, sorted_outputs: bool, smooth: bool
 ) -> Shape | None:
-    """Return the shape that is asked for, None for any.
+    """Return the shape constraints of a model, None if there are none.
 
     Parameters
     ----------
     convexity : None, "convex", "concave" or dict
     monotonic : ndarray of shape (n_features,)
-        Of -1, 0 and 1.
+        -1, 0 or 1 for each feature.
     names : ndarray of shape (n_features,) or None
         Names of the features.
     loss : Loss
     sorted_outputs : bool
-        Whether outputs are quantiles that are sorted.
+        Whether outputs are sorted quantiles.
     smooth : bool
 
     Raises
     ------
     ValueError
-        If it names no feature, or cannot be had together with other parameters.
+        If ``convexity`` names an unknown feature, or excludes another parameter.
     """
     bends = _bends(convexity, len(monotonic), names)
     if not np.any(monotonic) and not any(bends):
@@ -113,7 +113,7 @@ def make_shape(
 
 
 def _bends(convexity, n_features: int, names) -> tuple[int, ...]:
-    """Return signs of curvature, one a feature."""
+    """Return a sign of curvature for each feature: 1 for convex, -1 for concave, 0 for any."""
     if not isinstance(convexity, dict):
         return (CONVEXITIES.get(convexity, 0),) * n_features
     bends = [0] * n_features

@@ -1,8 +1,8 @@
-"""The regressor: what targets are, and what predictions."""
+"""The regressor: how targets are read and predictions returned."""
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -27,263 +27,298 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
         f(x) = b_0 + \beta \cdot x + \sum_k c_k F_k(w_k \cdot x + o_k).
 
-    Each :math:`F_k` is a ReLU network of width 4 and ``depth`` hidden layers, a sum of
-    composed triangle waves with exactly ``2**depth`` linear regions. It is fitted in two
-    stages. *Pretraining* moves directions, offsets and the peaks of the triangles, which
-    keeps all regions; the coefficients follow by linear least squares. *Refinement* then
-    releases all weights of the sub-networks; it may change the number of regions. Several
-    random starts run in one batch; their average, or the best of them, is the model: again
-    one such network. At the end it is blended with a linear model and the best constant, by rows
-    that neither has seen (by estimated errors where none are held out), and but for medians and
-    quantiles it is shifted to be right in the mean. So the simplest model that fits wins, and
-    exactly linear targets give the line.
+    Each :math:`F_k` is a ReLU network of width 4 with ``depth`` hidden layers. It is a sum of
+    composed triangle waves and has exactly ``2**depth`` linear regions. A fit has two stages.
+    *Pretraining* moves the directions, the offsets and the peaks of the triangles, which keeps all
+    linear regions; the coefficients :math:`b_0`, :math:`\beta` and c follow by linear least
+    squares. *Refinement* then trains all weights of the sub-networks, which may change the number
+    of linear regions.
 
-    Sub-networks may also be *composed*: they stand on levels, and each reads x and the
-    outputs of all earlier levels. All peaks are 1/2 then, and pretraining is done in the
-    limit of infinite depth, with ridge penalties that follow from the data. Such a
-    sub-network is lowered to ``2 * depth`` layers, or as many more as it takes to lose
-    nothing by it.
+    Several random starts run in one batch. The model is their weighted average or the best of
+    them; an average is again one such network. At the end of a fit it is blended with a linear
+    model and the best constant. Held-out rows choose the weights of this blend (estimated errors
+    choose them if no rows are held out). So the simplest model that fits wins, and exactly linear
+    targets give a linear model. With squared errors and log links, predictions are then shifted so
+    that their mean over the training rows is that of the targets.
 
-    For curves of one feature or two there are *windows side by side*, too: up to 1024
-    sub-networks of which only the coefficients are fitted, by linear least squares. They are a
-    smoothing spline made of triangle waves, and follow many periods, jumps and corners. They are
-    tried where ``n_subnetworks``, ``n_levels``, ``n_init`` and ``solver`` are "auto", with
-    ``smooth=True`` and no shape, and are the model where moving sub-networks leave more of the
-    loss on other rows than they do, and more than 1e-4. With these settings tables with no fewer
-    features than rows get a linear model alone.
+    Sub-networks may also be *composed*: they stand on levels, and each one reads the features and
+    the outputs of all earlier levels. Their peaks are all 1/2. They are pretrained in the limit of
+    infinite depth, with ridge penalties estimated from the data. Such a sub-network is lowered to
+    ``2 * depth`` layers, or to more layers where fewer would be less accurate.
+
+    With one or two features the fit also tries *windows side by side*: up to 1024 sub-networks of
+    which only the coefficients are fitted, by linear least squares. They form a smoothing spline
+    made of triangle waves, which follows many periods, jumps and corners. They are tried if
+    ``n_subnetworks``, ``n_levels``, ``n_init`` and ``solver`` are "auto", ``smooth=True`` and no
+    shape is set. They become the model if moving sub-networks have a larger loss on other rows, and
+    one above 1e-4 of that of the best constant. With the same settings, a table with no fewer
+    features than rows gets a linear model.
+
+    Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
+    is the unexplained variance, as a fraction of the variance of y.
 
     Parameters
     ----------
     depth : int, default=4
-        Number of hidden layers of a sub-network, in [1, 52]; ``2**depth`` linear regions
-        each. Composed sub-networks have at least twice as many layers.
+        Number of hidden layers of each sub-network, in [1, 52]. A sub-network has ``2**depth``
+        linear regions. Composed sub-networks have at least twice as many layers.
 
     n_subnetworks : int or "auto", default="auto"
-        Number of sub-networks of a start. On one level "auto" takes one for each 32 samples,
-        at most 32, or 8 where there is one feature, twice as many with a shape, and fewer where
-        samples are fewer than their directions, offsets and peaks; on several levels at most 3 a
-        level, while pretraining has at most 500 weights and one for two samples; one a level may
-        have 1000, and one for each sample. Windows side by side are as many as lower the loss of
-        left-out rows, at most 1024 (256 with other losses than squared errors). Numbers whose
-        networks would take more than 1.6 GB are refused.
+        Number of sub-networks of each start, at least 1. If their networks would take more than
+        1.6 GB, `fit` raises an error.
+
+        "auto" chooses the number by the size of the table. On one level it is one for every 32
+        samples, at most 32, or at most 8 with one feature. It is twice that with a shape, and less
+        if there are fewer samples than directions, offsets and peaks. On several levels it is at
+        most 3 a level, with at most 500 weights in pretraining and one weight for two samples. One
+        sub-network a level may have 1000 weights, and one weight for each sample. Windows side by
+        side are as many as lower the loss of left-out rows, at most 1024 (256 with other losses
+        than squared errors).
 
     n_levels : int or "auto", default="auto"
-        Number of levels of composed sub-networks, of ``n_subnetworks / n_levels`` each. More
-        than 1 needs ``smooth=True`` and excludes ``solver="adam"``. "auto" tries 6 with up to
-        some 140 features and 50 samples or more, if ``n_subnetworks`` and ``n_init`` are
-        "auto", too. It goes back to 1, where many starts are averaged, if 6 seem to leave
-        more than 3 % of the variance of other samples; not above 20 000 samples, of which a
-        random 20 000 train, nor where there is time for fewer than 4 starts (some 30 features
-        or more, or several thousand samples).
+        Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``
+        sub-networks. More than one level needs ``smooth=True``, squared errors, no shape, and
+        ``solver`` other than "adam".
+
+        "auto" tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto", too, and there are 50
+        samples or more and up to some 140 features. It returns to one level, with an average of
+        many starts, if 6 levels seem to leave more than 3 % of the variance of other samples
+        unexplained. It keeps 6 levels above 20 000 samples, of which a random 20 000 train, and
+        where time allows fewer than 4 starts (some 30 features or more, or several thousand
+        samples).
 
     n_init : int or "auto", default="auto"
-        Number of random starts, in [1, 10000], run in one batch. "auto" takes 12, or fewer on large
-        tables, down to 1; on several levels it takes 6, of which the best goes on after 12
-        iterations, and the others, too, if that leaves more than 0.1 % of the variance.
+        Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
+        on large tables, down to 1. On several levels it takes 6 and continues the best one after
+        12 iterations. It continues the others, too, if the best leaves more than 0.1 % of the
+        variance unexplained.
 
-        With held-out rows or ``X_val`` the model is the average of the starts, weighted by
-        the inverse of their validation losses, each relative to what the best constant loses on
-        the same rows, plus the standard error of these, so that chance does not decide; a start
-        whose loss is over 3 times the median is left out. Without, it is the start with the lowest
-        training loss, or on several levels the average by estimated errors.
+        With held-out rows or ``X_val`` the model is the weighted average of the starts. The weights
+        are the inverse of their relative losses on these rows. The standard error of these losses
+        is added first, so that chance does not decide. A start whose loss exceeds 3 times the
+        median is left out. Without such rows the model is the start with the lowest training loss,
+        or on several levels an average weighted by estimated errors.
 
     smooth : bool, default=True
-        Whether the scales of the composed triangles follow from their peaks, which makes
-        each :math:`F_k` concave and smooth in the limit of infinite depth. If False the
-        scales are free parameters.
+        Whether the scales of the triangle waves follow from their peaks. This makes each
+        :math:`F_k` concave, and smooth in the limit of infinite depth. If False, the scales are
+        free parameters.
 
     alpha : float, default=0.5
-        Ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The cost is the sum of
-        the squared errors over the rows, divided by twice the variance of the noise, plus
-        ``alpha`` times the sum of the squared coefficients of standardized columns. The noise is
-        estimated by the errors themselves, so that the penalty does not stand in the way where y
-        can be met exactly. It means the same as for `ExponentialReLUClassifier`. The penalties of
-        the linear model and of windows side by side are chosen by left-out rows, and multiplied by
-        ``alpha / 0.5`` then; composed sub-networks find their own.
+        Strength of the ridge penalty on the coefficients :math:`\beta` and c, in [0, 1e10]. The
+        cost is the sum of the squared errors over the rows, divided by twice the variance of the
+        noise, plus ``alpha`` times the sum of the squared coefficients of standardized columns. The
+        noise is estimated from the residuals. The penalty therefore vanishes where y can be fitted
+        exactly. ``alpha`` means the same in `ExponentialReLUClassifier`.
+
+        For the linear model and windows side by side, left-out rows choose the penalties, which are
+        then multiplied by ``alpha / 0.5``. Composed sub-networks estimate their own.
 
     solver : {"auto", "lm", "adam"}, default="auto"
-        "lm" is Levenberg-Marquardt, with the coefficients eliminated in pretraining
-        (variable projection). "adam" is stochastic gradient descent, for what
-        Levenberg-Marquardt cannot hold. "auto" takes "lm" while an iteration takes no
-        more than a few seconds, and linear least squares for windows side by side and linear
-        models; ``solver_`` tells.
+        The algorithm of both stages.
+
+        - "lm" is Levenberg-Marquardt. With squared errors pretraining eliminates the coefficients
+          (variable projection).
+        - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
+          for "lm".
+        - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
+          squares for windows side by side and linear models.
+
+        See ``solver_`` for the choice.
 
     max_iter : int, default=500
-        Most iterations of pretraining: trial steps for "lm", passes over the data
-        (epochs) for "adam". Composed sub-networks end where the estimated error does not
-        fall by half in 20 steps that lower it, or is 1e-10 of the variance of y. Windows side by
-        side and linear models take no notice of it.
+        Maximum number of iterations of pretraining, at least 1. An iteration is a trial step of
+        "lm", or an epoch (a pass over the data) of "adam". Composed sub-networks stop earlier: if
+        the estimated error falls by less than half over 20 successful steps, or reaches 1e-10 of
+        the variance of y. Windows side by side and linear models do not use it.
 
     refine : bool, default=True
-        Whether to release all weights after pretraining.
+        Whether to train all weights after pretraining.
 
     refine_max_iter : int or "auto", default="auto"
-        Most iterations of refinement. "auto" takes as many as should cost one and a half seconds
-        on one core with "lm", of all starts together, at most 500, and none where that is not
-        enough for 5; and ``max_iter`` with "adam". It takes none, either, if pretraining leaves
-        more than 1 % of the variance of held-out rows: there is noise, then, which refinement would
-        follow. It takes none for composed sub-networks. Windows side by side, linear models and
-        functions with a shape are never refined.
+        Maximum number of iterations of refinement, at least 1. "auto" is ``max_iter`` for "adam".
+        For "lm" it is the number that takes about one and a half seconds on one core for all
+        starts together, at most 500; if that number is below 5, nothing is refined.
 
-        Where 50 or more are possible, with one output, ``smooth=True`` and "lm", up to
-        half of them are spent in the limit of infinite depth: all peaks but the first
-        one to three stay at 1/2 in pretraining, so that the later layers tend to a
-        parabola, and the first layers are refined with that parabola before all are.
+        With "auto" there is no refinement if pretraining leaves more than 1 % of the variance of
+        held-out rows unexplained, because refinement would then fit noise. Nor is there any for
+        composed sub-networks. Windows side by side, linear models and functions with a shape are
+        never refined.
+
+        With 50 iterations or more, one output, ``smooth=True`` and "lm", up to half of the
+        iterations take place in the limit of infinite depth. Pretraining then fixes all peaks but
+        the first one to three at 1/2, so that the later layers tend to a parabola. Refinement
+        first trains the early layers with this parabola, and then all layers.
 
     tol : float, default=1e-4
-        A start has converged when its loss has fallen by less than this fraction over
-        ``n_iter_no_change`` iterations. Pretraining by "lm" that refinement follows, with
-        no rows held out, already ends at less than 10 % over 10 iterations: longer
-        pretraining did not lead to better results. With a shape it ends at less than 3 %.
-        Composed sub-networks end by the rule of ``max_iter`` instead.
+        Tolerance for the optimization, in [0, 1). A start has converged if its loss falls by less
+        than this fraction over ``n_iter_no_change`` iterations. Pretraining by "lm" without
+        held-out rows stops sooner if refinement follows: if the loss falls by less than 10 % over
+        10 iterations. With a shape the tolerance is at least 3 %. For composed sub-networks see
+        ``max_iter``.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to hold out rows, watch the loss on them and return to the best iteration.
-        "auto" does from 20 samples on, so that several starts can be averaged; with one
-        start only if there are fewer than 5 samples for each of its weights, and never for
-        composed sub-networks. Has no effect if ``X_val`` is given. Windows side by side and linear
-        models hold out none: they are chosen by ``X_val``, or by fits without each row (without a
-        fifth of them with other losses than squared errors).
+        Whether to hold out rows, monitor the loss on them and return to the best iteration. Ignored
+        if ``X_val`` is given.
+
+        "auto" holds out rows if there are 20 samples or more, so that several starts can be
+        averaged. With a single start it does so only if there are fewer than 5 samples for each
+        weight, and for composed sub-networks never. Windows side by side and linear models hold out
+        no rows. They are chosen by ``X_val``, or else by leave-one-out errors (with other losses
+        than squared errors by five folds).
 
     validation_fraction : float, default=0.1
-        Fraction of rows that each start holds out, in (0, 1). Those of all starts have about the
-        same targets.
+        Fraction of rows that each start holds out for early stopping, in (0, 1). The held-out rows
+        of all starts have about the same distribution of targets.
 
     n_iter_no_change : int, default=20
-        See ``tol``.
+        Number of iterations over which ``tol`` measures the progress, at least 1.
 
     learning_rate : float or "auto", default="auto"
-        Step size of "adam". "auto" is 0.001 for steps of 200 rows and grows with these, to 0.005
-        for 1000.
+        Learning rate of "adam", greater than 0. "auto" is 0.001 for batches of 200 rows and grows
+        with the batch size, to 0.005 for 1000 rows.
 
     batch_size : int or "auto", default="auto"
-        Rows of a step of "adam". "auto" is 200 up to 25 000 rows, then a 125th of them up to 1000,
-        and a 500th of more than 500 000; all rows if there are fewer.
+        Number of rows in a minibatch of "adam", at least 1. "auto" is 200 up to 25 000 rows, then a
+        125th of the rows up to 1000, and a 500th of more than 500 000. If there are fewer rows, a
+        batch has all of them.
 
     loss : str, default="squared_error"
-        What is minimised: "squared_error", "absolute_error", "huber", "quantile", "poisson" or
-        "gamma". "absolute_error" is for medians; "huber" squares small residuals and
-        takes absolute values of large ones, from 1.35 standard deviations on, which are
-        estimated along. "poisson" and "gamma" are deviances with a log link: predictions are
-        exponentials of the network's outputs, and targets must be >= 0 and > 0. Other losses than
-        squared errors take sub-networks on one level.
+        The loss to minimize, which also decides what is predicted:
+
+        - "squared_error": means.
+        - "absolute_error": medians.
+        - "huber": squared errors for small residuals and absolute errors for large ones, above 1.35
+          standard deviations of the residuals. These are estimated during the fit.
+        - "quantile": quantiles, see ``quantile``.
+        - "poisson", "gamma": means, by a deviance with a log link. Predictions are exponentials of
+          the network's outputs. Targets must be >= 0 for "poisson" and > 0 for "gamma".
+
+        Losses other than squared errors use sub-networks on one level.
 
     quantile : float or list of float, default=None
-        Quantiles in (0, 1) for ``loss="quantile"``. A list, which must increase, makes predictions
-        of shape (n_samples, n_quantiles), which are sorted so that they do not cross: [0.05,
-        0.5, 0.95] gives intervals that hold 90 % of the targets, and medians. Each quantile is
-        shifted so that the right part of the rows that starts hold out (or that fits of windows
-        leave out) is below it, if there are five beyond it: 100 rows for a quantile of 0.05. With
-        fewer, intervals are too narrow.
+        The quantile or quantiles to predict with ``loss="quantile"``, in (0, 1). A list must
+        increase; predictions then have shape (n_samples, n_quantiles) and are sorted, so that
+        quantiles do not cross. [0.05, 0.5, 0.95] gives medians and intervals that contain 90 % of
+        the targets.
+
+        Each quantile is calibrated: it is shifted so that the right fraction of held-out rows is
+        below it (of left-out rows for windows side by side). This needs five such rows beyond the
+        quantile, so 100 rows for a quantile of 0.05. With fewer rows, intervals are too narrow.
 
     convexity : {"convex", "concave"} or dict, default=None
-        Shape that the predictions are to have everywhere: in all features jointly, or, as a
-        dict of feature names or indices to "convex" or "concave", in some. Features of the dict
-        with the same word are so jointly. It holds by construction; nothing is
-        refined, no linear model is blended in, and predictions are not bounded (with a log link
-        they may reach the largest float). Not "concave" with a log link, and not with several
-        quantiles.
+        Shape constraint: the predictions are convex or concave everywhere, by construction. A
+        string applies to all features jointly. A dict maps some features, by name or index, to
+        "convex" or "concave"; features with the same word are so jointly.
+
+        With ``convexity`` there is no refinement and no blend with a linear model, and predictions
+        are not bounded (with a log link they may reach the largest float). "concave" excludes a log
+        link, and several quantiles exclude ``convexity``.
 
     monotonic_cst : array-like of int of shape (n_features,) or dict of str, default=None
-        Features that predictions are to rise (1) or fall (-1) with, everywhere, by feature
-        or as a dict of feature names; 0 leaves it open. It holds by construction, to
-        rounding; nothing is refined. A monotone sub-network is two that differ by a shift;
-        ``n_subnetworks`` counts it once.
+        Monotonic constraint on each feature, by position or as a dict by feature name: 1 for
+        increasing, -1 for decreasing, 0 for no constraint. The constraint holds everywhere, by
+        construction, up to rounding. There is no refinement. A monotone sub-network is the
+        difference of two shifted ones; ``n_subnetworks`` counts it once.
 
     extrapolation : {"auto", "linear", "constant"}, default="auto"
-        What follows outside of the training data. "linear": the model goes on
-        linearly. "constant": features are clipped to their ranges in training first, and
-        predictions to the range of y. "auto" is "constant" where more than 1 % of the
-        loss of the best constant seems to be left on other rows, which is to say noise, or
-        with a log link where that is not known, unless ``convexity`` is given or the
-        model is a line; else "linear".
+        How to predict outside the range of the training data.
+
+        - "linear": the model continues linearly.
+        - "constant": features are first clipped to their training range, and predictions to the
+          range of y.
+        - "auto" is "constant" if there is noise: if the relative loss on other rows seems to exceed
+          1 %, or with a log link is unknown. It is "linear" otherwise, and always if ``convexity``
+          is set or the model is linear (without a log link).
 
     device : str or torch.device, default="cpu"
-        Where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if
-        there is one. In float64, or float32 where the device has nothing wider.
+        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
+        is one. Precision is float64, or float32 on devices without float64.
 
     warm_start : bool, default=False
-        Whether a further call of `fit` goes on from the last: from the refined weights,
-        or from the pretrained parameters if ``refine=False``. If X or y have changed units, that is
-        the same function of standardized values where this fits better; where neither fits better
-        than the best constant, the fit starts anew, as it does from windows side by side and linear
-        models. Depth, sizes, loss, shape, features and outputs must stay the same; sizes that are
-        "auto" do.
+        Whether `fit` continues from the previous call: from the refined weights, or from the
+        pretrained parameters if ``refine=False``. Depth, sizes, loss, shape, features and outputs
+        must stay the same; sizes that are "auto" do.
+
+        If the units of X or y have changed, the fit may begin with the same function of
+        standardized values instead: the function that fits better is taken. It starts anew if
+        neither fits better than the best constant, and after windows side by side or a linear
+        model.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the loss on training and on held-out rows
-        relative to that of the best constant, and the time that is left.
+        If positive, print one line an iteration: the relative losses on training and held-out rows,
+        and the time left.
 
     random_state : int, RandomState instance or None, default=None
-        Draws starting points and held-out rows, shuffles batches. Pass an int for
-        reproducible results.
+        Determines the random starts, the held-out rows and the order of minibatches. Pass an int
+        for reproducible results across multiple calls.
 
     Attributes
     ----------
     n_iter_ : int
-        Number of iterations of both stages; 1 for linear least squares.
+        Number of iterations of both stages. It is 1 if ``solver_`` is "ridge".
 
     n_iter_pretrain_ : int
         Number of iterations of pretraining.
 
     solver_ : {"lm", "adam", "ridge"}
-        The solver that ran. "ridge" is linear least squares: of windows side by side, or of a
-        linear model where there are no fewer features than rows.
+        The solver used. "ridge" is linear least squares: for windows side by side, or for a linear
+        model of a table with no fewer features than rows.
 
     n_subnetworks_ : int
-        Number of sub-networks of the model, those of all averaged starts.
+        Number of sub-networks of the model, over all averaged starts.
 
     n_levels_ : int
         Number of levels of sub-networks.
 
     n_starts_ : int
-        Number of starts that the model is an average of; 1 where ``solver_`` is "ridge".
+        Number of starts averaged in the model. It is 1 if ``solver_`` is "ridge".
 
     n_parameters_ : int
         Number of weights and biases of the model.
 
     n_parameters_pretrain_ : int
-        Number of parameters of pretraining, which determine the model unless refinement
-        follows.
+        Number of parameters of pretraining. They determine the model if there is no refinement.
 
     loss_curve_ : list of float
-        Loss on the training rows relative to that of the best constant (for squared errors the
-        variance of y), mean over the starts, before they are blended with a linear model: before
-        the first and after each iteration of each stage. Fits in the limit of infinite depth count
-        as stages here. Where ``solver_`` is "ridge", 1 and the loss of left-out rows.
+        Relative loss on the training rows, before the first and after each iteration of each stage.
+        It is the mean over the starts, before the blend with a linear model. Fits in the limit of
+        infinite depth count as stages. If ``solver_`` is "ridge", the list is 1 and the relative
+        loss of left-out rows.
 
     validation_score_ : list of float or None
-        1 less the loss on the held-out rows relative to that of the best constant on the same
-        rows, likewise: R^2 for squared errors. None without any.
+        1 minus the loss on the held-out rows relative to that of the best constant on the same
+        rows, for the same iterations. For squared errors this is R^2. None if no rows are held out.
 
     best_validation_score_ : float or None
-        The same of the kept iterations, mean over the starts.
+        Validation score at the best iteration, mean over the starts.
 
     directions_ : ndarray of shape (`n_subnetworks_`, `n_features_in_`)
-        Directions w_k after pretraining, in the units of X: F_k bends where
-        ``directions_ @ x + offsets_`` is in [0, 1]. With several levels sub-networks are in
-        their order, and what later ones read of earlier ones is not part of this.
+        Directions :math:`w_k` after pretraining, in the units of X. :math:`F_k` bends where
+        ``directions_ @ x + offsets_`` is in [0, 1]. With several levels the sub-networks are
+        ordered by level, and the weights of earlier sub-networks are not included.
 
     offsets_ : ndarray of shape (`n_subnetworks_`,)
-        Offsets o_k after pretraining.
+        Offsets :math:`o_k` after pretraining.
 
     peaks_ : ndarray of shape (`n_subnetworks_`, depth + 1) or None
-        Peaks of the triangles after pretraining, in (0, 1). The last only sets a scale and
-        is absent if ``smooth=False``. None on several levels, where all are 1/2.
+        Peaks of the triangles after pretraining, in (0, 1). The last peak only determines a scale
+        and is absent if ``smooth=False``. None on several levels, where all peaks are 1/2.
 
     scales_ : ndarray of shape (`n_subnetworks_`, depth) or None
         Scales of the triangle waves after pretraining. None on several levels.
 
     hidden_weights_ : list of ndarray of shape (`n_subnetworks_` / `n_levels_`, 4, n_inputs)
-        Hidden weights of the model, by layer, level after level, on standardized data;
-        `to_torch` gives them in the units of the data. The first layer of a level reads the
-        features and the last layers of all earlier sub-networks, any other the one before.
+        Hidden weights of the model, one array a layer, level after level, for standardized data.
+        The first layer of a level reads the features and the last layers of all earlier
+        sub-networks. Any other layer reads the one before. `to_torch` returns them in the units of
+        the data.
 
     hidden_biases_ : list of ndarray of shape (`n_subnetworks_` / `n_levels_`, 4)
-        Hidden biases, likewise.
+        Hidden biases of the model, one array a layer, for standardized data.
 
     output_weights_ : ndarray of shape (`n_subnetworks_`, 4, `n_outputs_`)
-        Weights of the last hidden layer in the outputs.
+        Weights from the last hidden layer of each sub-network to the outputs.
 
     linear_weights_ : ndarray of shape (`n_features_in_`, `n_outputs_`)
         Weights of the linear part.
@@ -292,22 +327,25 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Intercepts.
 
     X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features; scale 0 marks a constant feature,
-        which the model ignores.
+        Means and standard deviations of the features. A standard deviation of 0 marks a constant
+        feature, which the model ignores.
 
     y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Means and standard deviations of the targets. With other losses than squared errors the
-        best constants (logarithms of means for log links) and units of the network's outputs.
+        Means and standard deviations of the targets. With losses other than squared errors: the
+        best constants (for log links the logarithms of the means) and the units of the network's
+        outputs.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
-        What features are clipped to first: least and largest values. See ``extrapolation``.
+        Minimum and maximum to which features are clipped before prediction. None if they are not
+        clipped, see ``extrapolation``.
 
     y_limits_ : ndarray of shape (2, `n_outputs_`) or None
-        What outputs are clipped to; with a log link they are logarithms of predictions.
+        Minimum and maximum to which predictions are clipped, with a log link as logarithms. None if
+        they are not clipped.
 
     feature_importances_ : ndarray of shape (`n_features_in_`,)
-        Mean sizes of the slopes over training rows (at most 2000 of them) times the
-        standard deviations of the features, relative to their sum. See `predict_gradient`.
+        Importances of the features, which sum to 1: the mean absolute slope over training rows (at
+        most 2000 of them) times the standard deviation of the feature. See `predict_gradient`.
 
     n_outputs_ : int
         Number of targets, or of quantiles.
@@ -316,16 +354,20 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Number of features seen during `fit`.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if all are strings.
+        Names of features seen during `fit`. Defined only if all names are strings.
+
+    See Also
+    --------
+    ExponentialReLUClassifier : The same network for classes.
 
     Notes
     -----
-    Rows are put into a canonical order and equal rows merged, so a sample weight of 2 is
-    the same as a row given twice, bit for bit, and the order of rows does not matter. Neither do
-    torch's and numpy's global settings: default dtype and device, gradient and inference modes,
-    autocast, error states. A fit leaves them as they are, and draws from no global generator.
+    Rows are put into a canonical order and equal rows are merged. So a sample weight of 2 is the
+    same as a row given twice, bit for bit, and the order of rows does not matter. Neither do the
+    global settings of torch and numpy: default dtype and device, gradient and inference modes,
+    autocast, error states. A fit leaves them unchanged and uses no global random generator.
 
-    A fit that is refused, fails or is interrupted too early leaves the estimator as it was.
+    A fit that raises an error or is interrupted too early leaves the estimator as it was.
 
     References
     ----------
@@ -409,29 +451,30 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     @with_callbacks
     @isolated()
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Fit the network to a table.
+        """Fit the model to training data.
 
         A fit that raises an error leaves the estimator as it was.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, of any finite scale: an array, a tensor, a frame, or lists.
+            Training inputs: an array, a tensor, a data frame or lists of finite numbers. They need
+            no standardization.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Several are each brought to unit variance and share sub-networks.
+            Target values. Several outputs are each standardized and use the same sub-networks.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, not negative; None weighs all alike.
+            Sample weights, at least 0. None weighs all rows equally.
 
         X_val : array-like of shape (n_val, n_features), default=None
-            Inputs to stop by. If given, no training rows are held out.
+            Validation inputs for early stopping. If given, no training rows are held out.
 
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Targets for ``X_val``.
+            Target values for ``X_val``.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Weights for ``X_val``.
+            Sample weights for ``X_val``.
 
         Returns
         -------
@@ -441,23 +484,23 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Raises
         ------
         ValueError
-            If a parameter, the data or the device are not usable, or sizes cannot be held; the
-            message says what to do, and names the column.
+            If a parameter, the data or the device is invalid, or if the networks would take too
+            much memory. The message names the parameter or column and says what to do.
         TypeError
-            If an argument is no container of values, or holds objects that are no numbers.
+            If an argument is not array-like, or contains objects that are not numbers.
         KeyboardInterrupt
-            If the user ends the fit before there is anything better than the best constant.
+            If the user interrupts the fit before it is better than the best constant.
 
         Warns
         -----
         ConvergenceWarning
-            If ``max_iter`` or a given ``refine_max_iter`` ended the fit; if the loss became
-            infinite or NaN, as it does with "adam" where ``learning_rate`` is too large; or if one
-            or two features leave more than 10 % of the variance of y unexplained, and more than
-            three times the noise that neighbouring rows show (for medians and means without a
-            shape).
+            If ``max_iter`` or a given ``refine_max_iter`` ended the fit before convergence. If the
+            loss became infinite or NaN, as it does with "adam" if ``learning_rate`` is too large.
+            If a fit with one or two features leaves more than 10 % of the variance of y unexplained
+            and more than three times the noise estimated from neighbouring rows (for medians and
+            means without a shape).
         UserWarning
-            If the user ended the fit; the best so far is kept.
+            If the user interrupted the fit. The best iteration so far is kept.
         """
         self._validate_params()
         loss = make_loss(self.loss, self.quantile)
@@ -479,7 +522,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         )
 
     def predict(self, X):
-        """Predict targets: means, medians or quantiles, as ``loss`` says.
+        """Predict means, medians or quantiles of the targets, depending on ``loss``.
 
         Parameters
         ----------
@@ -489,17 +532,26 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the wider precision of X and the y of the fit, cut at its largest number; of shape
-            (n_samples, n_quantiles) for a list of quantiles. See ``extrapolation`` for what follows
-            outside the training range.
+            Predictions, of shape (n_samples, n_quantiles) for a list of quantiles. Their dtype is
+            the wider one of X and of the y of the fit; values are clipped to its range. See
+            ``extrapolation`` for predictions outside the training range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = np.linspace(0, 1, 200)[:, None]
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] ** 2)
+        >>> model.predict([[0.5]]).round(2)
+        array([0.25])
         """
         return self._outputs(X)
 
     def score(self, X, y, sample_weight=None):
         """Return the coefficient of determination R^2 of the predictions.
 
-        Of several quantiles it is the mean of :math:`D^2`, 1 less the loss relative to that of the
-        best constant, as `sklearn.metrics.d2_pinball_score` has it.
+        For a list of quantiles it is the mean of their :math:`D^2`, as computed by
+        `sklearn.metrics.d2_pinball_score`: 1 minus the loss relative to that of the best constant.
 
         Parameters
         ----------
@@ -507,14 +559,15 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             Inputs.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Target values.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Sample weights, at least 0. None weighs all rows equally.
 
         Returns
         -------
         float
+            Score, at most 1.
         """
         predictions = self.predict(X)
         y = as_table(y, "y")
@@ -536,11 +589,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         return tags
 
     def _means(self, X):
-        """Return what predictions say of the mean of targets, (n_samples, n_outputs)."""
+        """Return predictions in double precision, (n_samples, n_outputs)."""
         return self._stored().predict(X, resolve_device(self.device))
 
     def _table(self, X, y, weights, name: str) -> Table:
-        """Return canonical rows, with one target once for each quantile."""
+        """Return canonical rows; several quantiles get a copy of the target each."""
         y = y.reshape(len(y), -1)
         if several(self.quantile):
             if y.shape[1] > 1:
@@ -569,7 +622,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
 
 def _precision(y) -> np.dtype:
-    """Return the least precision that holds numbers of such sizes with all its digits."""
+    """Return float32 if it represents numbers of these sizes with all its digits, else float64."""
     size = np.abs(y[y != 0])
     limits = np.finfo(np.float32)
     fits = not len(size) or (size.min() > limits.tiny and size.max() < np.sqrt(limits.max))

@@ -1,4 +1,4 @@
-"""A fitted network with what comes before and after it: the function that `predict` is."""
+"""The function that `predict` computes: a fitted network and the steps before and after it."""
 
 from __future__ import annotations
 
@@ -24,34 +24,37 @@ from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 Array = NDArray[np.float64]
 
-# Rows, their standardized columns, the hidden layers there and all weights.
+# Rows, their standardized features, the values of the hidden layers there and all weights.
 Chunk = tuple[slice, Tensor, list[Tensor], ReLUWeights]
 
-# Bytes of a layer's values at a time: about what a processor's cache holds.
+# Size of a chunk of a layer's values, in bytes: about a processor's cache.
 CHUNK = 250_000
-# A column so many times its spread from 0 is centered before it is multiplied by weights, and one
-# whose spread has an exponent of two beyond this is also brought to the size of 1.
+# Center a feature before the first weights if its mean exceeds its standard deviation FAR times.
+# Also bring it to unit size if the exponent of two of its standard deviation exceeds EXTREME.
 FAR, EXTREME = 100, 900
-# Targets so near the largest double are made smaller by such a factor before they are cut there.
+# Multiply targets above NEAR_MOST by DOWN before they are clipped, so that they do not overflow.
 NEAR_MOST, DOWN = MOST / 1024, 2.0**-60
 
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """Clip, standardize, network, units of y, sort, clip, exponential.
+    """A fitted network with its standardization and limits.
+
+    `predict` clips and standardizes X, evaluates the network, returns to the units of y, sorts
+    quantiles, clips, and takes exponentials if there is a log link.
 
     Parameters
     ----------
     network : ReLUNetwork
     weights : ReLUWeights
-        On standardized data.
+        Weights for standardized data.
     X_scaling, y_scaling : Scaling
     X_limits : ndarray of shape (2, n_features) or None
-        Features are clipped to these first.
+        Minimum and maximum to which features are clipped first.
     y_limits : ndarray of shape (2, n_outputs) or None
-        Raw outputs, in the units of y, are clipped to these.
+        Minimum and maximum to which raw outputs are clipped, in the units of y.
     ordered : bool
-        Whether outputs are sorted.
+        Whether outputs are sorted, as several quantiles are.
     log_link : bool
         Whether predictions are exponentials of the raw outputs.
     """
@@ -67,7 +70,7 @@ class StoredNetwork:
 
     @isolated()
     def predict(self, X: NDArray, device: torch.device) -> Array:
-        """Return predictions, (n_samples, n_outputs), cut at the largest double."""
+        """Return predictions, (n_samples, n_outputs), clipped at the largest double."""
         y = np.empty((len(X), self.network.n_outputs))
         for rows, inputs, layers, weights in self._chunks(X, device):
             y[rows] = self._finished(self._raw(weights, layers, inputs))
@@ -75,21 +78,21 @@ class StoredNetwork:
 
     @isolated()
     def gradient(self, X: NDArray, device: torch.device) -> Array:
-        """Return slopes of predictions, (n, n_outputs, n_features), cut at the largest double."""
+        """Return slopes of predictions, (n_samples, n_outputs, n_features), clipped likewise."""
         mean, scale = self.y_scaling
         unit = np.minimum(np.exp(mean), MOST) if self.log_link else scale
         return quotients(self._slopes(X, device), unit[:, None], self.X_scaling.scale)
 
     @isolated()
     def importances(self, X: NDArray) -> Array:
-        """Return shares of the features in the mean absolute slope on standardized data."""
+        """Return mean absolute slopes for standardized features, as fractions of their sum."""
         slopes = self._slopes(X, torch.device("cpu"))
         sizes = np.abs(slopes[:, self.y_scaling.scale > 0]).mean(0).sum(0)
         sizes = np.where(self.X_scaling.scale > 0, sizes, 0.0)
         return sizes / (sizes.sum() or 1.0)
 
     def _slopes(self, X: NDArray, device: torch.device) -> Array:
-        """Return slopes on standardized data; with a log link relative to the mean target."""
+        """Return slopes for standardized data; with a log link relative to the mean target."""
         slopes = np.empty((len(X), self.network.n_outputs, X.shape[1]))
         for rows, inputs, layers, weights in self._chunks(X, device, self.network.n_outputs):
             raw = self._raw(weights, layers, inputs)
@@ -101,21 +104,18 @@ class StoredNetwork:
 
     @isolated()
     def contributions(self, X: NDArray, device: torch.device) -> Array:
-        """Return the parts of raw outputs, (n_samples, n_outputs, 1 + n_subnetworks)."""
+        """Return the summands of raw outputs, (n_samples, n_outputs, 1 + n_subnetworks)."""
         network = self.network
         parts = np.empty((len(X), network.n_outputs, 1 + network.n_subnetworks))
         for rows, inputs, layers, weights in self._chunks(X, device):
-            waves = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
+            added = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
             linear = weights.linear.T @ inputs + weights.intercept[:, None]
             parts[rows, :, 0] = self.y_scaling.undo(to_numpy(linear).T)
-            parts[rows, :, 1:] = to_numpy(waves) * self.y_scaling.scale[:, None]
+            parts[rows, :, 1:] = to_numpy(added) * self.y_scaling.scale[:, None]
         return np.clip(parts, -MOST, MOST)
 
     def _chunks(self, X: NDArray, device: torch.device, n_values: int = 1) -> Iterator[Chunk]:
-        """Yield rows, their standardized columns, the layers there and the weights.
-
-        ``n_values`` are computed of each neuron.
-        """
+        """Yield chunks of rows, small enough for ``n_values`` numbers of each neuron."""
         network = self.network
         weights = _on(self.weights, device)
         n_bytes = network.level_size * WIDTH * weights.output.itemsize * n_values
@@ -151,10 +151,10 @@ class StoredNetwork:
         Returns
         -------
         ndarray of shape (n_samples, n_outputs, n_features)
-            In units of the scales of y or, with a log link, of its means.
+            Slopes in units of the standard deviations of y, with a log link of its means.
         """
         y = self.y_scaling.undo(raw)
-        if self.ordered:  # such outputs have one scale
+        if self.ordered:  # sorted outputs have the same standard deviation
             order = y.argsort(-1, kind="stable")
             y = np.take_along_axis(y, order, -1)
             slopes = np.take_along_axis(slopes, order[..., None], 1)
@@ -173,7 +173,7 @@ class StoredNetwork:
         matrix, bias = layers[0]
         matrix = matrix * torch.tensor(quotients(1.0, 1.0, scale * unit))
         layers[0] = matrix, bias
-        chains = [layers]  # without a ReLU in between
+        chains = [layers]  # no ReLU stands between two chains
         apart = (scale > 0) & ((np.abs(mean) > FAR * scale) | (unit != 1))
         if self.X_limits is not None:
             low, high = self.X_limits
@@ -193,7 +193,7 @@ class StoredNetwork:
         else:
             chains[-1] = joined(chains[-1], units_of_y)
         if self.y_limits is not None or large.any():
-            # Sorted later: outputs that are have the same limits.
+            # Clipping before sorting is the same, because sorted outputs have the same limits.
             chains[-1] = joined(chains[-1], clipping(*torch.tensor(self._limits_of(large) * down)))
         if self.ordered:
             chains[-1] = joined(chains[-1], sorting(self.network.n_outputs))
@@ -203,8 +203,8 @@ class StoredNetwork:
         return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
 
     def _limits_of(self, large: NDArray[np.bool_]) -> Array:
-        """Return limits of predictions, of large ones within doubles; (2, n_outputs)."""
-        most = MOST * (1 - 2.0**-40)  # sums on the way are rounded
+        """Return limits of predictions, (2, n_outputs); those of large targets are finite."""
+        most = MOST * (1 - 2.0**-40)  # leaves room for rounding of sums
         limits = self.y_limits
         if limits is None:
             limits = np.repeat([[-np.inf], [MOST]], len(large), 1)
@@ -220,17 +220,17 @@ class Exp(nn.Module):
 
 
 def _extreme(sizes: Array) -> NDArray[np.bool_]:
-    """Tell which sizes times weights might leave the range of doubles; 0 does not."""
+    """Return which sizes times weights might leave the range of doubles; 0 never does."""
     return (sizes > 0) & (np.abs(np.frexp(sizes)[1]) > EXTREME)
 
 
 def _power_of_two(sizes: Array) -> Array:
-    """Return the next power of two that has an inverse, of sizes > 0."""
+    """Return the next power of two of sizes > 0, within the powers that have an inverse."""
     return np.ldexp(1.0, np.clip(np.frexp(sizes)[1], -1022, 1022))
 
 
 def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
-    """Return weights as tensors of a device."""
+    """Return weights as tensors on a device."""
 
     def moved(part):
         return [moved(each) for each in part] if isinstance(part, list) else to_tensor(part, device)

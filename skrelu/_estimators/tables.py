@@ -1,6 +1,6 @@
-"""What users hand over becomes arrays, or gets a sentence that names it.
+"""Conversion of users' tables to arrays, with errors that name the argument and the column.
 
-Frames and series are read through narwhals, as scikit-learn does; pandas and polars may be missing.
+Frames and series are read through narwhals, as scikit-learn does. pandas and polars are optional.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
 FLOATS = (np.float64, np.float32)
-# Sums of weights up to this, times weights of classes, don't overflow.
+# Largest sample weight. Sums of such weights times class weights do not overflow.
 LARGEST_WEIGHT = 1e200
 
 DATES = "dates or times", "turn them into numbers first, such as X['when'].dt.dayofyear in pandas"
 DURATIONS = "durations", "turn them into numbers first, such as their .dt.total_seconds() in pandas"
 ARRAYS = "arrays", "give each of their values a column of its own"
-KINDS = {  # by the names of classes
+KINDS = {  # by the class name of a value: what the message calls it, and its advice
     **dict.fromkeys(("date", "time", "datetime64", "Period"), DATES),
     **dict.fromkeys(("timedelta", "timedelta64"), DURATIONS),
     **dict.fromkeys(("ndarray", "Series", "void"), ARRAYS),
     "Interval": ("intervals", "use numbers instead, such as their .mid"),
 }
-ENCODE = {  # by the argument's name
+ENCODE = {  # advice for strings and categories, by the argument's name
     "X": "encode it first, for example with sklearn.preprocessing.OneHotEncoder in "
     "sklearn.compose.make_column_transformer, or leave it out",
     "y": "a regressor needs numbers; for labels there is ExponentialReLUClassifier",
@@ -40,16 +40,16 @@ IMPUTE = {"X": "fill them in, for example with sklearn.impute.SimpleImputer in a
 
 
 def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
-    """Return inputs, targets and weights as arrays; set or check the features.
+    """Return inputs, targets and weights as arrays; set or check the estimator's features.
 
     Parameters
     ----------
     estimator : estimator
     X, y, sample_weight : object
-        As users hand them over.
+        Arguments of `fit`.
     suffix : {"", "_val"}, default=""
-        What follows their names in messages. If empty, the estimator gets `n_features_in_` and
-        `feature_names_in_` once all else is checked; otherwise it has them.
+        Suffix of their names in messages. If empty, `n_features_in_` and `feature_names_in_` of
+        the estimator are set after all checks; otherwise X is checked against them.
     numeric : bool
         True if targets are numbers, in one or several columns; False if they are labels.
 
@@ -62,9 +62,9 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
     Raises
     ------
     TypeError
-        If something is no container of values, or holds objects that are no numbers.
+        If an argument is not array-like, or contains objects that are not numbers.
     ValueError
-        If values, shapes or names are not usable.
+        If values, shapes or names are invalid.
     """
     X_name, y_name = f"X{suffix}", f"y{suffix}"
     if y is None:
@@ -89,29 +89,29 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
 
 
 def validated_inputs(estimator, X, name="X"):
-    """Return inputs of a fitted estimator as an array; raises as `validated_data` does."""
+    """Return inputs of a fitted estimator as an array; errors are those of `validated_data`."""
     return _inputs(estimator, X, name, check=True)
 
 
 def as_table(values, name):
     """Return an array, tensor, frame, series, or lists of these, as an array of numbers.
 
-    Missing values become NaN. Sparse matrices and complex numbers are returned as they are, for
-    scikit-learn to refuse.
+    Missing values become NaN. Sparse matrices and complex numbers are returned unchanged, because
+    scikit-learn raises the error for them.
 
     Raises
     ------
     TypeError
-        If it is no container of values, or holds objects that are no numbers.
+        If ``values`` is not array-like, or contains objects that are not numbers.
     ValueError
-        If it holds strings, categories, dates, durations, arrays, or too large numbers.
+        If it contains strings, categories, dates, durations, arrays, or too large numbers.
     """
     frame = _native(values, name)
     if isinstance(frame, nw.Series):
         return _numbers_of(frame, name)
     if isinstance(frame, nw.DataFrame):
         if all(dtype.is_integer() or dtype.is_float() for dtype in frame.schema.values()):
-            return _values_of(frame, name)  # at once, since tables may have thousands of columns
+            return _values_of(frame, name)  # fast for thousands of columns
         columns = [_numbers_of(c, f"Column {c.name!r} of {name}") for c in frame.iter_columns()]
         return np.column_stack(columns) if columns else np.empty(frame.shape)
     array = as_array(values, name)
@@ -124,14 +124,14 @@ def as_table(values, name):
 
 
 def as_array(values, name):
-    """Return an array, tensor, or lists of these, as an array of whatever they hold.
+    """Return an array, tensor, or lists of these, as an array of any dtype.
 
     Raises
     ------
     TypeError
-        If it is no container of values.
+        If ``values`` is not array-like.
     ValueError
-        If it cannot be read as an array.
+        If it cannot be converted to an array.
     """
     if issparse(values):
         return values
@@ -152,14 +152,15 @@ def as_array(values, name):
 
 
 def as_weights(weights, name, n_samples):
-    """Return one weight a row, from a number for all, one for each, or None for ones.
+    """Return one weight for each row.
 
-    If some are beyond 1e200, all are scaled down to there: only their relations matter.
+    ``weights`` is one number for all rows, one for each row, or None for ones. If the largest is
+    above 1e200, all are divided by the same number so that it is 1e200: only ratios matter.
 
     Raises
     ------
     TypeError
-        If it is no container of values, or holds objects that are no numbers.
+        If ``weights`` is not array-like, or contains objects that are not numbers.
     ValueError
         If weights are not numbers, not one a row, not finite, negative, or all 0.
     """
@@ -186,12 +187,12 @@ def as_weights(weights, name, n_samples):
 
 
 def as_integer(value):
-    """Return integers of numpy, which overflow, as Python's, and all else as it is."""
+    """Return an integer as a Python int, because numpy's overflow; anything else unchanged."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _inputs(estimator, X, name, *, check):
-    """Return inputs; check the features, which matter more than values where they have names."""
+    """Return inputs as an array. Named features are checked before the values."""
     is_frame = _columns(X, name) is not None
     if check and is_frame:
         _features(estimator, X, name, reset=False)
@@ -202,7 +203,7 @@ def _inputs(estimator, X, name, *, check):
 
 
 def _checked(estimator, values, name, **parameters):
-    """Return numbers that scikit-learn has checked."""
+    """Return values as numbers, checked by scikit-learn."""
     table = as_table(values, name)
     _refuse_nonfinite(table, name, _columns(values, name))
     parameters |= {"dtype": FLOATS, "estimator": estimator, "input_name": name}
@@ -210,16 +211,16 @@ def _checked(estimator, values, name, **parameters):
 
 
 def _features(estimator, X, name, *, reset):
-    """Set or check their number and names."""
+    """Set or check the number and names of the estimator's features."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _named(name, validate_data, estimator, X, reset=reset, skip_check_array=True)
-    for warning in caught:  # that names are missing here or there
+    for warning in caught:  # feature names are missing in X or in the estimator
         warnings.warn(_rename(str(warning.message), name), warning.category, stacklevel=5)
 
 
 def _named(name, check, *args, **kwargs):
-    """Call a check of scikit-learn; what it says names the argument."""
+    """Call a check of scikit-learn whose error messages then name the argument."""
     try:
         return check(*args, **kwargs)
     except (TypeError, ValueError) as error:
@@ -232,7 +233,7 @@ def _rename(text, name):
 
 
 def _refuse_nonfinite(array, name, columns=None):
-    """Say where NaN or infinity are, in words of scikit-learn."""
+    """Raise an error that says where NaN or infinity are, with scikit-learn's wording."""
     if issparse(array) or array.dtype.kind != "f" or get_config()["assume_finite"]:
         return
     with np.errstate(over="ignore", invalid="ignore"):
@@ -257,13 +258,13 @@ def _refuse_nonfinite(array, name, columns=None):
 
 
 def _columns(values, name):
-    """Return the names of the columns of a frame, None of all else."""
+    """Return the column names of a frame, None for anything else."""
     frame = _native(values, name)
     return frame.columns if isinstance(frame, nw.DataFrame) else None
 
 
 def _native(values, name):
-    """Return frames and series of any library as those of narwhals, all else as it is."""
+    """Return frames and series of any library as those of narwhals, anything else unchanged."""
     if isinstance(values, np.ndarray):
         return values
     try:
@@ -287,7 +288,7 @@ def _read(values):
 
 
 def _without_tensors(values):
-    """Return tensors, also those in lists, as arrays: numpy knows no gradients and no bfloat16."""
+    """Return tensors, also in lists, as arrays: numpy cannot read gradients and bfloat16."""
     first = values
     while isinstance(first, list | tuple) and first:
         first = first[0]
@@ -310,7 +311,7 @@ def _holds_numbers(array):
 
 
 def _numbers_of(series, place):
-    """Return a series as an array of numbers; ``place`` is what messages call it."""
+    """Return a series as an array of numbers; messages name it by ``place``."""
     if isinstance(series.dtype, nw.Categorical | nw.Enum):
         value = next(iter(series.drop_nulls()), None)
         raise ValueError(f"{place} holds categories, such as {value!r}: {_encode(place)}.")
@@ -323,7 +324,7 @@ def _numbers_of(series, place):
 def _values_of(native, place):
     try:
         return native.to_numpy()
-    except Exception as error:  # each library has its own
+    except Exception as error:  # each library raises its own exceptions
         raise ValueError(f"{place} cannot be read as numbers ({error}): cast it first.") from None
 
 
@@ -345,7 +346,7 @@ def _numbers(values, place):
 
 
 def _number(value, place):
-    if type(value) in (float, int):  # of most objects; the rest takes thirty times as long
+    if type(value) in (float, int):  # most values; the code below takes thirty times as long
         return float(value)
     kinds = [cls.__name__ for cls in type(value).__mro__]
     is_numpy_time = isinstance(value, np.datetime64 | np.timedelta64)

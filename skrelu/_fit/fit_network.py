@@ -104,17 +104,25 @@ def _loss(job: Job, fitted: Fitted) -> float:
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:
-    """Fit sub-networks whose directions and windows move: composed, or on one level."""
+    """Fit sub-networks whose directions and windows move: composed, on one level, or both.
+
+    Held-out rows tell which of both separates classes better; of other losses either is known to
+    suit the table before the second would begin.
+    """
     settings = job.settings
-    fitted = _fit_composed(job, plan)
-    if fitted is not None:
-        return fitted
+    composed = _fit_composed(job, plan)
+    both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
+    if composed is not None and (composed.interrupted or not both):
+        return composed
     noisy = (job.warm is None and plan.noise_expected) or plan.composed is not None
     plan = replace(plan, composed=None)
     if noisy:
         plan = plan.for_noise()
     shaped = settings.n_levels == "auto" and plan.model.shape is not None
-    return fit_on_one_level(job, plan, noisy or shaped)
+    fitted = fit_on_one_level(job, plan, noisy or shaped)
+    if composed is None or not composed.error < fitted.error:
+        return fitted
+    return composed.with_status(Status.INTERRUPTED) if fitted.interrupted else composed
 
 
 def _fit_composed(job: Job, plan: Plan) -> Fitted | None:

@@ -1,4 +1,4 @@
-"""Torch layers of triangle waves, which replace dense layers."""
+"""Torch layers of triangle waves that replace dense layers."""
 
 from skrelu.nn._layer import ExponentialReLULayer
 from skrelu.nn._models import fit_windows, swap_dense

@@ -1,4 +1,4 @@
-"""Checks that the layers share; their messages say what was wrong and what was expected."""
+"""Checks of arguments and inputs; messages say what was wrong and what was expected."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from skrelu._networks.triangle import MAX_DEPTH
 from skrelu.nn._wave_function import autocasts
 
-# What torch can draw weights in.
+# Dtypes in which torch can draw random weights.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def short(value: Any) -> str:
-    """Return a value on one line, as messages show it."""
+    """Return a short representation of a value on one line, for messages."""
     return " ".join(reprlib.repr(value).split())
 
 
@@ -32,7 +32,7 @@ def as_size(name: str, value: Any) -> int:
 
 
 def as_depth(value: Any) -> int:
-    """Return an integer of any type as an int, or raise an error if it is no depth."""
+    """Return an integer of any type as an int, or raise an error if it is not a depth."""
     depth = _as_integer("depth", value)
     if not 1 <= depth <= MAX_DEPTH:
         raise ValueError(
@@ -53,7 +53,7 @@ def _as_integer(name: str, value: Any) -> int:
 
 def as_flag(name: str, value: Any) -> bool:
     """Return a bool of Python or numpy, or raise an error."""
-    if type(value).__name__ not in ("bool", "bool_"):  # numpy is not known here
+    if type(value).__name__ not in ("bool", "bool_"):  # numpy is not imported here
         raise TypeError(f"{name}={short(value)}, but it must be True or False.")
     return bool(value)
 
@@ -66,7 +66,7 @@ def as_rate(name: str, value: Any, *, positive: bool = False, below: float = inf
         raise TypeError(message)
     try:
         rate = float(number)
-    except OverflowError:  # of an integer
+    except OverflowError:  # an integer above the range of floats
         rate = inf
     if not 0 <= rate < below or (positive and rate == 0):
         raise ValueError(message)
@@ -74,7 +74,7 @@ def as_rate(name: str, value: Any, *, positive: bool = False, below: float = inf
 
 
 def check_factory(device: Any, dtype: Any) -> None:
-    """Raise an error if no weights can be made of this dtype or on this device."""
+    """Raise an error if torch cannot make weights of this dtype or on this device."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         raise ValueError(
             f"dtype={short(dtype)}, but it must be one of {', '.join(map(str, DTYPES))}."
@@ -89,7 +89,7 @@ def check_factory(device: Any, dtype: Any) -> None:
 
 
 def check_module(model: Any) -> None:
-    """Raise an error if this is no module."""
+    """Raise an error if ``model`` is not a torch module."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model={short(model)}, but it must be an instance of torch.nn.Module.")
 
@@ -101,7 +101,7 @@ def check_values(parameter: Tensor) -> None:
 
 
 def check_inputs(inputs: Any, n_features: int, weight: Tensor | None) -> None:
-    """Raise an error if inputs are not floating, of another last dimension, or not at a weight."""
+    """Raise an error if inputs have a wrong type, last dimension or device."""
     if not isinstance(inputs, Tensor):
         raise TypeError(
             f"Inputs are a {type(inputs).__name__}, but must be a torch.Tensor; convert them, as "
@@ -124,10 +124,10 @@ def check_inputs(inputs: Any, n_features: int, weight: Tensor | None) -> None:
 
 
 def check_precision(inputs: Tensor, weight: Tensor | None) -> None:
-    """Raise an error if inputs have another dtype than a weight and nothing casts them."""
+    """Raise an error if inputs have another dtype than a weight and autocast does not cast them."""
     if weight is None or inputs.dtype == weight.dtype:
         return
-    # Autocast leaves float64 as it is.
+    # Autocast does not cast float64.
     if not autocasts(inputs) or torch.float64 in (inputs.dtype, weight.dtype):
         raise TypeError(
             f"Inputs are {inputs.dtype}, but the weights are {weight.dtype}; convert one to the "

@@ -1,6 +1,6 @@
-"""The three forms of the sub-networks of a layer: peaks, free blocks, dense matrices.
+"""The three forms of the sub-networks of a layer: peaks, blocks with free weights, dense matrices.
 
-A form maps (..., in_features) to the last values of all sub-networks, ``width`` each:
+A form maps inputs (..., in_features) to the last ``width`` values of each sub-network,
 (..., n_subnetworks * width).
 """
 
@@ -28,7 +28,7 @@ class Peaks(nn.Module):
 
     @property
     def first(self) -> nn.Module:
-        """What reads the inputs."""
+        """The linear layer that reads the inputs."""
         return self.directions
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Peaks(nn.Module):
 
 
 class Blocks(nn.Module):
-    """4-wide ReLU networks: of each later layer's matrix only the diagonal blocks exist."""
+    """ReLU networks 4 neurons wide: later layers store the blocks on the diagonal only."""
 
     width = WIDTH
 
@@ -54,7 +54,10 @@ class Blocks(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape, **factory))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the last layer, (..., n_subnetworks * 4); samples come last inside."""
+        """Return the last hidden layer, (..., n_subnetworks * 4).
+
+        Samples are the last dimension in between.
+        """
         samples = inputs.reshape(-1, inputs.shape[-1]).mT
         h = torch.addmm(self.first.bias[:, None], self.first.weight, samples).relu_()
         h = h.view(self.weight.shape[1], WIDTH, -1)
@@ -63,13 +66,13 @@ class Blocks(nn.Module):
         return h.flatten(0, 1).mT.reshape(*inputs.shape[:-1], self.first.out_features)
 
     def layers(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return matrices and biases by sub-network, one a layer."""
+        """Return matrices and biases by sub-network, one for each layer."""
         first = self.first.weight.unflatten(0, (-1, WIDTH))
         bias = self.first.bias.unflatten(0, (-1, WIDTH))
         return [first, *self.weight], [bias, *self.bias]
 
     def copy_(self, matrices: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
-        """Take over what `layers` returns."""
+        """Copy matrices and biases as `layers` returns them."""
         own_matrices, own_biases = self.layers()
         own = zip([*own_matrices, *own_biases], [*matrices, *biases], strict=True)
         for part, other in own:
@@ -77,7 +80,7 @@ class Blocks(nn.Module):
 
 
 class Dense(nn.Module):
-    """A plain ReLU network in which each neuron reads all of the layer before."""
+    """A plain ReLU network in which each neuron reads the whole previous layer."""
 
     width = WIDTH
 
@@ -90,22 +93,22 @@ class Dense(nn.Module):
 
     @property
     def first(self) -> nn.Module:
-        """What reads the inputs."""
+        """The linear layer that reads the inputs."""
         return self.layers[0]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the last layer, (..., n_subnetworks * 4)."""
+        """Return the last hidden layer, (..., n_subnetworks * 4)."""
         for layer in self.layers:
             inputs = layer(inputs).relu()
         return inputs
 
     def affine(self) -> list[Affine]:
-        """Return matrices and biases, one a layer."""
+        """Return matrices and biases, one for each layer."""
         linears = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         return [(linear.weight, linear.bias) for linear in linears]
 
     def copy_(self, layers: Sequence[Affine]) -> None:
-        """Take over what `affine` returns."""
+        """Copy matrices and biases as `affine` returns them."""
         for own, other in zip(self.affine(), layers, strict=True):
             for own_part, part in zip(own, other, strict=True):
                 own_part.copy_(part)

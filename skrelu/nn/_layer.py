@@ -1,4 +1,4 @@
-"""The layer that replaces dense layers: directions, triangle waves, a read-out."""
+"""The layer that replaces dense layers: directions, triangle waves and a linear read-out."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ FORMS: dict[Form, type[Peaks] | type[Blocks] | type[Dense]] = {
     "blocks": Blocks,
     "dense": Dense,
 }
-# What only the state of this form has.
+# Key of `state_dict` that only this form has.
 KEYS: dict[Form, str] = {
     "peaks": "wave.peak_logits",
     "blocks": "weight",
     "dense": "layers.0.weight",
 }
-# Standard deviations of the projected inputs that fresh windows [0, 1] span, and how far
-# from their mean a center is at most. Wider windows make waves vary less against their mean,
-# which the read-out takes off again, and so cost digits.
+# Width of a new window [0, 1], in standard deviations of the projected inputs. In wider windows
+# waves vary less compared with their mean, and subtracting the mean costs digits.
 WINDOW = 4.0
+# Largest distance of a new window's center from the mean, in the same unit.
 SHIFT = 0.5
-# Standard deviation of fresh outputs: as heads, layers then begin near no opinion.
+# Standard deviation of the outputs of a new layer. As a head it then begins with nearly equal
+# logits.
 OUTPUT_STD = 0.1
-# Points at which the moments of fresh waves are taken.
+# Number of gaussian quantiles from which the mean and variance of new waves are computed.
 N_QUANTILES = 256
+# Smallest default of n_subnetworks.
 FEWEST = 16
 
 
@@ -58,53 +60,60 @@ class ExponentialReLULayer(nn.Module):
 
         f(x) = b + \sum_{k=1}^{K} c_k F_k(w_k \cdot x + o_k)
 
-    with directions w_k, offsets o_k, read-out c_k, b, and waves F_k of 2**depth linear
-    regions each (`TriangleWave`). `release` turns it into the ReLU network of free weights
-    that is the same function.
+    with directions w_k, offsets o_k, triangle waves F_k of 2**depth linear regions each
+    (`TriangleWave`), and a linear read-out with weights c_k and bias b. `release` turns the layer
+    into a ReLU network with free weights that computes the same function.
 
     Parameters
     ----------
-    in_features, out_features : int
+    in_features : int
+        Size of each input sample, at least 1.
+    out_features : int
+        Size of each output sample, at least 1.
     depth : int, default=4
-        Number of composed triangles, hidden layers once it is released: 1 to 52.
+        Number of composed triangles, in [1, 52]. After `release` it is the number of hidden layers.
     n_subnetworks : int, default=None
-        K, the number of waves. None: as many as the larger of ``in_features`` and
-        ``out_features``, at least 16.
+        Number K of triangle waves, at least 1. None is the larger of ``in_features`` and
+        ``out_features``, and at least 16.
     bias : bool, default=True
-        Whether the read-out has the bias b. Offsets are always there.
+        Whether the read-out has a bias. The waves always have offsets.
     dropout : float, default=0.0
-        Probability, while training, that the values of a sub-network are left out.
-    device, dtype : optional
-        Of the parameters. float32, float64, bfloat16 or float16.
+        Probability that a sub-network is dropped in training mode, in [0, 1).
+    device : torch.device or str, default=None
+        Device of the parameters. None is torch's default device.
+    dtype : torch.dtype, default=None
+        Dtype of the parameters: float32, float64, bfloat16 or float16. None is torch's default.
 
     Attributes
     ----------
     form : {"peaks", "blocks", "dense"}
-        Which parameters there are: peaks, and after `release` free blocks or dense matrices.
-    subnetworks : Module
-        With parameters ``directions`` and ``wave.peak_logits`` in the form of peaks.
+        Form of the parameters: "peaks", or after `release` "blocks" or "dense" matrices.
+    subnetworks : torch.nn.Module
+        The sub-networks. In the form "peaks" their parameters are ``directions`` and
+        ``wave.peak_logits``.
     read_out : torch.nn.Linear
+        The linear read-out.
 
     Raises
     ------
     TypeError
-        If a size is no integer, ``dropout`` no number, ``bias`` no bool, or inputs are no tensor
-        of the dtype of the parameters.
+        If a size is not an integer, ``dropout`` not a number, ``bias`` not a bool, or inputs are
+        not a tensor with the dtype of the parameters.
     ValueError
-        If these are out of range, ``device`` or ``dtype`` is none for weights, or inputs have
-        another last dimension or device.
+        If these are out of range, torch cannot make weights with ``device`` or ``dtype``, or inputs
+        have a wrong last dimension or device.
 
     Notes
     -----
-    - Input: (..., in_features), of the dtype of the parameters or what `torch.autocast` makes
-      that. Output: (..., out_features).
-    - Fresh layers expect inputs of zero mean and unit variance. Their outputs have zero mean
-      then and a standard deviation of 0.1, on average over draws. For other inputs there is
-      `fit_windows`.
+    - Input: (..., in_features), with the dtype of the parameters, or one that `torch.autocast`
+      casts to it. Output: (..., out_features).
+    - New layers expect inputs with zero mean and unit variance. Their outputs then have zero mean
+      and a standard deviation of 0.1, on average over random initial values. Use `fit_windows` for
+      other inputs.
     - Memory for the backward pass is that of two dense layers of K neurons, at any depth.
-    - `state_dict` holds the parameters of the layer's form, and `load_state_dict` turns a
-      layer of the same sizes into the form of what it is given. Optimizers that were made
-      before do not know the new parameters.
+    - `state_dict` has the parameters of the layer's form. `load_state_dict` gives a layer of the
+      same sizes the form of the loaded state. Optimizers made before do not have the new
+      parameters.
 
     References
     ----------
@@ -154,9 +163,9 @@ class ExponentialReLULayer(nn.Module):
     def reset_parameters(self) -> None:
         """Draw new peaks, directions and read-out.
 
-        Directions are of equal length, and windows [0, 1] span 4 standard deviations of the
-        projected inputs, with centers at most half of one from the mean. The read-out is
-        gaussian.
+        All directions have the same length. Windows [0, 1] span 4 standard deviations of the
+        projected inputs, with centers at most half a standard deviation from the mean. The weights
+        of the read-out are gaussian.
 
         Raises
         ------
@@ -176,32 +185,34 @@ class ExponentialReLULayer(nn.Module):
         self.read_out.weight.normal_()
         self.read_out.weight *= OUTPUT_STD / (sqrt(self.n_subnetworks) * std)
         if self.read_out.bias is not None:
-            # No product of matrices: autocast and settings of its precision would change it.
+            # Not a matrix product, which autocast and settings of its precision would change.
             self.read_out.bias.copy_(-(self.read_out.weight * mean).sum(1))
 
     @torch.no_grad()
     def fit_windows(self, inputs: Tensor) -> ExponentialReLULayer:
-        """Move the windows [0, 1] onto the range of inputs along each direction.
+        """Fit the windows [0, 1] to the range of inputs along each direction.
 
-        For inputs of another mean or variance than 0 and 1. The read-out is scaled and
-        shifted: outputs for these inputs get zero mean and a standard deviation of 0.1.
+        Use it for inputs without zero mean and unit variance. The read-out is changed, too, so that
+        outputs for these inputs have zero mean and a standard deviation of 0.1.
 
         Parameters
         ----------
         inputs : Tensor of shape (..., in_features)
+            Typical inputs.
 
         Returns
         -------
         self : ExponentialReLULayer
+            The layer.
 
         Raises
         ------
         TypeError
-            If the inputs are no floating tensor.
+            If the inputs are not a floating tensor.
         ValueError
-            If the layer was released, parametrized or has no values, or the inputs are empty, not
-            finite, so large or close to each other that windows are beyond the dtype, of another
-            last dimension or on another device. Nothing is changed then.
+            If the layer was released, is parametrized or has no values. If the inputs are empty,
+            not finite, so large or close to each other that windows are beyond the dtype, or have a
+            wrong last dimension or device. The layer is left unchanged.
         """
         for parameter, value in self._windows(inputs):
             parameter.copy_(value)
@@ -209,7 +220,7 @@ class ExponentialReLULayer(nn.Module):
 
     @isolated()
     def _windows(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return parameters and what `fit_windows` makes of them."""
+        """Return the parameters that `fit_windows` changes, with their new values."""
         peaks = self.check_peaks("fit_windows")
         weight, offsets = peaks.directions.weight, peaks.directions.bias
         check_values(weight)
@@ -224,11 +235,11 @@ class ExponentialReLULayer(nn.Module):
         waves = triangle_wave(linear(inputs, directions, starts), peaks.wave.peak_logits)
         outputs = waves @ self.read_out.weight.mT
         std = outputs.var(0, correction=0).mean().sqrt()
-        scale = torch.where(std > 0, OUTPUT_STD / std, 1)
+        factor = torch.where(std > 0, OUTPUT_STD / std, 1)
         found = [(weight, directions), (offsets, starts)]
-        found.append((self.read_out.weight, scale * self.read_out.weight))
+        found.append((self.read_out.weight, factor * self.read_out.weight))
         if self.read_out.bias is not None:
-            found.append((self.read_out.bias, -scale * outputs.mean(0)))
+            found.append((self.read_out.bias, -factor * outputs.mean(0)))
         if not all(isinstance(parameter, nn.Parameter) for parameter, _ in found):
             raise ValueError(
                 "fit_windows changes weights, but some are computed from others; fit first, and "
@@ -243,13 +254,13 @@ class ExponentialReLULayer(nn.Module):
 
     @property
     def form(self) -> Form:
-        """Which parameters the layer has."""
+        """Form of the parameters: "peaks", "blocks" or "dense"."""
         return next(form for form, cls in FORMS.items() if isinstance(self.subnetworks, cls))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return f(x), of shape (..., out_features)."""
         first = self.subnetworks.first
-        # What others put in place of linear layers knows best what it reads.
+        # Modules that replace the first linear layer check their inputs themselves.
         weight = first.weight if type(first) is nn.Linear else None
         check_inputs(inputs, self.in_features, weight)
         check_precision(inputs, weight)
@@ -262,36 +273,38 @@ class ExponentialReLULayer(nn.Module):
 
     @isolated()
     def release(self, dense: bool = False) -> ExponentialReLULayer:
-        """Replace the parameters by free weights that make the same function, in place.
+        """Replace the parameters by free weights that compute the same function, in place.
 
-        The lowering is computed in float64 and then rounded. Optimizers do not know the new
-        parameters; `skrelu.nn.release` tells them.
+        The lowering is computed in float64 and then rounded. Optimizers do not have the new
+        parameters; use `skrelu.nn.release` to add them.
 
         Parameters
         ----------
         dense : bool, default=False
-            Whether weights between sub-networks, zero at first, are free too: a plain ReLU
-            network of 4 ``n_subnetworks`` neurons a layer. Else the blocks on the diagonal
-            are all that is stored and computed. Blocks can be made dense later.
+            Whether to add free weights between sub-networks, which are 0 at first. The layer is
+            then a plain ReLU network with 4 ``n_subnetworks`` neurons in each hidden layer. If
+            False, only the blocks on the diagonal are stored and computed. Blocks can be made dense
+            later.
 
         Returns
         -------
         self : ExponentialReLULayer
+            The layer.
 
         Raises
         ------
         TypeError
-            If ``dense`` is no bool.
+            If ``dense`` is not a bool.
         ValueError
-            If blocks are asked for and the layer is dense already, or peaks are on the meta
-            device. Nothing is changed then.
+            If ``dense=False`` and the layer is dense already, or the peaks are on the meta device.
+            The layer is left unchanged.
         """
         self.subnetworks, self.read_out = self.released(dense)
         return self
 
     @isolated()
     def released(self, dense: bool) -> tuple[Peaks | Blocks | Dense, nn.Linear]:
-        """Return the sub-networks and the read-out that `release` puts in place."""
+        """Return the sub-networks and the read-out of the released layer."""
         form: Form = "dense" if as_flag("dense", dense) else "blocks"
         if self.form == form:
             return self.subnetworks, self.read_out
@@ -311,19 +324,19 @@ class ExponentialReLULayer(nn.Module):
 
     @isolated()
     def to_torch(self) -> nn.Sequential:
-        """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`.
+        """Return the same function as dense `torch.nn.Linear` and `torch.nn.ReLU` layers.
 
-        Dropout is left out.
+        There is no dropout in it.
 
         Returns
         -------
-        Sequential
-            With the dtype, device and mode of the layer.
+        torch.nn.Sequential
+            Layers with the dtype, device and mode of this layer.
 
         Raises
         ------
         ValueError
-            If peaks are on the meta device.
+            If the peaks are on the meta device.
         """
         weight, bias = self.read_out.weight, self.read_out.bias
         if isinstance(self.subnetworks, Dense):
@@ -335,7 +348,7 @@ class ExponentialReLULayer(nn.Module):
         return sequential([*layers, last], self.read_out.weight).train(self.training)
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows."""
+        """Return the sizes and the form, for `repr`."""
         return (
             f"{self.in_features}, {self.out_features}, depth={self.depth}, "
             f"n_subnetworks={self.n_subnetworks}, dropout={self.dropout}, form={self.form!r}"
@@ -351,14 +364,14 @@ class ExponentialReLULayer(nn.Module):
         """Return matrices and biases by sub-network, and the weight of the read-out."""
         weight = self.read_out.weight
         if isinstance(self.subnetworks, Peaks):
-            matrices, biases, waves = self.subnetworks.layers()
-            return matrices, biases, (weight.to(waves)[..., None] * waves).flatten(1)
+            matrices, biases, read_out = self.subnetworks.layers()
+            return matrices, biases, (weight.to(read_out)[..., None] * read_out).flatten(1)
         return *cast(Blocks, self.subnetworks).layers(), weight
 
     def _empty(self, form: Form) -> tuple[Peaks | Blocks | Dense, nn.Linear]:
-        """Return sub-networks and a read-out of a form, whose weights are to be filled in.
+        """Return sub-networks and a read-out of a form, with weights that are not initialized.
 
-        They draw no random numbers; mode, bias and what is trained are those of the layer.
+        No random numbers are drawn. Mode, bias and ``requires_grad`` are those of the layer.
         """
         weight, bias = self.read_out.weight, self.read_out.bias
         sizes = self.in_features, self.n_subnetworks, self.depth
@@ -384,7 +397,7 @@ class ExponentialReLULayer(nn.Module):
     def _load_from_state_dict(
         self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors
     ) -> None:
-        """Take the form of what is loaded; the parts are loaded after this, by torch."""
+        """Change to the form of the loaded state; torch then loads the parameters."""
         keys = {f"{prefix}subnetworks.{key}": form for form, key in KEYS.items()}
         form = next((form for key, form in keys.items() if key in state_dict), self.form)
         if form != self.form:

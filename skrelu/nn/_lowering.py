@@ -1,4 +1,4 @@
-"""Waves as ReLU layers: the exact lowering, and what it looks like with dense matrices."""
+"""The exact lowering of triangle waves to ReLU layers, and plain torch layers made of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 def lowered(
     directions: Tensor, offsets: Tensor, logits: Tensor
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Return waves along directions as 4-wide ReLU networks, in float64 on the CPU.
+    """Return triangle waves along directions as ReLU networks of width 4, in float64 on the CPU.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ def lowered(
     Returns
     -------
     matrices : list of Tensor
-        (n_subnetworks, 4, in_features), then (n_subnetworks, 4, 4), one a layer.
+        One for each layer: (n_subnetworks, 4, in_features), then (n_subnetworks, 4, 4).
     biases : list of Tensor of shape (n_subnetworks, 4)
     read_out : Tensor of shape (n_subnetworks, 4)
-        What reads each wave out of its last four neurons.
+        Weights of the last four neurons, whose sum is the wave.
 
     Raises
     ------
@@ -52,5 +52,5 @@ def lowered(
 
 
 def sequential(layers: Sequence[Affine], like: Tensor) -> nn.Sequential:
-    """Return layers with ReLU in between, with the dtype and device of a tensor."""
+    """Return linear layers with ReLU in between, with the dtype and device of ``like``."""
     return nn.Sequential(*modules_of([(matrix.to(like), bias.to(like)) for matrix, bias in layers]))

@@ -1,4 +1,4 @@
-"""Layers of triangle waves in models: in place of dense layers, and windows for them."""
+"""Functions on whole models: replace dense layers by triangle waves, and fit their windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skrelu.nn._layer import ExponentialReLULayer, layers_of
 
 
 class _Run(NamedTuple):
-    """Linear layers with ReLU, and maybe Dropout, in between, of an `nn.Sequential`."""
+    """A run of Linear, ReLU (and Dropout), Linear and so on in an `nn.Sequential`."""
 
     begin: int
     end: int
@@ -48,36 +48,38 @@ def swap_dense(
     n_subnetworks: int | None = None,
     names: str | Iterable[str] | None = None,
 ) -> nn.Module:
-    """Replace dense ReLU stacks of a model by fresh layers of triangle waves.
+    """Replace dense ReLU stacks of a model by new layers of triangle waves.
 
-    A stack is a run of `torch.nn.Linear`, `torch.nn.ReLU`, maybe `torch.nn.Dropout`,
-    `torch.nn.Linear`, and so on, inside a `torch.nn.Sequential`. What it has learned is
-    lost. Inputs of layers inside of a model rarely have zero mean and unit variance: go on
-    with `fit_windows`.
+    A stack is a run of `torch.nn.Linear`, `torch.nn.ReLU`, optionally `torch.nn.Dropout`,
+    `torch.nn.Linear`, and so on, inside a `torch.nn.Sequential`. Its trained weights are lost.
+    Inputs of layers inside a model rarely have zero mean and unit variance, so call `fit_windows`
+    next.
 
     Parameters
     ----------
-    model : Module
-        Changed in place.
+    model : torch.nn.Module
+        Model with dense stacks, changed in place.
     depth : int, default=4
-        Of the new layers, 1 to 52.
+        Number of composed triangles of the new layers, in [1, 52].
     n_subnetworks : int, default=None
-        Of each new layer. None: as many as have at most the number of parameters of the
-        stack that is replaced, at least one.
+        Number of triangle waves of each new layer, at least 1. None gives each new layer at most as
+        many parameters as the stack that it replaces, and at least one wave.
     names : str or iterable of str, default=None
-        Sequentials to look at, by their names in ``model.named_modules()``. None: all.
+        Names of the Sequential modules to search, as in ``model.named_modules()``. None searches
+        all.
 
     Returns
     -------
-    model : Module
+    model : torch.nn.Module
+        The model.
 
     Raises
     ------
     TypeError
-        If ``model`` is no module, ``names`` are no strings, or a size is no integer.
+        If ``model`` is not a module, ``names`` are not strings, or a size is not an integer.
     ValueError
-        If there is no such stack, or no `torch.nn.Sequential` of a given name, or a size is out
-        of range. Nothing is changed then.
+        If there is no such stack, no `torch.nn.Sequential` of a given name, or a size is out of
+        range. Nothing is changed then.
 
     Examples
     --------
@@ -139,7 +141,7 @@ def _as_names(names: str | Iterable[str]) -> list[str]:
 
 
 def _runs(part: nn.Sequential) -> Iterator[_Run]:
-    """Yield the stacks of a Sequential."""
+    """Yield the dense stacks of a Sequential."""
     layers = list(part)
     begin = 0
     while begin < len(layers):
@@ -161,36 +163,37 @@ def _next_linear(layers: list[nn.Module], i: int) -> int | None:
 
 @torch.no_grad()
 def fit_windows(model: nn.Module, *inputs: object) -> nn.Module:
-    """Fit the windows of all layers of a model to what they read, one after the other.
+    """Fit the windows of all layers of a model to their inputs, one layer after the other.
 
-    Runs the model once, without gradients; each layer sees what the layers before it
-    return after their windows were fitted. See `ExponentialReLULayer.fit_windows`. The model
-    runs in the mode that it is in: in training mode running statistics move, too.
+    The model is called once, without gradients. Each layer reads the outputs of earlier layers
+    after their windows were fitted, see `ExponentialReLULayer.fit_windows`. The mode of the model
+    is not changed: in training mode the call also updates running statistics.
 
     Parameters
     ----------
-    model : Module
-        Changed in place.
-    *inputs
-        What ``model`` is called with: a typical batch.
+    model : torch.nn.Module
+        Model with layers of triangle waves, changed in place.
+    *inputs : object
+        Arguments of the call ``model(*inputs)``: a typical batch.
 
     Returns
     -------
-    model : Module
+    model : torch.nn.Module
+        The model.
 
     Raises
     ------
     TypeError
-        If ``model`` is no module.
+        If ``model`` is not a module.
     ValueError
-        If the model has no `ExponentialReLULayer`, one that was released, or none that the call
-        reaches, or if a layer reads what no windows can be fitted to. Whatever the call raises,
-        the layers are as before then.
+        If the model has no `ExponentialReLULayer` or a released one, if the call reaches none of
+        them, or if windows cannot be fitted to the inputs of a layer. After any error of the call
+        the layers are as before.
 
     Warns
     -----
     UserWarning
-        If the call does not reach all layers. The windows of the others are fitted.
+        If the call does not reach all layers. Only the windows of the reached ones are fitted.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The switch from peaks to free weights in models, and what optimizers must know of it."""
+"""The switch from peaks to free weights in models and their optimizers."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ def release(
     dense: bool = False,
     lr_factor: float = 0.1,
 ) -> nn.Module:
-    """Release all layers of triangle waves of a model, and tell an optimizer.
+    """Replace the peaks of all layers of a model by free weights that compute the same function.
 
-    The model's outputs do not change. Free weights move the breakpoints of all 2**depth
-    pieces at once, and so need smaller steps than peaks.
+    The outputs of the model do not change. Free weights move the breakpoints of all 2**depth
+    pieces at once, so they need smaller steps than peaks.
 
     Parameters
     ----------
-    model : Module
-        Changed in place.
-    optimizer : Optimizer, default=None
-        Changed in place. Parameters that are gone leave it, and their group if that is
-        empty then. The new ones of a layer come in a group with the settings of the first group
-        that had any of its old ones. Everything else stays as it is, whether it belongs to
-        ``model`` or not. Learning rate schedulers must be made anew. Not for LBFGS, which has a
-        single group.
+    model : torch.nn.Module
+        Model with layers of triangle waves, changed in place.
+    optimizer : torch.optim.Optimizer, default=None
+        Optimizer to update, changed in place. Old parameters are removed, with their group if it is
+        empty then. The new parameters of a layer form a group with the settings of the first group
+        that had any of its old ones. All other parameters and groups stay, also those of other
+        models. Make learning rate schedulers anew. LBFGS is not supported, because it has a single
+        group.
     dense : bool, default=False
-        See `ExponentialReLULayer.release`.
+        Whether the new layers are dense matrices instead of blocks, see
+        `ExponentialReLULayer.release`.
     lr_factor : float, default=0.1
-        Learning rate of the new groups, as a factor of that of the old: each time, so give 1 to
-        make blocks dense that learn slowly already.
+        Learning rate of the new groups relative to that of the old ones, greater than 0. It applies
+        to each release: use 1 to make blocks dense whose learning rate is small already.
 
     Returns
     -------
-    model : Module
+    model : torch.nn.Module
+        The model.
 
     Raises
     ------
     TypeError
-        If ``model`` is no module, ``optimizer`` none that can take new groups, ``dense`` no bool
-        or ``lr_factor`` no number. Nothing is changed then.
+        If ``model`` is not a module, ``optimizer`` is not an optimizer or is LBFGS, ``dense`` is
+        not a bool or ``lr_factor`` is not a number. Nothing is changed then.
     ValueError
-        If the model has no `ExponentialReLULayer`, or one that is dense already and is to be
-        made of blocks, or peaks on the meta device, or if ``lr_factor`` is not positive and
-        finite. Nothing is changed then.
+        If the model has no `ExponentialReLULayer`, has a dense one although ``dense=False``, or has
+        peaks on the meta device. If ``lr_factor`` is not positive and finite. Nothing is changed
+        then.
 
     Examples
     --------
@@ -73,7 +75,7 @@ def release(
     if optimizer is not None:
         _check_optimizer(optimizer)
     lr_factor = as_rate("lr_factor", lr_factor, positive=True)
-    # All of them before one is changed: that may raise an error.
+    # Compute all new parts before the first change, because this may raise an error.
     parts = {name: layer.released(dense) for name, layer in layers.items()}
     changes = []
     for name, layer in layers.items():
@@ -101,12 +103,12 @@ def _check_optimizer(optimizer: object) -> None:
 class _Change:
     """The parameters of a layer before and after its release, by their names in the layer."""
 
-    prefix: str  # of the names in the model
+    prefix: str  # of the layer's parameters in the model
     before: dict[str, nn.Parameter]
     after: dict[str, nn.Parameter]
 
     def news(self, held: dict[nn.Parameter, str]) -> dict[str, nn.Parameter]:
-        """Return the new parameters, by names like those that the old ones are held by."""
+        """Return the new parameters, with names like those of the old ones in the optimizer."""
         known = [(held[old], name) for name, old in self.before.items() if old in held]
         ends = (full.removesuffix(name) for full, name in known if full.endswith(name))
         prefix = next(ends, self.prefix)
@@ -115,7 +117,7 @@ class _Change:
 
 
 def _update(optimizer: torch.optim.Optimizer, changes: list[_Change], lr_factor: float) -> None:
-    """Exchange the parameters that changes took away for those that they brought."""
+    """Replace the old parameters of an optimizer by the new ones."""
     gone = {part for group in optimizer.param_groups for part in group["params"]}
     gone &= {part for change in changes for part in change.before.values()}
     gone -= {part for change in changes for part in change.after.values()}
@@ -126,7 +128,7 @@ def _update(optimizer: torch.optim.Optimizer, changes: list[_Change], lr_factor:
         held = dict(zip(params, group.get("param_names", [""] * len(params)), strict=True))
         news: dict[str, nn.Parameter] = {}
         for change in [each for each in waiting if held.keys() & set(each.before.values())]:
-            waiting.remove(change)  # the first group that has any of them takes all
+            waiting.remove(change)  # the first group with old parameters takes all new ones
             news |= change.news(held)
         if news:
             fresh.append(_like(group, news, lr_factor))
@@ -145,7 +147,7 @@ def _update(optimizer: torch.optim.Optimizer, changes: list[_Change], lr_factor:
 
 
 def _like(group: dict[str, Any], news: dict[str, nn.Parameter], lr_factor: float) -> dict[str, Any]:
-    """Return a group of new parameters with the settings of another one."""
+    """Return a group of new parameters with the settings of ``group``."""
     left_out = ("params", "initial_lr", "param_names")
     settings = {key: value for key, value in group.items() if key not in left_out}
     if "lr" in settings:
@@ -154,12 +156,12 @@ def _like(group: dict[str, Any], news: dict[str, nn.Parameter], lr_factor: float
 
 
 def _held_by_modules(parameters: set[nn.Parameter]) -> set[nn.Parameter]:
-    """Return those that are parameters of a module, be it in the model or not.
+    """Return the parameters that belong to any module, inside or outside of the model.
 
-    Weights may be tied to modules that nothing here leads to, and an optimizer that forgot them
-    would leave these untrained without a word. Only the garbage collector knows all modules.
+    Weights may be tied to modules outside of the model. An optimizer without these weights would
+    silently leave them untrained. Only the garbage collector knows all modules.
     """
-    gc.collect()  # parametrized modules are cycles, which outlive their use
+    gc.collect()  # unused parametrized modules are reference cycles and may still exist
     modules = (each for each in gc.get_objects() if issubclass(type(each), nn.Module))
     held = (vars(module).get("_parameters") or {} for module in modules)
     return {part for parts in held for part in parts.values() if part in parameters}
@@ -172,31 +174,40 @@ def parameter_groups(
     weight_decay: float = 0.0,
     peaks_lr: float | Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    """Return groups for an optimizer: peaks without weight decay, everything else with it.
+    """Return parameter groups for an optimizer, with no weight decay on peaks.
 
-    Weight decay on the logits of peaks would draw all waves to parabolas.
+    Weight decay on the logits of peaks would turn all waves into parabolas.
 
     Parameters
     ----------
-    model : Module
+    model : torch.nn.Module
+        Model with or without layers of triangle waves.
     lr : float or Tensor
         Learning rate, at least 0.
     weight_decay : float, default=0.0
-        Of all parameters but the peaks, at least 0.
+        Weight decay of all parameters except the peaks, at least 0.
     peaks_lr : float or Tensor, default=None
-        Learning rate of the peaks. None: ``lr``.
+        Learning rate of the peaks, at least 0. None is ``lr``.
 
     Returns
     -------
     list of dict
-        The group of the peaks is the last, and not there if the model has none.
+        Groups of parameters. The last one has the peaks; it is absent if the model has none.
 
     Raises
     ------
     TypeError
-        If ``model`` is no module or a rate no number.
+        If ``model`` is not a module or a rate is not a number.
     ValueError
         If a rate is negative or not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.nn import ExponentialReLULayer, parameter_groups
+    >>> groups = parameter_groups(ExponentialReLULayer(8, 3), lr=1e-2, weight_decay=1e-3)
+    >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
+    [(4, 0.001), (1, 0.0)]
     """
     check_module(model)
     as_rate("lr", lr)

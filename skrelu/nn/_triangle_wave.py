@@ -1,4 +1,4 @@
-"""The elementwise layer: a triangle wave of learnable peaks for each feature."""
+"""The elementwise layer: a triangle wave with learnable peaks for each feature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skrelu.nn._checks import as_depth, as_size, check_factory, check_inputs
 from skrelu.nn._lowering import lowered, sequential
 from skrelu.nn._wave_function import triangle_wave
 
-# Peaks are drawn within 1/2 +- SPREAD / 2 at most.
+# Largest range of random peaks: they are drawn from 1/2 +- SPREAD / 2 at most.
 SPREAD = 0.8
 
 
@@ -24,38 +24,41 @@ class TriangleWave(nn.Module):
         F(z) = \sum_{i=0}^{d-1} s_i T_{a_i}(\dots T_{a_0}(z)), \qquad
         T_a(h) = \min(h / a, (1 - h) / (1 - a))
 
-    with peaks a of its own for each feature, which are learned, and the scales s that make
-    F smooth in the limit of infinite depth. F is concave, near [0, 1] between 0 and 1 in
-    [0, 1], and goes on linearly outside.
+    Each feature has its own learnable peaks a. The scales s follow from the peaks and make F
+    smooth in the limit of infinite depth. F is concave and continues linearly outside [0, 1]. For z
+    in [0, 1] its values are about in [0, 1].
 
     Parameters
     ----------
     n_features : int
+        Number of features, at least 1.
     depth : int, default=4
-        Number of composed triangles, 1 to 52.
-    device, dtype : optional
-        Of the parameter. float32, float64, bfloat16 or float16.
+        Number of composed triangles, in [1, 52].
+    device : torch.device or str, default=None
+        Device of the parameter. None is torch's default device.
+    dtype : torch.dtype, default=None
+        Dtype of the parameter: float32, float64, bfloat16 or float16. None is torch's default.
 
     Attributes
     ----------
     peak_logits : Parameter of shape (n_features, depth + 1)
-        Peaks are a logistic function of these, see `peaks`. They are drawn around 1/2: some
-        features are nearly parabolas, others far from it.
+        Logits of the peaks, see `peaks`. Initial peaks are random around 1/2, so that some waves
+        are nearly parabolas and others are far from it.
 
     Raises
     ------
     TypeError
-        If ``n_features`` or ``depth`` is no integer, or inputs are no floating tensor.
+        If ``n_features`` or ``depth`` is not an integer, or inputs are not a floating tensor.
     ValueError
-        If these are out of range, ``device`` or ``dtype`` is none for weights, or inputs have
-        another last dimension or device.
+        If these are out of range, torch cannot make weights with ``device`` or ``dtype``, or inputs
+        have a wrong last dimension or device.
 
     Notes
     -----
     - Input: (..., n_features), of any floating dtype.
     - Output: the same shape and dtype. It is computed in at least float32, also under
-      `torch.autocast`, since errors double with each composed triangle.
-    - Only the input is kept for the backward pass.
+      `torch.autocast`, because errors double with each composed triangle.
+    - The backward pass needs only the input in memory.
 
     References
     ----------
@@ -94,23 +97,23 @@ class TriangleWave(nn.Module):
 
     @property
     def peaks(self) -> Tensor:
-        """Peaks, (n_features, depth + 1); the last one only sets a scale."""
+        """Peaks in (0, 1), (n_features, depth + 1); the last one only determines a scale."""
         return bounded_peaks(self.peak_logits)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return F(z) of each feature."""
+        """Return F(z) of each feature, of the shape and dtype of ``z``."""
         logits = self.peak_logits
         check_inputs(z, self.n_features, logits)
         return triangle_wave(z, logits)
 
     @isolated()
     def to_torch(self) -> nn.Sequential:
-        """Return the same function as dense layers: `torch.nn.Linear` and `torch.nn.ReLU`.
+        """Return the same function as dense `torch.nn.Linear` and `torch.nn.ReLU` layers.
 
         Returns
         -------
-        Sequential
-            With the dtype, device and mode of the layer.
+        torch.nn.Sequential
+            Layers with the dtype, device and mode of this layer.
 
         Raises
         ------
@@ -124,5 +127,5 @@ class TriangleWave(nn.Module):
         return sequential(layers, self.peak_logits).train(self.training)
 
     def extra_repr(self) -> str:
-        """Return what `repr` shows."""
+        """Return the sizes, for `repr`."""
         return f"{self.n_features}, depth={self.depth}"

@@ -1,7 +1,7 @@
 r"""The triangle wave of each feature, as a function that torch can differentiate.
 
-With peaks a and smooth scales s, let :math:`V_i = s_i h_{i+1}` be a scaled wave. It falls
-from its height s_i at both sides of the peak:
+With peaks a and smooth scales s, let :math:`V_i = s_i h_{i+1}` be the wave times its scale. It
+falls from its height s_i on both sides of the peak:
 
 .. math::
 
@@ -9,10 +9,10 @@ from its height s_i at both sides of the peak:
 
     Q_0 = (z - a_0) / (1 - a_0), \qquad Q_i = s_i - a_{i+1} P_{i-1},
 
-because :math:`s_i = s_{i-1} (1 - a_i) a_{i+1}`. That is two passes over the data a layer
-(prelu and addcmul) and one for the sum, and nothing overflows at any depth. The gradient
-is a sweep forth, which computes Q and P again so that only z is kept between the forward
-and the backward pass, and one back.
+because :math:`s_i = s_{i-1} (1 - a_i) a_{i+1}`. This takes two passes over the data for each layer
+(prelu and addcmul) and one for the sum, and nothing overflows at any depth. The gradient takes a
+forward sweep and a backward sweep. The forward sweep computes Q and P again, so that only z is
+kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from skrelu._networks.triangle import (
     triangle_sum_derivatives,
 )
 
-# Values a thread at a time: the passes over them find them in the processor's cache.
+# Size of a chunk, in values for each thread: they fit in the processor's cache.
 CHUNK = 2**15
-# float32 has neither the bits for the pieces of deeper waves nor the exponents for the
-# products of their slopes.
+# Largest depth computed in float32. It has neither the bits for the pieces of deeper waves nor the
+# exponents for the products of their slopes.
 DEEPEST_IN_FLOAT32 = 20
 
 
@@ -48,38 +48,39 @@ def triangle_wave(z: Tensor, logits: Tensor) -> Tensor:
     ----------
     z : Tensor of shape (..., n_features)
     logits : Tensor of shape (n_features, depth + 1)
-        Of the peaks.
+        Logits of the peaks.
 
     Returns
     -------
-    Tensor of shape (..., n_features), of the dtype of ``z``
+    Tensor of shape (..., n_features)
+        F(z), with the dtype of ``z``.
     """
     function = _Sweeps if torch.compiler.is_compiling() else _Wave
     return function.apply(z.reshape(-1, z.shape[-1]), logits)[0].view(z.shape)
 
 
 def _working(z: Tensor, logits: Tensor) -> torch.dtype:
-    """Return the dtype to compute in."""
+    """Return the dtype to compute in: float64 for deep waves, at least float32 for others."""
     if logits.shape[-1] - 1 > DEEPEST_IN_FLOAT32:
         return torch.float64
     return torch.promote_types(torch.promote_types(z.dtype, logits.dtype), torch.float32)
 
 
 def autocasts(z: Tensor) -> bool:
-    """Return whether `torch.autocast` is on where a tensor is."""
+    """Return whether `torch.autocast` is on for the device of a tensor."""
     device = z.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _no_autocast(z: Tensor) -> AbstractContextManager:
-    """Return a context in which what is computed where a tensor is keeps its dtype."""
+    """Return a context without autocast on the device of a tensor."""
     return torch.autocast(z.device.type, enabled=False) if autocasts(z) else nullcontext()
 
 
 def _plain_derivatives(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return dF/dz (n_features, n_samples) and dF/dlogits (n_features, depth + 1, n_samples).
 
-    By operations that torch differentiates.
+    All operations can be differentiated again by torch.
     """
     dtype = _working(z, logits)
     peaks = bounded_peaks(logits.to(dtype))
@@ -90,14 +91,14 @@ def _plain_derivatives(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _table(logits: Tensor) -> Tensor:
-    """Return what the sweeps multiply with and add, see the formulas of this module.
+    """Return the factors and summands of the sweeps, see the formulas of this module.
 
     Returns
     -------
     Tensor of shape (4, depth, n_features)
         1 - a_i, w_i, -a_{i+1} and s_i.
     """
-    both = torch.stack([logits.mT, -logits.mT])  # 1 - a as exact as a: it is divided by
+    both = torch.stack([logits.mT, -logits.mT])  # 1 - a needs full precision, as a divisor
     a, rests = bounded_peaks(both).unbind()  # (depth + 1, n_features)
     rests, later = rests[:-1], a[1:]
     ratios = rests * later
@@ -112,8 +113,8 @@ def _rows(table: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _chunks(z: Tensor) -> list[slice]:
-    """Return slices of the rows that the sweeps take at a time."""
-    if torch.compiler.is_compiling():  # which fuses all passes into one
+    """Return slices of the rows, one for each chunk."""
+    if torch.compiler.is_compiling():  # the compiler fuses all passes into one
         return [slice(None)]
     n_samples, n_features = z.shape
     size = CHUNK * torch.get_num_threads() if z.device.type == "cpu" else z.numel()
@@ -145,7 +146,10 @@ def _fast_wave(z: Tensor, table: Tensor) -> Tensor:
 
 
 def _fast_gradient(z: Tensor, table: Tensor, by_F: Tensor) -> tuple[Tensor, Tensor]:
-    """Return derivatives of a loss by z and by the peaks, (depth + 1, n_features)."""
+    """Return derivatives of a loss by z (n_samples, n_features) and peaks (depth + 1, n_features).
+
+    ``by_F`` has its derivatives by F(z), (n_samples, n_features).
+    """
     dtype = table.dtype
     swept = [_sweep(z[rows].to(dtype), by_F[rows].to(dtype), table) for rows in _chunks(z)]
     by_z, sums = swept[0]
@@ -156,9 +160,9 @@ def _fast_gradient(z: Tensor, table: Tensor, by_F: Tensor) -> tuple[Tensor, Tens
 
 
 def _sweep(z: Tensor, g: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Return g dF/dz and the sums over samples that derivatives by peaks are made of.
+    """Return g dF/dz and the sums over samples from which derivatives by peaks follow.
 
-    Writes into what comes from ``g`` only, so that this may be a batch.
+    In-place operations change only tensors computed from ``g``, so that ``g`` may be a batch.
 
     Parameters
     ----------
@@ -203,7 +207,7 @@ def _by_peaks(table: Tensor, sums: Tensor) -> Tensor:
 
 
 class _Sweeps(torch.autograd.Function):
-    """F(z), (n_samples, n_features), and its table; keeps z for the backward pass."""
+    """F(z), (n_samples, n_features), and its table; saves z and logits for the backward pass."""
 
     @staticmethod
     def forward(z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,19 +231,19 @@ class _Sweeps(torch.autograd.Function):
             by_z, by_peaks = _fast_gradient(z, table, by_F)
             peaks = bounded_peaks(logits.to(table.dtype))
             return by_z, (by_peaks.mT * bounded_peaks_slope(peaks)).to(logits.dtype)
-        with _no_autocast(z):  # this will be differentiated again
+        with _no_autocast(z):  # a second derivative is wanted
             dz, dlogits = _plain_derivatives(z, logits)
             g = by_F.to(dz.dtype).mT
             by_logits = (dlogits * g[:, None]).sum(-1)
             return (dz * g).mT.to(z.dtype), by_logits.to(logits.dtype)
 
 
-# torch looks this up in every call, which takes as long as several passes.
+# Set once, because torch computes the signature in every call otherwise (as slow as some passes).
 _Sweeps.forward.__signature__ = signature(_Sweeps.forward)  # type: ignore[attr-defined]
 
 
 class _Wave(_Sweeps):
-    """The same with what torch.compile cannot read: forward mode and batches."""
+    """The same function with forward mode and vmap, which torch.compile cannot read."""
 
     @staticmethod
     def jvp(

@@ -1,4 +1,4 @@
-"""Linear regions of ReLU networks, exactly."""
+"""Exact linear regions of ReLU networks."""
 
 from skrelu.regions._box import BoxRegions, regions_in_box
 from skrelu.regions._display import LinearRegionsDisplay, RegionCountDisplay, animate

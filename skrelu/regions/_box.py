@@ -1,15 +1,15 @@
 r"""All regions of a network in a box of few dimensions.
 
-Activation regions are the cells that all neurons leave of the box, see `_cells`. A facet of a cell
-is known by the neurons that vanish on it and those of the others that are active: where these
-hold the network is affine, so they hold on a convex set, and two cells with a facet of one name
-share it. Linear regions are the components of cells that are connected by such facets between
-cells whose outputs have the same slopes,
+Activation regions are the cells into which all neurons divide the box, see `_cells`. The name of a
+facet of a cell is the set of neurons that vanish on it, and the set of other neurons that are
+active. Where both sets stay the same the network is affine, so this place is convex. Two cells that
+have facets of the same name therefore share this facet. Two neighbouring cells belong to one linear
+region if their outputs have the same slopes,
 
 .. math::
     J = W_L D_{L-1} W_{L-1} \cdots D_1 W_1,
 
-to within the rounding errors of that product; continuity makes the intercepts the same.
+up to the rounding errors of that product. Their intercepts are then the same by continuity.
 """
 
 from __future__ import annotations
@@ -30,34 +30,46 @@ from skrelu.regions._checks import Array, as_floats, region_limit, too_many
 from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._theory import max_regions as most_regions
 
-# Cells have about 2^n_features vertices, too many to hold for more features.
+# Largest number of features. A cell has about 2^n_features vertices.
 MAX_FEATURES = 8
-# Regions to hold at most, of small networks.
+# Default of max_regions, if that many regions fit in memory.
 MOST = 100_000
-# Neurons up to which a message says how many regions there can be.
+# Largest number of neurons for which messages have the upper bound of `max_regions`.
 MOST_BOUNDED = 10_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BoxRegions:
-    """A network in a box, region by region.
+    """The regions of a network in a box, as `regions_in_box` returns them.
 
-    *Activation regions* are the sets in which the same neurons are active; they are convex.
-    *Linear regions* are those in which the outputs are one affine function: activation regions
-    that share a facet and have the same function belong to one.
+    *Activation regions* are the convex sets in which the same neurons are active. *Linear regions*
+    are the connected sets on which the outputs are one affine function. Activation regions that
+    share a facet and have the same affine function belong to one linear region.
 
     Attributes
     ----------
     patterns : ndarray of shape (n_activation_regions, n_neurons), bool
-        Which hidden neurons are active, layer after layer. No two rows are the same.
+        Whether each hidden neuron is active, layer after layer. No two rows are the same.
     vertices : list of ndarray of shape (n_vertices, n_features)
         Corners of each activation region, in no order.
     gradients : ndarray of shape (n_activation_regions, n_outputs, n_features)
         Slopes of the outputs.
     intercepts : ndarray of shape (n_activation_regions, n_outputs)
-        The outputs are ``gradients @ x + intercepts``.
+        Intercepts of the outputs: these are ``gradients @ x + intercepts``.
     linear_regions : ndarray of shape (n_activation_regions,), int
-        Number of the linear region that each activation region is a part of, from 0 on.
+        Index of the linear region to which each activation region belongs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import regions_in_box
+    >>> network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU(), torch.nn.Linear(1, 1))
+    >>> with torch.no_grad():  # max(x, 0)
+    ...     for part in network.parameters():
+    ...         _ = part.fill_(float(part.ndim == 2))
+    >>> regions = regions_in_box(network, [-1], [3])
+    >>> sorted(regions.volumes.tolist()), sorted(regions.centers.ravel().tolist())
+    ([1.0, 3.0], [-0.5, 1.5])
     """
 
     patterns: Bools
@@ -85,7 +97,7 @@ class BoxRegions:
     @cached_property
     @isolated()
     def centers(self) -> Array:
-        """A point inside each activation region, (n_activation_regions, n_features)."""
+        """A point in each activation region, (n_activation_regions, n_features)."""
         return np.stack([corners.mean(0) for corners in self.vertices])
 
     @cached_property
@@ -93,7 +105,8 @@ class BoxRegions:
     def volumes(self) -> Array:
         """Volume of each activation region, (n_activation_regions,).
 
-        Computed when asked for, by Qhull: in 5 dimensions a millisecond each, in 8 seconds.
+        Qhull computes them at the first access. A volume takes a millisecond in 5 dimensions and
+        seconds in 8.
         """
         return np.array([_volume(corners) for corners in self.vertices])
 
@@ -107,34 +120,35 @@ def regions_in_box(
     Parameters
     ----------
     model : estimator or torch.nn.Module
-        As for `regions_along`, of at most 8 features.
+        Network to read, with at most 8 features, see `regions_along`.
     lower, upper : array-like of shape (n_features,)
         Corners of the box, in the units of the data.
     max_regions : int or "auto", default="auto"
-        Activation regions to hold at most. "auto" stands for 100 000, or as many as take about 1 GB
-        where these are fewer, as they are from 7 features on.
+        Maximum number of activation regions, at least 1. With more, an error is raised. "auto" is
+        100 000, or as many as take about 1 GB if these are fewer, as they are from 7 features on.
 
     Returns
     -------
     BoxRegions
-        Those with an interior: hyperplanes that coincide or only touch make no regions.
+        All regions with an interior.
 
     Raises
     ------
     TypeError
-        If the model cannot be read.
+        If the model is not of a known type.
     ValueError
-        If the model cannot be read, the box does not fit it, has more than 8 dimensions or more
-        than `max_regions` activation regions, `max_regions` is not a positive integer, or values
-        overflow.
+        If the model cannot be read, the box does not match it, the box has more than 8 dimensions
+        or more than `max_regions` activation regions, `max_regions` is not a positive integer, or
+        values overflow.
 
     Notes
     -----
-    The cost is that of `n_neurons` evaluations at the vertices of all regions, about
-    ``2**n_features`` each. Regions narrower than about 1e-9 of the one that a layer divides are not
-    told from none; `regions_along` tells far narrower ones, along lines. In a box further than 1e5
-    times its half-width from 0, in any feature, the rounding of inputs hides wider ones. Where
-    hyperplanes that meet in a point are nearly dependent, rounding may leave slivers between them.
+    The cost is that of `n_neurons` evaluations at the vertices of all regions. A region has about
+    ``2**n_features`` vertices. Regions narrower than about 1e-9 of the region that a layer divides
+    are not found; `regions_along` finds far narrower ones along lines. If a box is further than 1e5
+    times its half-width from 0 in any feature, the rounding of inputs hides wider regions, too. If
+    the hyperplanes that meet in a point are nearly dependent, rounding may leave slivers between
+    them.
 
     Examples
     --------
@@ -183,9 +197,14 @@ def regions_in_box(
 def in_cube(
     layers: Layers, lower: ArrayLike, upper: ArrayLike
 ) -> tuple[Layers, Array, Array, Array]:
-    """Return the network of u in [-1, 1]^d, where x = middle + half * u.
+    """Return the network as a function of u in [-1, 1]^d, where x = middle + half * u.
 
-    With it middle, half, and how far middle is from the network's center in terms of half.
+    Returns
+    -------
+    layers : Layers
+    middle, half : ndarray of shape (d,)
+    offsets : ndarray of shape (d,)
+        Distances of middle from the network's center, in units of half.
     """
     low, high = as_floats(lower, "lower", finite=False), as_floats(upper, "upper", finite=False)
     d = layers.n_features
@@ -210,9 +229,9 @@ def in_cube(
 
 
 def _divided(layers: Layers, offsets: Array, limit: int) -> list[Cells] | None:
-    """Divide the cube by all neurons, as blocks of cells that are halved when they get large.
+    """Divide the cube by all neurons; None if there are more cells than the limit.
 
-    None if there are more cells than the limit.
+    Cells form blocks, which are halved when they get large.
     """
     n_neurons = layers.n_neurons
     waiting, done = [Cells.cube(layers, offsets)], list[Cells]()
@@ -258,10 +277,10 @@ def _linear_regions(blocks: list[Cells], gradients: Array, slacks: Array) -> Ind
 def _volume(corners: Array) -> float:
     if corners.shape[1] == 1:
         return float(np.ptp(corners))
-    # Qhull calls narrow regions flat; stretched along their principal axes none is narrow.
+    # Qhull refuses narrow regions, so they are stretched along their principal axes.
     stretched, axes, _ = np.linalg.svd(corners - corners.mean(0), full_matrices=False)
     try:
         hull = ConvexHull(stretched)
-    except QhullError:  # vertices with many edges; joggling them by 1e-11 helps
+    except QhullError:  # at vertices with many edges; joggling by 1e-11 helps
         hull = ConvexHull(stretched, qhull_options="QJ")
     return float(hull.volume * axes.prod())

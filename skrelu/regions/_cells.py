@@ -1,29 +1,30 @@
-r"""Cells into which neurons divide a cube, held by their vertices.
+r"""The cells into which neurons divide a cube, stored as sets of vertices.
 
-Coordinates are those in which a box is the cube :math:`[-1, 1]^d`. Neuron after neuron, cells are
-divided where it changes sign. On a cell, a convex polytope, it is known which neurons of the
-layer before are active, so that those of the next are affine,
+In the coordinates used here a box is the cube :math:`[-1, 1]^d`. Cells are divided by one neuron
+after another, where it changes sign. A cell is a convex polytope. On it the active neurons of the
+previous layer are known, so that the next layer is affine,
 
 .. math::
     z_l = W_l D_{l-1} z_{l-1} + b_l, \qquad z_0 = u, \quad D_0 = 1,
 
-with 1 and leaks on the diagonal of :math:`D`, and their signs at the vertices decide. The vertices
-of the two halves are those of the cell and, on each edge from :math:`v` to :math:`w` with
-:math:`z(v) > 0 > z(w)`,
+with 1 (active) or the leak on the diagonal of :math:`D`. A neuron divides a cell if it has both
+signs at its vertices. The two halves have the vertices of the cell, and one more on each edge from
+:math:`v` to :math:`w` with :math:`z(v) > 0 > z(w)`,
 
 .. math::
     v + \frac{z(v)}{z(v) - z(w)} (w - v),
 
-the double description method [1]_. A constraint is tight at a vertex that lies on it; each vertex
-is held with the set of its tight constraints, as bits. Two vertices make an edge if no third one
-has all that they have in common. These are :math:`d - 1` or more, which is enough if one of the two
-has no more than :math:`d`.
+by the double description method [1]_. A constraint is tight at a vertex that lies on it. Each
+vertex is stored with the set of its tight constraints, as bits. Two vertices make an edge if no
+third vertex has all tight constraints that they have in common. These are :math:`d - 1` or more.
+That number is also sufficient if one of the two vertices has no more than :math:`d` constraints.
 
-A value is zero if it is within rounding errors or :math:`10^{-9}` of the neuron's range on the
-cell: neurons that coincide divide once, and vertices where many meet are one. In a box of middle
-:math:`m` and half-widths :math:`h` that is far from 0, slopes and intercepts of the network cancel,
-and hyperplanes are known to within rounding times :math:`r = 1 + \max_j |m_j| / h_j`. They meet in
-vertices that are off by as much in all directions, and so the slopes' rounding counts r times.
+A value counts as zero if it is within rounding errors, or within :math:`10^{-9}` of the neuron's
+range on the cell. So neurons that coincide divide a cell once, and vertices where many neurons meet
+are one. If a box with middle :math:`m` and half-widths :math:`h` is far from 0, slopes and
+intercepts of the network cancel, and hyperplanes are known up to rounding times
+:math:`r = 1 + \max_j |m_j| / h_j`. Their common vertices have errors of this size in all
+directions. So the rounding errors of slopes are multiplied by r.
 
 References
 ----------
@@ -47,12 +48,12 @@ Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 Words = NDArray[np.uint64]
 
-# Vertices that are divided at a time, and pairs of them.
+# Number of vertices, and of pairs of vertices, that are processed at a time.
 BLOCK = 2**14
 PAIRS = 2**20
-# Numbers of affine maps that count as much as a vertex.
+# Entries of affine maps that take as much memory as a vertex.
 MAPS = 2**7
-# Sums of values up to it are finite, of inputs and of neurons.
+# Largest input or value of a neuron: sums of such values are finite.
 GREATEST = 1e300
 TOO_GREAT = (
     "The values of the network in this box are too great for float64; scale the data, or take a "
@@ -61,7 +62,7 @@ TOO_GREAT = (
 
 
 def place_of(layers: Layers, neuron: int) -> tuple[int, int]:
-    """Return the layer of a neuron, and its place there."""
+    """Return the layer of a neuron, and its index in this layer."""
     for layer, width in enumerate(layers.widths):
         if neuron < width:
             return layer, neuron
@@ -70,27 +71,37 @@ def place_of(layers: Layers, neuron: int) -> tuple[int, int]:
 
 
 def added_up(layers: Layers, layer: int, maps: Array, active: Bools) -> tuple[Array, Array]:
-    """Return what a layer adds up, and the sums of absolute values, (..., width, d + 1).
+    """Return the pre-activations of a layer as affine maps, and the sums of absolute values.
 
-    `maps`, (..., n_in, d + 1), is what the layer before added up, or the inputs, and `active`,
-    (..., n_in), which of its neurons are active.
+    Parameters
+    ----------
+    layers : Layers
+    layer : int
+    maps : ndarray of shape (..., n_in, d + 1)
+        Slopes and intercepts of the previous layer's pre-activations, or of the inputs.
+    active : ndarray of shape (..., n_in), bool
+        Whether the neurons of the previous layer are active.
+
+    Returns
+    -------
+    maps, sizes : ndarray of shape (..., width, d + 1)
     """
     if layer:
         maps = maps * np.where(active, 1.0, layers.leaks[layer - 1])[..., None]
     matrix, bias = layers.matrices[layer], layers.biases[layer]
-    added, scale = matrix @ maps, np.abs(matrix) @ np.abs(maps)
+    added, sizes = matrix @ maps, np.abs(matrix) @ np.abs(maps)
     added[..., -1] += bias
-    scale[..., -1] += np.abs(bias)
-    if not (scale.sum(-1) <= GREATEST).all():
+    sizes[..., -1] += np.abs(bias)
+    if not (sizes.sum(-1) <= GREATEST).all():
         raise ValueError(TOO_GREAT)
-    # Left as they are, slopes that cancel but for rounding would be those of later layers.
+    # Slopes that cancel up to rounding are set to 0, because later layers could amplify them.
     slopes = added[..., :-1]
-    slopes[np.abs(slopes) <= ROUNDING * scale[..., :-1]] = 0
-    return added, scale
+    slopes[np.abs(slopes) <= ROUNDING * sizes[..., :-1]] = 0
+    return added, sizes
 
 
 def reach_of(offsets: Array) -> Array:
-    """Return how many times the rounding of slopes and intercepts counts, (d + 1,).
+    """Return the factors of the rounding errors of slopes and intercepts, (d + 1,).
 
     `offsets`, (d,), is the middle of the box in half-widths.
     """
@@ -98,7 +109,7 @@ def reach_of(offsets: Array) -> Array:
 
 
 def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> Indices:
-    """Count the neurons from one on that change sign between points of each cell.
+    """Count the neurons, from ``neuron`` on, that change sign between points of each cell.
 
     `begins`, (n_cells,), is the first point of each cell.
     """
@@ -113,30 +124,30 @@ def n_to_come(layers: Layers, neuron: int, points: Array, begins: Indices) -> In
 
 
 def between(points: Array, values: Array, up: Indices, down: Indices) -> Array:
-    """Return where an affine function vanishes between points of opposite values."""
-    share = (values[up] / (values[up] - values[down]))[:, None]
-    return points[up] + share * (points[down] - points[up])
+    """Return the points between pairs of points of opposite sign where an affine function is 0."""
+    fraction = (values[up] / (values[up] - values[down]))[:, None]
+    return points[up] + fraction * (points[down] - points[up])
 
 
 @dataclass
 class Cells:
-    """Cells held by their vertices, divided by the neurons of a network before some neuron."""
+    """Cells stored by their vertices, divided by the first neurons of a network."""
 
     layers: Layers
     reach: Array  # (d + 1,): see `reach_of`
-    neuron: int  # the next
+    neuron: int  # the next neuron to divide by
     points: Array  # (n_vertices, d), cell after cell
     tight: Words  # (n_vertices, n_words): bits of the 2 d facets of the cube, then of neurons
-    owner: Indices  # (n_vertices,): the cell of each
+    owner: Indices  # (n_vertices,): the cell of each vertex
     patterns: Bools  # (n_cells, n_neurons)
-    vanishing: Words  # (n_cells, n_words): bits of neurons that vanish all over the cell
-    maps: Array  # (n_parents, width, d + 1): what a layer adds up, as slopes and intercept
-    floors: Array  # (n_parents, width): values below are zero but for rounding
-    parents: Indices  # (n_cells,): what each is a part of, as cells were when the layer began
+    vanishing: Words  # (n_cells, n_words): bits of neurons that vanish on the whole cell
+    maps: Array  # (n_parents, width, d + 1): pre-activations of a layer, slopes and intercept
+    floors: Array  # (n_parents, width): values below these are rounding errors
+    parents: Indices  # (n_cells,): the cell of each at the begin of the layer
 
     @classmethod
     def cube(cls, layers: Layers, offsets: Array) -> Cells:
-        """Return the cube, not divided yet; `offsets` as for `reach_of`."""
+        """Return the undivided cube; `offsets` as for `reach_of`."""
         d, n_neurons = layers.n_features, layers.n_neurons
         corners = np.array(list(product([-1.0, 1.0], repeat=d)))  # (2^d, d)
         tight = np.concatenate([corners > 0, corners < 0, np.zeros((2**d, n_neurons), bool)], 1)
@@ -160,14 +171,14 @@ class Cells:
 
     @staticmethod
     def bytes_each(layers: Layers) -> int:
-        """Return about how much memory a cell takes, with what is held for its facets."""
+        """Return about how many bytes a cell takes, with its facets."""
         d, n_neurons = layers.n_features, layers.n_neurons
         n_words = (2 * d + n_neurons) // 64 + 1
         return 2 * n_neurons + 8 * (2**d + 4 * d) * (d + n_words + 2)
 
     @property
     def size(self) -> int:
-        """Number of vertices; more where affine maps of wide layers take more memory."""
+        """Number of vertices, or the equivalent number for the affine maps if that is larger."""
         n_features = self.points.shape[1]
         return max(len(self.points), len(self) * self.layers.largest * (n_features + 1) // MAPS)
 
@@ -181,7 +192,7 @@ class Cells:
         return np.split(self.points, self.begins[1:])
 
     def take(self, cells: Indices) -> Cells:
-        """Return some of the cells; `cells` ascends."""
+        """Return some of the cells; their indices `cells` are increasing."""
         number = np.full(len(self), -1)
         number[cells] = np.arange(len(cells))
         owner = number[self.owner]
@@ -197,17 +208,17 @@ class Cells:
         )
 
     def n_to_come(self) -> Indices:
-        """Count the neurons from the next on that change sign between vertices of each cell."""
+        """Count the remaining neurons that change sign between vertices of each cell."""
         return n_to_come(self.layers, self.neuron, self.points, self.begins)
 
     def outputs(self) -> tuple[Array, Array]:
         """Return slopes and intercepts of the outputs, and rounding errors of the slopes."""
         n_layers = len(self.layers.matrices)
-        maps, scale = self._added_up(n_layers - 1)
-        return maps, n_layers * ROUNDING * scale[..., :-1]
+        maps, sizes = self._added_up(n_layers - 1)
+        return maps, n_layers * ROUNDING * sizes[..., :-1]
 
     def _added_up(self, layer: int) -> tuple[Array, Array]:
-        """Return what a layer, the next, adds up on each cell, and sums of absolute values."""
+        """Return `added_up` of the next layer on each cell."""
         active = self.patterns[:, self.neuron - self.maps.shape[1] : self.neuron]
         return added_up(self.layers, layer, self.maps[self.parents], active)
 
@@ -217,12 +228,12 @@ class Cells:
         Returns
         -------
         ndarray of shape (n_cells,), int
-            What each cell was a part of.
+            The cell, before the division, that each cell is a part of.
         """
         layer, place = place_of(self.layers, self.neuron)
         if place == 0:
-            self.maps, scale = self._added_up(layer)
-            self.floors, self.parents = ROUNDING * scale @ self.reach, np.arange(len(self))
+            self.maps, sizes = self._added_up(layer)
+            self.floors, self.parents = ROUNDING * sizes @ self.reach, np.arange(len(self))
         maps = self.maps[self.parents, place][self.owner]
         values = np.einsum("ij,ij->i", self.points, maps[:, :-1]) + maps[:, -1]
         begins = self.begins
@@ -240,12 +251,12 @@ class Cells:
 
     @property
     def _bit(self) -> tuple[int, np.uint64]:
-        """The word that has the bit of the next neuron, and the bit in it."""
+        """The index of the word with the bit of the next neuron, and this bit."""
         word, shift = divmod(2 * self.points.shape[1] + self.neuron, 64)
         return word, np.uint64(1 << shift)
 
     def _split(self, values: Array, signs: Array, crosses: Bools) -> Indices:
-        """Replace cells by their halves, the negative ones behind all others."""
+        """Replace cells by their halves; the negative halves come after all other cells."""
         if not crosses.any():
             return np.arange(len(self))
         up, down = self._edges(signs, crosses)
@@ -254,7 +265,7 @@ class Cells:
         common[:, word] |= bit
         tight = np.concatenate([self.tight, common])
         points = np.concatenate([self.points, between(self.points, values, up, down)])
-        # A vertex where the neuron vanishes is of both halves.
+        # A vertex where the neuron vanishes belongs to both halves.
         signs = np.append(signs, np.zeros(len(up)))
         owner = np.append(self.owner, self.owner[up])
         crossed = crosses[owner]
@@ -272,7 +283,7 @@ class Cells:
         return halves
 
     def _edges(self, signs: Array, crosses: Bools) -> tuple[Indices, Indices]:
-        """Return the ends of edges from positive to negative vertices of cells that cross."""
+        """Return the ends of edges from positive to negative vertices of divided cells."""
         d = self.points.shape[1]
         inside = crosses[self.owner]
         up, down = np.flatnonzero(inside & (signs > 0)), np.flatnonzero(inside & (signs < 0))
@@ -284,7 +295,7 @@ class Cells:
             ends.append(pairs[:, n_common >= d - 1])
         up, down = np.concatenate(ends, 1)
         common = self.tight[up] & self.tight[down]
-        # Across a face lie only vertices that are both tight in more than d constraints.
+        # Only if both vertices have more than d tight constraints they may not make an edge.
         many = np.bitwise_count(self.tight).sum(1) > d
         doubtful = np.flatnonzero(many[up] & many[down])
         edge = np.ones(len(up), bool)
@@ -297,9 +308,9 @@ class Cells:
         return up[edge], down[edge]
 
     def facets(self) -> tuple[Indices, Words]:
-        """Return the cell of each facet within the cube, and the facet's name.
+        """Return the cell of each facet inside the cube, and the name of the facet.
 
-        Its name is the set of neurons that vanish on it and that of others that are active.
+        The name is the set of neurons that vanish on it, and the set of other active neurons.
         """
         d = self.points.shape[1]
         n_bits = 2 * d + self.patterns.shape[1]
@@ -309,7 +320,7 @@ class Cells:
         face, first, sizes = np.unique(face[order], return_index=True, return_counts=True)
         common = np.bitwise_and.reduceat(self.tight[vertex[order]], first)
         cell, bit = np.divmod(face, n_bits)
-        # Of faces that hold one another, the facet has the most vertices.
+        # Of nested faces, the facet has the most vertices.
         counts = np.zeros((len(self), n_bits), int)
         counts[cell, bit] = sizes
         tight = _bits(common, n_bits)
@@ -321,14 +332,14 @@ class Cells:
 
 
 def _parts(one: Indices, other: Indices) -> list[Indices]:
-    """Divide the rows of `one` so that each part has few matches, or is a single row."""
+    """Divide the rows of `one` into parts with few matches each, or with a single row."""
     begins, ends = (np.searchsorted(other, one, side) for side in ("left", "right"))
     n_parts = 1 + int((ends - begins).sum()) // PAIRS
     return np.array_split(np.arange(len(one)), min(n_parts, max(1, len(one))))
 
 
 def _matches(one: Indices, other: Indices) -> tuple[Indices, Indices]:
-    """Return i and j of all ``one[i] == other[j]``, i by i; `other` ascends."""
+    """Return i and j of all ``one[i] == other[j]``, ordered by i; `other` is increasing."""
     begins, ends = (np.searchsorted(other, one, side) for side in ("left", "right"))
     sizes = ends - begins
     rows = np.repeat(np.arange(len(one)), sizes)

@@ -1,4 +1,4 @@
-"""What the arguments of all functions on regions are checked for, and how much memory is taken."""
+"""Checks of arguments, and limits of memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, float64
 
 Array = NDArray[np.float64]
 
-# Bytes that are taken at most, about, unless a larger limit is asked for.
+# Default limit of memory, in bytes.
 MEMORY = 2**30
 
 
 def checked_count(value: Any, name: str, least: int = 1) -> int:
-    """Return an integer that is large enough."""
+    """Return an integer of any type as an int, or raise an error if it is less than ``least``."""
     count = as_integer(value)
     if count is None or count < least:
         raise ValueError(f"{name}={shown(value)} has to be an integer, {least} or more.")
@@ -24,15 +24,15 @@ def checked_count(value: Any, name: str, least: int = 1) -> int:
 
 
 def as_integer(value: Any) -> int | None:
-    """Return an integer as Python's, and None for anything else."""
+    """Return an integer of any type as an int, None for anything else."""
     try:
         return index(value)
-    except (TypeError, RuntimeError):  # of tensors without values
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor without values
         return None
 
 
 def shown(value: Any) -> str:
-    """Print a value for a message: the ends of a long one."""
+    """Return a representation of a value for messages, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more than 4300 digits
@@ -41,19 +41,19 @@ def shown(value: Any) -> str:
 
 
 def as_floats(values: Any, name: str, finite: bool = True) -> Array:
-    """Return an array of float64, of its own where the values are a tensor's.
+    """Return values as an array of float64; values of tensors are copied.
 
     Raises
     ------
     ValueError
-        If values are no real numbers, or not finite though they have to be.
+        If values are not real numbers, or not finite although ``finite=True``.
     """
     try:
         found = np.ma.asanyarray(_without_tensors(values))
         if found.dtype.kind not in "biufO":
             raise TypeError(f"these are of type {found.dtype}")
         array = np.asarray(found.astype(float, copy=False).filled(np.nan))
-    except Exception as cause:  # whatever the conversions of other libraries raise
+    except Exception as cause:  # other libraries may raise any exception
         raise ValueError(
             f"{name} cannot be read as numbers: {cause}. Give an array, a tensor, a table or lists "
             "of real numbers."
@@ -72,14 +72,14 @@ def as_number(value: Any, name: str, finite: bool = True) -> float:
 
 
 def region_limit(max_regions: Any, most: int, bytes_each: int) -> int:
-    """Return how many regions may be held: so many, or with "auto" `most` or what memory holds."""
+    """Return the limit that ``max_regions`` sets; "auto" is `most`, or fewer if memory is short."""
     if isinstance(max_regions, str) and max_regions == "auto":
         return min(most, MEMORY // bytes_each)
     return checked_count(max_regions, "max_regions")
 
 
 def too_many(limit: int, bytes_each: int, place: str, instead: str) -> ValueError:
-    """Return what to raise where there are more regions than the limit."""
+    """Return the error for more regions than the limit."""
     return ValueError(
         f"There are more than max_regions={limit} activation regions {place}; raise max_regions "
         f"(a region takes about {bytes_each} bytes), or {instead}."

@@ -1,4 +1,4 @@
-"""Pictures of regions, with matplotlib."""
+"""Plots of regions, with matplotlib."""
 
 from __future__ import annotations
 
@@ -16,26 +16,36 @@ from skrelu.regions._layers import layers_of
 from skrelu.regions._line import LineRegions, regions_along
 from skrelu.regions._plane import PlaneRegions, regions_in_plane
 
-MARGIN = 0.05  # of the range of the data, on each side
+MARGIN = 0.05  # empty margin on each side, as a fraction of the range of the data
 
 
 class LinearRegionsDisplay:
-    """Picture of the regions of a network along a line or in a plane.
+    """Plot of the regions of a network along a line or in a plane.
 
-    Make it with `from_estimator`, or from regions found before.
+    Use `from_estimator` to create it, or pass regions found before and call `plot`.
 
     Parameters
     ----------
     regions : LineRegions or PlaneRegions
+        Regions to draw.
     begin : float, default=0.0
-        Coordinate at which a line begins.
+        Coordinate of the begin of a line.
     names : sequence of str, default=None
-        Labels of the axes of the line or plane.
+        Labels of the axes: one for a line, two for a plane. None draws no labels.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
+
+    Raises
+    ------
+    TypeError
+        If ``regions`` are not regions along a line or in a plane.
+    ValueError
+        If the number of names is wrong, or ``begin`` is not a finite number.
 
     Examples
     --------
@@ -80,35 +90,42 @@ class LinearRegionsDisplay:
         max_regions: int | str = "auto",
         ax=None,
     ) -> LinearRegionsDisplay:
-        """Draw the regions of a fitted network over the range of data.
+        """Draw the regions of a fitted network over the range of the data.
 
         Parameters
         ----------
         estimator : estimator or torch.nn.Module
-            As for `regions_along`, or a Pipeline, search or TransformedTargetRegressor that ends
-            with one. Features are then drawn as the network sees them, and outputs as it gives
-            them.
+            Fitted network, see `regions_along`, or a Pipeline, search or
+            TransformedTargetRegressor that ends with one. Features and outputs are drawn as the
+            network at the end reads and returns them.
         X : array-like of shape (n_samples, n_features)
-            Data; its range is drawn, features that are not stay at their medians.
+            Data, whose range is drawn. Features that are not drawn are fixed at their medians.
         features : int, str or two of them, default=None
-            Features to draw, by index or name: one for a line, two for a plane. None
-            stands for all of at most two.
-        kind, output, level, ax
-            See `plot`.
+            Features to draw, by index or name: one for a line, two for a plane. None draws all
+            features, if there are at most two.
+        kind : {"regions", "decision"}, default="regions"
+            Kind of plot, see `plot`.
+        output : int, default=0
+            Index of the output to draw with "regions". Negative numbers count from the end.
+        level : float, default=0.0
+            Level of the decision, see `plot`.
         max_regions : int or "auto", default="auto"
-            See `regions_along` and `regions_in_plane`.
+            Maximum number of activation regions, see `regions_along` and `regions_in_plane`.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
         LinearRegionsDisplay
+            The plot.
 
         Raises
         ------
         TypeError
-            If the model cannot be read.
+            If the model is not of a known type.
         ValueError
-            If the model cannot be read or is not fitted, the data do not fit it, the features are
-            not one or two of the data's, or there are too many regions.
+            If the model cannot be read or is not fitted, X does not match it, ``features`` are not
+            one or two features of X, or there are too many regions.
         ImportError
             If matplotlib is missing.
         """
@@ -119,7 +136,7 @@ class LinearRegionsDisplay:
         names = names or [f"feature {i}" for i in range(n)]
         indices = _indices(range(n) if features is None else features, names)
         low, high = data.min(0)[indices], data.max(0)[indices]
-        # Of a feature that is constant, more than its rounding.
+        # The margin of a constant feature must exceed its rounding errors.
         room = np.where(high > low, MARGIN * (high - low), np.maximum(1.0, MARGIN * np.abs(high)))
         low, high = low - room, high + room
         origin = np.median(data, axis=0)
@@ -149,27 +166,30 @@ class LinearRegionsDisplay:
         Parameters
         ----------
         kind : {"regions", "decision"}, default="regions"
-            Along a line "regions" is the function with its breakpoints. In a plane it is a
-            map of the linear regions coloured by an output, and "decision" one of the
-            decisions with their boundary.
+            Kind of plot.
+
+            - "regions": along a line the function with its breakpoints; in a plane a map of the
+              linear regions, coloured by an output.
+            - "decision": in a plane a map of the decisions and their boundary.
         output : int, default=0
-            The output to draw with "regions".
+            Index of the output to draw with "regions". Negative numbers count from the end.
         level : float, default=0.0
-            Above which a single output decides for the second class, see
+            Level above which a single output decides for the second class, see
             `PlaneRegions.decision_boundary`.
         ax : matplotlib Axes, default=None
-            None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
         LinearRegionsDisplay
+            The plot.
 
         Raises
         ------
         TypeError
-            If ax is no Axes.
+            If ``ax`` is not Axes.
         ValueError
-            If there is no such kind or output, or the level does not go with the outputs.
+            If there is no such kind or output, or there are several outputs and ``level`` is not 0.
         """
         output = _checked(self.regions, kind, output)
         self.ax_ = _axes(ax)
@@ -186,27 +206,43 @@ class LinearRegionsDisplay:
 
 
 class RegionCountDisplay:
-    """Numbers of regions against training steps, or against anything else.
+    """Plot of numbers of regions against training steps or another variable.
+
+    Use `from_recorder` to create it, or pass counts and call `plot`.
 
     Parameters
     ----------
     positions : array-like of shape (n_positions,)
-        Steps, or a measure of how intricate inputs are.
+        Horizontal coordinates: training steps or another variable.
     counts : dict from str to array-like of shape (n_positions,) or (n_repetitions, n_positions)
-        Numbers of regions for each label. Repetitions are drawn as median and range.
-    xlabel, ylabel : str, default="step", "regions"
+        Numbers of regions by label. Repetitions are drawn as their median and range.
+    xlabel : str, default="step"
+        Label of the horizontal axis.
+    ylabel : str, default="regions"
+        Label of the vertical axis.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Axes of the plot.
     figure_ : matplotlib Figure
+        Figure of the plot.
 
     Raises
     ------
     TypeError
-        If counts is no dict.
+        If ``counts`` is not a dict.
     ValueError
-        If positions or counts are no numbers, or do not fit.
+        If positions or counts are not numbers, or their shapes do not match.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> from skrelu.regions import RegionCountDisplay
+    >>> display = RegionCountDisplay([0, 10, 20], {"linear regions": [4, 7, 9]}).plot()
+    >>> display.ax_.get_xlabel(), display.ax_.get_ylabel()
+    ('step', 'regions')
     """
 
     def __init__(
@@ -236,16 +272,30 @@ class RegionCountDisplay:
 
     @classmethod
     def from_recorder(cls, recorder: RegionRecorder, *, ax=None) -> RegionCountDisplay:
-        """Draw both counts of a `RegionRecorder` against its steps.
+        """Draw the numbers of activation and linear regions of a `RegionRecorder` by step.
 
         Parameters
         ----------
         recorder : RegionRecorder
+            Recorder with at least one step.
         ax : matplotlib Axes, default=None
+            Axes to draw on. None creates a new figure.
+
+        Returns
+        -------
+        RegionCountDisplay
+            The plot.
+
+        Raises
+        ------
+        TypeError
+            If ``recorder`` is not a `RegionRecorder`.
+        ValueError
+            If nothing was recorded.
         """
         _check_recorded(recorder)
         steps, stages = np.array(recorder.steps_, float), np.array(recorder.stages_)
-        # No line where a stage ends: what is between was not seen.
+        # No line is drawn between two stages, because nothing was recorded there.
         ends = 1 + (stages[1:] != stages[:-1]).nonzero()[0]
         counts = {
             "activation regions": recorder.n_activation_regions_,
@@ -261,7 +311,12 @@ class RegionCountDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a new figure.
+            Axes to draw on. None creates a new figure.
+
+        Returns
+        -------
+        RegionCountDisplay
+            The plot.
         """
         self.ax_ = _axes(ax)
         self.figure_ = self.ax_.figure
@@ -289,29 +344,47 @@ def animate(
     interval: float = 200.0,
     ax=None,
 ):
-    """Make a film of the regions that were recorded while a network trained.
+    """Animate the regions recorded while a network trained.
 
     Parameters
     ----------
     recorder : RegionRecorder
-    kind, output, level, ax
-        See `LinearRegionsDisplay.plot`.
+        Recorder with at least one step.
+    kind : {"regions", "decision"}, default="regions"
+        Kind of plot, see `LinearRegionsDisplay.plot`.
+    output : int, default=0
+        Index of the output to draw with "regions". Negative numbers count from the end.
+    level : float, default=0.0
+        Level of the decision, see `LinearRegionsDisplay.plot`.
     begin : float, default=0.0
-        Coordinate at which a line begins.
+        Coordinate of the begin of a line.
     interval : float, default=200.0
-        Milliseconds between steps.
+        Time between steps in milliseconds, greater than 0.
+    ax : matplotlib Axes, default=None
+        Axes to draw on. None creates a new figure.
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
-        ``save("film.gif")`` writes it, ``to_jshtml()`` shows it in a notebook.
+        The animation: ``save("film.gif")`` writes it, ``to_jshtml()`` shows it in a notebook.
 
     Raises
     ------
     TypeError
-        If it is no recorder.
+        If ``recorder`` is not a `RegionRecorder`.
     ValueError
-        If nothing was recorded, it has no such decisions or outputs, or a number is out of range.
+        If nothing was recorded, there is no such kind or output, or a number is out of range.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> import torch
+    >>> from skrelu.regions import RegionRecorder, animate
+    >>> network = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    >>> recorder = RegionRecorder.along([[-1.0], [1.0]])
+    >>> recorder.record(network, step=0)
+    >>> page = animate(recorder).to_jshtml()
     """
     import_pyplot()
     from matplotlib.animation import FuncAnimation
@@ -343,7 +416,7 @@ def animate(
 
 
 def _indices(features, names: list[str]) -> list[int]:
-    """Return the one or two features that are chosen by index or name."""
+    """Return the indices of one or two features, given by index or name."""
     n = len(names)
     listed = (
         [features]
@@ -361,7 +434,7 @@ def _indices(features, names: list[str]) -> list[int]:
 
 
 def _axes(ax):
-    """Return axes to draw in: those given, or new ones."""
+    """Return the given axes, or new ones."""
     pyplot = import_pyplot()
     if ax is None:
         return pyplot.subplots()[1]
@@ -386,7 +459,7 @@ def _check_recorded(recorder: RegionRecorder) -> None:
 
 
 def _draw(ax, regions: Regions, kind: str, output: int, level: float, begin: float = 0.0):
-    """Draw regions without labels; return what a colour bar tells about."""
+    """Draw regions without labels; return the artist for a colour bar."""
     if isinstance(regions, PlaneRegions):
         return _draw_plane(ax, regions, kind, output, level)
     positions, values = begin + regions.positions, _outputs(regions)[:, output]
@@ -425,7 +498,7 @@ def _draw_plane(ax, regions: PlaneRegions, kind: str, output: int, level: float)
 
 
 def _outputs(regions: Regions) -> np.ndarray:
-    """Return outputs where regions meet."""
+    """Return the outputs at the corners of regions, (n_points, n_outputs)."""
     if isinstance(regions, PlaneRegions):
         return regions.values
     return np.concatenate([regions.starts, regions.starts[-1:] + regions.increments[-1:]])

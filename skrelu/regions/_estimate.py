@@ -1,20 +1,20 @@
 r"""Estimates of how many regions a network has in a box.
 
-Cells are divided as in `_cells`, or in many dimensions as in `_polytopes`, and each has a weight,
-the number of cells that it stands for. Halves have that of the whole. When there are more than
-:math:`n` cells, :math:`n` are drawn, and those drawn with probability :math:`p` have their weights
-divided by :math:`p`: then the expected sum of weights is the sum before, and by induction the
-expected sum in the end is the number of regions, whatever the :math:`p > 0`.
+Cells are divided as in `_cells`, or in many dimensions as in `_polytopes`. Each cell has a weight,
+the number of cells that it stands for, and passes it to its halves. If there are more than
+:math:`n` cells, :math:`n` of them are drawn. The weight of a cell drawn with probability :math:`p`
+is divided by :math:`p`. The expected sum of weights is then the sum before. By induction the
+expected sum at the end is the number of regions, for any :math:`p > 0`.
 
-The error is smallest if :math:`p` is in proportion to the number of regions that the cell and
-those it stands for become. The guess is weight times what :math:`h` hyperplanes in general
-position make in up to three dimensions,
+The error is smallest if :math:`p` is proportional to the number of regions that the cell, and the
+cells it stands for, will be divided into. This number is guessed as the weight times the number of
+parts that :math:`h` hyperplanes in general position make in up to three dimensions,
 
 .. math::
     p = \min(1, s / u), \quad s = w \sum_{i \le \min(d, 3)} \binom{h}{i},
 
-for the :math:`h` neurons to come that are seen to change sign in the cell, with :math:`u` such that
-all :math:`p` sum to :math:`n`. Systematic sampling draws exactly so many, with these probabilities.
+where :math:`h` remaining neurons are known to change sign in the cell, and :math:`u` is such that
+all :math:`p` sum to :math:`n`. Systematic sampling draws exactly n cells with these probabilities.
 """
 
 from __future__ import annotations
@@ -34,20 +34,28 @@ from skrelu.regions._checks import MEMORY, Array, checked_count
 from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._polytopes import Polytopes
 
-# Independent estimates, of whose mean the standard error is told.
+# Number of independent estimates, from whose spread the standard error follows.
 N_GROUPS = 10
-# With higher degrees the errors measured in 5 to 10 dimensions were greater.
+# Dimensions of the guess above. Higher ones had larger errors, measured in 5 to 10 dimensions.
 GUESS_DEGREE = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RegionEstimate:
-    """An estimate of the number of activation regions in a box, with its error.
+    """Estimated number of activation regions in a box, as `estimate_regions` returns it.
 
     Attributes
     ----------
     log2_counts : ndarray of shape (n_groups,)
-        Logarithms to base 2 of independent estimates of the number, each of them unbiased.
+        Logarithms to base 2 of independent unbiased estimates of the number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skrelu.regions import RegionEstimate
+    >>> estimate = RegionEstimate(np.log2([90.0, 110.0]))
+    >>> round(estimate.n_activation_regions), round(estimate.standard_error)
+    (100, 10)
     """
 
     log2_counts: Array
@@ -60,19 +68,19 @@ class RegionEstimate:
 
     @property
     def n_activation_regions(self) -> float:
-        """Estimated number of activation regions: the mean of the independent estimates."""
+        """Estimated number of activation regions: the mean of the estimates; may be infinite."""
         return self._of_counts(np.mean)
 
     @property
     def standard_error(self) -> float:
-        """Standard error of that mean, itself an estimate."""
+        """Estimated standard error of this mean."""
         return self._of_counts(lambda counts: np.std(counts, ddof=1) / len(counts) ** 0.5)
 
     @isolated()
     def _of_counts(self, statistic: Callable[[Array], float]) -> float:
         most = self.log2_counts.max()
         scaled = np.log2(statistic(np.exp2(self.log2_counts - most)))
-        return float(np.exp2(most + scaled))  # inf above the greatest double
+        return float(np.exp2(most + scaled))  # infinite above the largest double
 
 
 @isolated()
@@ -81,25 +89,25 @@ def estimate_regions(
 ) -> RegionEstimate:
     r"""Estimate the number of activation regions of a ReLU network in a box of any dimension.
 
-    Neuron after neuron, cells are divided as `regions_in_box` does it. Where there are more
-    than can be followed, some are drawn and count for :math:`1 / p` cells each, :math:`p` being
-    the probability that they were, so that the expected sum is the number of all, as in [1]_ with
-    a single cell. The probabilities are in proportion, up to 1, to a guess of how many regions a
-    cell becomes, and as many as wanted are drawn [2]_. A bad guess makes the error greater, not
-    the estimate biased.
+    Cells are divided by one neuron after another, as in `regions_in_box`. If there are too many
+    cells, a random sample of them is kept. A cell kept with probability :math:`p` counts for
+    :math:`1 / p` cells, so that the expected sum is the number of all cells. [1]_ does this with a
+    single cell. Up to 1, the probabilities are proportional to a guess of the number of regions in
+    each cell, and the size of the sample is fixed [2]_. A bad guess makes the error larger, but the
+    estimate stays unbiased.
 
     Parameters
     ----------
     model : estimator or torch.nn.Module
-        As for `regions_along`.
+        Network to read, see `regions_along`.
     lower, upper : array-like of shape (n_features,)
         Corners of the box, in the units of the data.
     n_samples : int, default=100
-        Cells that are followed, 2 or more, in ten independent groups of the same size, or in
-        as many groups where there are fewer than ten. If a group can hold all regions of the
-        box, they are counted exactly.
+        Number of cells to follow, at least 2. They form ten independent groups of the same size,
+        or one group for each cell if there are fewer than ten. If a group can hold all regions of
+        the box, they are counted exactly.
     random_state : int, RandomState instance or None, default=None
-        Determines which cells are drawn.
+        Determines which cells are drawn. Pass an int for reproducible results.
 
     Returns
     -------
@@ -109,19 +117,20 @@ def estimate_regions(
     Raises
     ------
     TypeError
-        If the model cannot be read.
+        If the model is not of a known type.
     ValueError
-        If the model cannot be read, the box does not fit it, values overflow there, `n_samples`
+        If the model cannot be read, the box does not match it, values overflow there, `n_samples`
         is not an integer of 2 or more, or the cells of a group take more than about 1 GB.
 
     Notes
     -----
-    The estimates of groups are skewed: mostly somewhat too small, rarely much too large. So the
-    standard error is rough, and itself too small more often than not.
+    The distribution of the estimates is skewed: most groups are somewhat too small, few are much
+    too large. So the standard error is rough, and more often too small than too large.
 
-    Cells of at most 8 features are held by their vertices, others by inequalities, where linear
-    programs say whether a neuron changes sign: less than one per neuron and cell followed, of
-    milliseconds each. They do not tell regions narrower than about 1e-6 of the box from none.
+    With at most 8 features, cells are stored by their vertices. With more features they are stored
+    as inequalities, and linear programs decide whether a neuron changes sign. This takes less than
+    one program for each neuron and cell, of milliseconds each. Regions narrower than about 1e-6 of
+    the box are then not found.
 
     References
     ----------
@@ -153,10 +162,10 @@ def estimate_regions(
 
 
 def _log2_count(layers: Layers, offsets: Array, size: int, rng: np.random.RandomState) -> float:
-    """Estimate the number of regions by following so many cells, or fewer."""
+    """Return the logarithm of one estimate, from at most ``size`` cells at a time."""
     n_neurons, d = layers.n_neurons, layers.n_features
     kind = Cells if d <= MAX_FEATURES else Polytopes
-    # And what `n_to_come` finds at their points, of which polytopes have hardly more than walls.
+    # Includes the memory of `n_to_come`, which evaluates the network at all points of the cells.
     bytes_each = kind.bytes_each(layers) + 2 ** min(d, MAX_FEATURES) * (
         n_neurons + 24 * layers.largest
     )
@@ -174,8 +183,8 @@ def _log2_count(layers: Layers, offsets: Array, size: int, rng: np.random.Random
         _check_memory(min(len(weights), size), bytes_each)
         if len(weights) > size:
             scores = weights + guesses[cells.n_to_come()]
-            chosen, shares = _draw(np.exp2(scores - scores.max()), size, rng)
-            weights, cells = weights[chosen] - np.log2(shares), cells.take(chosen)
+            chosen, p = _draw(np.exp2(scores - scores.max()), size, rng)
+            weights, cells = weights[chosen] - np.log2(p), cells.take(chosen)
     return float(np.logaddexp2.reduce(weights))
 
 
@@ -189,7 +198,7 @@ def _check_memory(n_cells: int, bytes_each: int) -> None:
 
 
 def _draw(scores: Array, size: int, rng: np.random.RandomState) -> tuple[Indices, Array]:
-    """Draw so many with probabilities in proportion to scores, up to 1.
+    """Draw ``size`` cells with probabilities proportional to scores, up to 1.
 
     Returns
     -------
@@ -197,11 +206,11 @@ def _draw(scores: Array, size: int, rng: np.random.RandomState) -> tuple[Indices
     """
     ascending = np.sort(scores)
     sums = np.cumsum(ascending)
-    for n_sure in range(size):  # the greatest scores are taken
+    for n_sure in range(size):  # the largest scores have probability 1
         unit = sums[-1 - n_sure] / (size - n_sure)
         if ascending[-1 - n_sure] <= unit:
             break
-    shares = np.minimum(1.0, scores / unit)
-    ticks = np.floor(np.cumsum(shares) + rng.uniform())
+    p = np.minimum(1.0, scores / unit)
+    ticks = np.floor(np.cumsum(p) + rng.uniform())
     chosen = np.flatnonzero(np.diff(ticks, prepend=0.0))
-    return chosen, shares[chosen]
+    return chosen, p[chosen]

@@ -1,4 +1,4 @@
-"""How the regions of a network change while it trains."""
+"""Records of the regions of a network while it trains."""
 
 from __future__ import annotations
 
@@ -16,52 +16,60 @@ from skrelu.regions._plane import PlaneRegions, regions_in_plane
 
 Regions = LineRegions | PlaneRegions
 
-# Steps that are listed, at most.
+# Largest number of steps in a list; ranges may be longer.
 MOST_STEPS = 1_000_000
 
 
 class RegionRecorder:
     """Record regions, loss and decision boundary of a network while it trains.
 
-    It is a callback of scikit-learn: ``model.set_callbacks(recorder)``, then ``fit``, records
-    an estimator of skrelu before its first step and after each iteration. In any other training
-    loop call `record`.
+    A recorder is a callback of scikit-learn: after ``model.set_callbacks(recorder)`` the method
+    ``fit`` records an estimator of skrelu before the first step and after each iteration. In any
+    other training loop call `record`.
 
     Parameters
     ----------
     find : callable
-        Takes a model and returns its regions: ``RegionRecorder.along`` and
-        ``RegionRecorder.in_plane`` make it.
+        Function from a model to its regions. ``RegionRecorder.along`` and
+        ``RegionRecorder.in_plane`` create it.
     steps : iterable of int, default=None
-        The steps to record, for example ``range(0, 101, 10)``; None records all.
+        Steps to record, for example ``range(0, 101, 10)``. None records all.
     max_bytes : float, default=4e9
-        Memory for all that is recorded; more raises a ValueError, in a fit too.
+        Maximum memory of the record in bytes, greater than 0. If it is exceeded, an error is
+        raised, also in a fit.
 
     Attributes
     ----------
     steps_ : list of int
-        The recorded steps. Step 0 is the network before training; with a callback, steps
-        count iterations through all stages of the fit, and the fitted model is one step
-        more, recorded in any case.
+        Recorded steps. Step 0 is the network before training. As a callback, the recorder counts
+        iterations through all stages of the fit. The fitted model is one step more and always
+        recorded.
     stages_ : list of str
-        The stage of the fit of each step, "end" for the fitted model, or what `record` was given.
+        Stage of the fit at each step, "end" for the fitted model, or the stage given to `record`.
     losses_ : list of float
-        Loss at each step, as given to `record`, or in a fit that of the training rows relative to
-        the best constant's.
+        Loss at each step, as given to `record`. In a fit it is the loss on the training rows
+        relative to that of the best constant.
     regions_ : list of LineRegions or PlaneRegions
         Regions at each step.
 
+    Raises
+    ------
+    TypeError
+        If ``find`` is not callable, or ``steps`` are not integers.
+    ValueError
+        If ``max_bytes`` is not positive, or ``steps`` lists more than a million steps.
+
     See Also
     --------
-    RegionCountDisplay : Draws counts against steps.
-    animate : Makes a film of the regions.
+    RegionCountDisplay : Plot of the numbers of regions by step.
+    animate : Animation of the regions.
 
     Notes
     -----
-    During a fit the regions are those of the best network so far, as lowered to a plain ReLU
-    network. The stage "limit", in which refinement stands for a network of infinite depth,
-    has none. At the end starts are averaged, and composed sub-networks may get more layers. Each
-    fit begins a new record: in a search or cross-validation the last one stays.
+    During a fit the regions are those of the best network so far, lowered to a plain ReLU network.
+    In the stage "limit" nothing is recorded, because refinement takes place in the limit of
+    infinite depth. At the end the starts are averaged, and composed sub-networks may get more
+    layers. Each fit begins a new record, so a search or cross-validation leaves the last one.
 
     Examples
     --------
@@ -109,14 +117,23 @@ class RegionRecorder:
         steps: Iterable[int] | None = None,
         max_bytes: float = 4e9,
     ) -> RegionRecorder:
-        """Record regions along a polyline, see `regions_along`.
+        """Create a recorder of regions along a polyline, see `regions_along`.
 
         Parameters
         ----------
         points : array-like of shape (n_points, n_features)
+            Corners of the line in input space, two or more.
         max_regions : int or "auto", default="auto"
+            Maximum number of activation regions at each step.
         steps : iterable of int, default=None
+            Steps to record. None records all.
         max_bytes : float, default=4e9
+            Maximum memory of the record in bytes, greater than 0.
+
+        Returns
+        -------
+        RegionRecorder
+            The recorder.
         """
         find = partial(
             regions_along, points=as_floats(points, "points").copy(), max_regions=max_regions
@@ -135,16 +152,27 @@ class RegionRecorder:
         steps: Iterable[int] | None = None,
         max_bytes: float = 4e9,
     ) -> RegionRecorder:
-        """Record regions in a rectangle of a plane, see `regions_in_plane`.
+        """Create a recorder of regions in a rectangle of a plane, see `regions_in_plane`.
 
         Parameters
         ----------
         lower, upper : array-like of shape (2,)
+            Corners of the rectangle, in coordinates of the plane.
         origin : array-like of shape (n_features,), default=None
+            Origin of the plane. None is 0.
         axes : array-like of shape (2, n_features), default=None
+            Directions of the coordinates. None is the two features of a model with two features.
         max_regions : int or "auto", default="auto"
+            Maximum number of activation regions at each step.
         steps : iterable of int, default=None
+            Steps to record. None records all.
         max_bytes : float, default=4e9
+            Maximum memory of the record in bytes, greater than 0.
+
+        Returns
+        -------
+        RegionRecorder
+            The recorder.
         """
         given = {"lower": lower, "upper": upper, "origin": origin, "axes": axes}
         plane: dict = {
@@ -156,24 +184,26 @@ class RegionRecorder:
         return cls(find, steps=steps, max_bytes=max_bytes)
 
     def record(self, model, step: int, loss: float = np.nan, stage: str = "training") -> None:
-        """Record a model as it is, if ``step`` is one to record.
+        """Record the current regions of a model, if ``step`` is one of the steps to record.
 
         Parameters
         ----------
         model : estimator or torch.nn.Module
-            As for `regions_along`.
+            Network to read, see `regions_along`.
         step : int
-            More than those recorded before.
+            Training step, greater than all steps recorded before.
         loss : float or tensor of one number, default=nan
+            Loss at this step.
         stage : str, default="training"
+            Stage of the training.
 
         Raises
         ------
         TypeError
             If the step is not an integer.
         ValueError
-            If the step is not after the last one, the loss is not a number, or the record would
-            take more than `max_bytes`.
+            If the step is not greater than the last one, the loss is not a number, or the record
+            would take more than `max_bytes`.
         """
         number = as_integer(step)
         if number is None:
@@ -204,16 +234,32 @@ class RegionRecorder:
 
     @property
     def n_activation_regions_(self) -> NDArray[np.intp]:
-        """Numbers of activation regions, (n_recorded,)."""
+        """Numbers of activation regions at the recorded steps, (n_recorded,)."""
         return np.array([regions.n_activation_regions for regions in self.regions_], np.intp)
 
     @property
     def n_linear_regions_(self) -> NDArray[np.intp]:
-        """Numbers of linear regions, (n_recorded,)."""
+        """Numbers of linear regions at the recorded steps, (n_recorded,)."""
         return np.array([regions.n_linear_regions for regions in self.regions_], np.intp)
 
     def decision_boundaries(self, level: float = 0.0) -> list[Array]:
-        """Return the decision boundary at each step, see `PlaneRegions.decision_boundary`."""
+        """Return the decision boundary at each step.
+
+        Parameters
+        ----------
+        level : float, default=0.0
+            Level of the decision, see `PlaneRegions.decision_boundary`.
+
+        Returns
+        -------
+        list of ndarray of shape (n_segments, 2, 2)
+            Line segments at each step: segment, end, coordinate in the plane.
+
+        Raises
+        ------
+        ValueError
+            If the regions are not in a plane.
+        """
         planes = [regions for regions in self.regions_ if isinstance(regions, PlaneRegions)]
         if len(planes) < len(self.regions_):
             raise ValueError("Decision boundaries are of planes; record with in_plane.")
@@ -271,7 +317,7 @@ def _listed(steps: Iterable[int]) -> range | frozenset[int]:
 
 
 def _size(regions) -> int:
-    """Return the bytes of all arrays that regions hold."""
+    """Return the size of all arrays of regions, in bytes."""
     values = vars(regions).values() if hasattr(regions, "__dict__") else ()
     return sum(
         _size(value) if is_dataclass(value) else getattr(value, "nbytes", 0) for value in values

@@ -1,4 +1,4 @@
-"""Networks that express piecewise-linear functions of one input, and the fewest neurons for it."""
+"""Networks that equal piecewise-linear functions of one input, and their fewest neurons."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from skrelu.regions._checks import MEMORY, Array, shown
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 from skrelu.regions._theory import Layer, checked_widths, max_regions
 
-# Slopes differ when they differ by more than rounding that many times can make of them.
+# Largest rounding error of a slope, relative to the sizes of its terms.
 ROUNDING = 8 * np.finfo(float).eps
-# All choices of so many jumps are tried, in 50 ms.
+# Try all choices of jumps up to this number of jumps (50 ms).
 MOST_TRIED = 36
-# If more than CROWD sums miss what is wanted by up to NEAR times the rounding errors, 1/1000 of a
-# sum or more is expected to hit it by accident.
+# If more than CROWD sums are within NEAR times the rounding errors of the wanted sum, at least
+# 1/1000 of a sum is expected to equal it by accident.
 NEAR = 2.0**20
 CROWD = 2**10
 
@@ -33,36 +33,37 @@ def fewest_neurons(function: PiecewiseLinear) -> int:
     Parameters
     ----------
     function : PiecewiseLinear
-        Of one output.
+        Function with one output.
 
     Returns
     -------
     int
-        No ReLU network of one hidden layer, an affine output layer and no skip connection
-        equals the function on the whole line with fewer neurons; `express` does with as many.
-        May be one too many for many breakpoints, see below.
+        Smallest number of neurons of a ReLU network that equals the function on the whole line. The
+        network has one hidden layer, an affine output layer and no skip connection. `express`
+        builds it. For many breakpoints the number may be one too large, see below.
 
     Raises
     ------
     TypeError
-        If it is no `PiecewiseLinear`.
+        If ``function`` is not a `PiecewiseLinear`.
     ValueError
         If the function has several outputs.
 
     Notes
     -----
-    Each of the k breakpoints needs a neuron that vanishes there. With one each, left-facing
+    Each of the k breakpoints needs a neuron that vanishes there. With one neuron each, left-facing
     :math:`a_i (t_i - x)_+` or right-facing :math:`a_i (x - t_i)_+`, all :math:`a_i` are the
     changes of the slope, and the slope at :math:`-\infty` is minus the sum of those that face
-    left. So k neurons do if some changes have this sum, and otherwise k + 1, two of them back to
-    back at one breakpoint. A constant needs none, any other affine function two.
+    left. So k neurons are enough if some of the changes have this sum. Otherwise k + 1 neurons are
+    needed, two of them back to back at one breakpoint. A constant needs none, any other affine
+    function two.
 
     Sums and slopes are compared up to rounding. If k is large, some of the :math:`2^k` choices have
-    any sum to within rounding, by accident, and make a network that is less accurate. So one of
-    them counts only if no more than 1024 others miss the sum by up to :math:`2^{20}` times the
-    rounding errors, which is always so for 10 breakpoints and for slopes without a pattern up to
-    about 32. Beyond 36 breakpoints only choices are tried in which all neurons, or all but one,
-    face the same way. Where this leaves choices out, k + 1 is an upper bound.
+    the sum only by accident, up to rounding, and give a less accurate network. So a choice counts
+    only if at most 1024 others miss the sum by up to :math:`2^{20}` times the rounding errors. This
+    is always so for 10 breakpoints, and for slopes without a pattern up to about 32. Beyond 36
+    breakpoints only choices are tried in which all neurons, or all but one, face the same way. If
+    this misses a choice, k + 1 is an upper bound.
 
     Examples
     --------
@@ -85,42 +86,42 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
     Parameters
     ----------
     function : PiecewiseLinear
-        Of one output.
+        Function with one output.
     widths : iterable of int, default=None
-        Neurons of each hidden layer; None for one layer of `fewest_neurons`, or of one
-        idle neuron for a constant. Neurons that are not needed get zero weights.
+        Number of neurons of each hidden layer, at least 1 each. None is one layer with
+        `fewest_neurons` neurons, or with one idle neuron for a constant. Neurons that are not
+        needed get zero weights.
 
     Returns
     -------
     torch.nn.Sequential
-        Linear and ReLU layers by turns in float64. Equal to the function up to rounding.
+        Alternating Linear and ReLU layers in float64, equal to the function up to rounding.
 
     Raises
     ------
     TypeError
-        If the function is no `PiecewiseLinear`.
+        If ``function`` is not a `PiecewiseLinear`.
     ValueError
-        If the function has several outputs, `widths` are not positive integers, weights of the
-        network take more than about 1 GB, or it is too small. The message says which holds: no
-        such network has so many regions, one layer of that width cannot do (see
-        `fewest_neurons`), or only the construction below does not, and then which widths are
-        enough for it.
+        If the function has several outputs, `widths` are not positive integers, the weights take
+        more than about 1 GB, or the network is too small. In the last case the message gives the
+        reason: no such network has so many regions; one layer of that width is not enough (see
+        `fewest_neurons`); or only the construction below does not work, with widths that are enough
+        for it.
 
     Notes
     -----
-    Breakpoints are made from left to right, a share in each layer. The first makes one with
-    each neuron, less one if no choice of left-facing neurons gives the outer slope (see
-    `fewest_neurons`). Where a layer begins, the function up to there, continued linearly, is
-    carried on by a single neuron if it is bounded on one side; otherwise a second one carries
-    the input, as :math:`(x - t)_+` from the last breakpoint t on. What is carried is made
-    positive by a bias, and all other neurons make breakpoints :math:`(x - t_i)_+`. So with no
-    layer narrower than two,
+    Each layer makes some of the breakpoints, from left to right. The first layer makes one
+    breakpoint with each neuron, or one less if no choice of left-facing neurons gives the outer
+    slope (see `fewest_neurons`). Later layers carry on the function so far, continued linearly. A
+    single neuron carries it if it is bounded on one side. Otherwise a second neuron carries the
+    input, as :math:`(x - t)_+` from the last breakpoint t on. A bias keeps carried values positive.
+    All other neurons make breakpoints :math:`(x - t_i)_+`. So with no layer narrower than two,
 
     .. math:: k \le (n_1 - 1) + \sum_{l \ge 2} (n_l - 2)
 
-    breakpoints can be made always, and :math:`n_1 + \sum_{l \ge 2} (n_l - 1)` where the function
-    is constant towards one end. Deep networks can express functions of far more breakpoints,
-    but special ones, as the triangle networks do.
+    breakpoints are always possible, and :math:`n_1 + \sum_{l \ge 2} (n_l - 1)` if the function is
+    constant towards one end. Deep networks can express functions with far more breakpoints, but
+    only special ones, such as triangle networks.
 
     Examples
     --------
@@ -169,20 +170,21 @@ def express(function: PiecewiseLinear, widths: Iterable[int] | None = None) -> t
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """How many breakpoints of a function each hidden layer makes, from left to right."""
+    """The number of breakpoints that each hidden layer makes, from left to right."""
 
     function: PiecewiseLinear
     made: list[int]
-    facing_left: NDArray[np.bool_] | None  # of the first layer's; None: two at the first
-    enough: list[int]  # the widths, and more where they are too few
-    missing: int
+    # Of the first layer's neurons; None for two neurons back to back at the first breakpoint.
+    facing_left: NDArray[np.bool_] | None
+    enough: list[int]  # the widths, enlarged where they are too small
+    missing: int  # number of neurons added by that
 
 
 def _plan(function: PiecewiseLinear, widths: list[int]) -> _Plan:
-    """Plan to make as many breakpoints as early as possible: leaving some for later never helps."""
+    """Let each layer make as many breakpoints as it can; leaving some for later never helps."""
     n, enough = len(function.points), list(widths)
     first = min(n, widths[0])
-    # Later layers begin at the first layer's last breakpoint, which has to face right for them.
+    # The last neuron of the first layer has to face right, because later layers begin there.
     facing_left = _facing_left(function, first - (len(widths) > 1))
     if facing_left is None:
         enough[0] = max(2, widths[0])
@@ -198,12 +200,12 @@ def _plan(function: PiecewiseLinear, widths: list[int]) -> _Plan:
 
 
 def _carriers(function: PiecewiseLinear, done: int) -> int:
-    """Count the neurons that carry a function on from its first breakpoints."""
+    """Count the neurons that carry on the function after its first ``done`` breakpoints."""
     return 2 if np.sign(function.left) * np.sign(function.slopes[done]) > 0 else 1
 
 
 def _built(plan: _Plan) -> list[Layer]:
-    """Build the layers of a plan, with no neuron to spare."""
+    """Build the layers of a plan, without idle neurons."""
     f, done = plan.function, plan.made[0]
     at, jumps, facing = f.points[:done], f.bends[:done], np.ones(done)
     if plan.facing_left is None:
@@ -212,13 +214,13 @@ def _built(plan: _Plan) -> list[Layer]:
     else:
         facing[: len(plan.facing_left)][plan.facing_left] = -1
     layers = [(facing[:, None], -facing * at)]
-    # The function up to here is readout @ outputs + offset, and the last output is (x - t)_+.
+    # The function so far is readout @ outputs + offset, and the last output is (x - t)_+.
     readout = jumps
     offset = f.values[0] - readout @ np.maximum(facing * (f.points[0] - at), 0)
     for made in plan.made[1:]:
         carriers, slope = _carriers(f, done), f.slopes[done]
         sign = -1.0 if f.left > 0 or (f.left == 0 and slope < 0) else 1.0
-        rise = max(0.0, -sign * slope)  # added from t on, else the carrier would get negative
+        rise = max(0.0, -sign * slope)  # added from t on, to keep the carrier from being negative
         lowest = (sign * f.values[:done]).min()
         fresh = slice(done, done + made)
         base = np.eye(len(readout))[-1]
@@ -231,10 +233,10 @@ def _built(plan: _Plan) -> list[Layer]:
 
 
 def _padded(layers: list[Layer], widths: list[int]) -> torch.nn.Sequential:
-    """Return a network of these widths, its further weights zero."""
+    """Return a network of these widths, with zero weights for idle neurons."""
     modules: list[torch.nn.Module] = []
     for (matrix, bias), (n_in, n_out) in zip(layers, pairwise([1, *widths, 1]), strict=True):
-        # Weights are not drawn, so that the global random state is left alone.
+        # Skip the random initialization, which would change torch's global random state.
         linear = torch.nn.utils.skip_init(torch.nn.Linear, n_in, n_out, dtype=torch.float64)
         with torch.no_grad():
             linear.weight.zero_()[: len(matrix), : matrix.shape[1]] = torch.as_tensor(matrix)
@@ -244,7 +246,7 @@ def _padded(layers: list[Layer], widths: list[int]) -> torch.nn.Sequential:
 
 
 def _slope_errors(function: PiecewiseLinear) -> Array:
-    """Bound what the rounding of points and values makes of the slopes, (n_points + 1,)."""
+    """Return bounds of the rounding errors of the slopes, (n_points + 1,)."""
     points, values, slopes = function.points, function.values, np.abs(function.slopes)
     sizes = np.abs(values[1:]) + np.abs(values[:-1])
     sizes += slopes[1:-1] * (np.abs(points[1:]) + np.abs(points[:-1]))
@@ -252,7 +254,7 @@ def _slope_errors(function: PiecewiseLinear) -> Array:
 
 
 def _merged(function: PiecewiseLinear) -> PiecewiseLinear:
-    """Leave out points at which the slope changes by rounding only; keep one of an affine one."""
+    """Remove points at which the slope changes by rounding only; an affine function keeps one."""
     if not isinstance(function, PiecewiseLinear):
         raise TypeError(
             f"function is a {type(function).__name__}; give a PiecewiseLinear, see "
@@ -278,16 +280,16 @@ def _mirrored(function: PiecewiseLinear) -> PiecewiseLinear:
 
 
 def _facing_left(function: PiecewiseLinear, n: int) -> NDArray[np.bool_] | None:
-    """Choose which of the first n breakpoints face left, (n,), or None if no choice is known to do.
+    """Choose which of the first n breakpoints face left, (n,); None if no choice is found.
 
-    The jumps of those that do have a given sum, to within rounding.
+    The jumps of the chosen ones sum to minus the first slope, up to rounding.
     """
     jumps, total = function.bends[:n], -float(function.left)
-    # Errors of slopes are independent, and each is part of the sum once at most.
+    # Errors of slopes are independent, and each occurs at most once in the sum.
     tolerance = norm(_slope_errors(function)[: n + 1])
     if n <= MOST_TRIED:
         return _choice_of_all(jumps, total, tolerance)
-    few = np.append(jumps, 0.0)  # sums of one and of none
+    few = np.append(jumps, 0.0)  # sums of one jump and of none
     gaps = np.abs(np.stack([few, jumps.sum() - few]) - total)
     all_but, one = np.unravel_index(gaps.argmin(), gaps.shape)
     chosen = (np.arange(n) == one) ^ (all_but == 1)
@@ -295,11 +297,11 @@ def _facing_left(function: PiecewiseLinear, n: int) -> NDArray[np.bool_] | None:
 
 
 def _choice_of_all(jumps: Array, total: float, tolerance: float) -> NDArray[np.bool_] | None:
-    """Choose jumps of a sum, (n_jumps,), by meeting in the middle; None if there are none."""
+    """Choose jumps with a given sum, (n_jumps,), by meeting in the middle; None if impossible."""
     middle = len(jumps) // 2
     first, last = _subset_sums(jumps[:middle]), _subset_sums(jumps[middle:])
     order = np.argsort(last)
-    last, wanted = last[order], total - np.sort(first)  # sorted, as searches are faster then
+    last, wanted = last[order], total - np.sort(first)  # sorted, because searches are faster then
     above = np.searchsorted(last, wanted)
     near = np.stack([above - 1, above], -1).clip(0, len(last) - 1)  # (2**middle, 2)
     gaps = np.abs(last[near] - wanted[:, None])
@@ -318,7 +320,7 @@ def _choice_of_all(jumps: Array, total: float, tolerance: float) -> NDArray[np.b
 
 
 def _subset_sums(jumps: Array) -> Array:
-    """Sum all subsets, (2**n_jumps,); bit i of the index tells whether jump i is in."""
+    """Return the sums of all subsets, (2**n_jumps,); bit i of the index stands for jump i."""
     sums = np.zeros(1)
     for jump in jumps:
         sums = np.concatenate([sums, sums + jump])

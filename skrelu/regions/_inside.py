@@ -1,4 +1,4 @@
-"""Models that hold a network, and data and features as it sees them."""
+"""Models that contain a network, and the data that this network reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skrelu.regions._checks import Array, as_floats, as_integer, shown
 
-# Where models of scikit-learn hold a fitted one that reads the same data, by a class of theirs.
+# Attributes of scikit-learn's models that hold a fitted model of the same data, by class name.
 INSIDE = {
     "BaseSearchCV": "best_estimator_",
     "TransformedTargetRegressor": "regressor_",
@@ -21,14 +21,14 @@ INSIDE = {
 
 
 def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
-    """Return the network inside a model, and data as it reads them with the names of features.
+    """Return the network inside a model, the data that it reads, and their feature names.
 
-    Steps of a pipeline before the last transform the data.
+    The data are transformed by the steps of a pipeline before the last one.
 
     Raises
     ------
     ValueError
-        If the columns of a table are not those of the fit, or the network was not kept.
+        If the columns of a table differ from those of the fit, or the network was not kept.
     """
     names: list[str] = []
     while True:
@@ -60,7 +60,7 @@ def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
 
 
 def as_table(X: Any, n_features: int) -> Array:
-    """Return data as an array of one or more rows of that many features."""
+    """Return data as an array of shape (n_samples, n_features) with at least one row."""
     data = as_floats(X, "X", finite=False)
     fits = data.ndim == 2 and data.shape[1] == n_features and len(data) > 0
     if not fits or not np.isfinite(data).all():
@@ -72,7 +72,7 @@ def as_table(X: Any, n_features: int) -> Array:
 
 
 def checked_output(output: Any, n_outputs: int) -> int:
-    """Return which of the outputs is meant; from the end if it is negative."""
+    """Return the index of an output, not negative; a negative one counts from the end."""
     chosen = as_integer(output)
     if chosen is None or not -n_outputs <= chosen < n_outputs:
         raise ValueError(
@@ -85,5 +85,5 @@ def checked_output(output: Any, n_outputs: int) -> int:
 def _names_out(steps: Pipeline) -> list[str]:
     try:
         return [str(name) for name in steps.get_feature_names_out()]
-    except Exception:  # of steps that name nothing, and whatever else theirs raise
+    except Exception:  # steps without feature names may raise any exception
         return []

@@ -1,4 +1,4 @@
-"""Read fitted models and torch modules as plain layers."""
+"""Reading of fitted models and torch modules as plain layers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from skrelu.regions._checks import Array
 
 # A matrix, or the diagonal of one, and a bias.
 Affine = tuple[Tensor, Tensor]
-# What is done to an input: an affine map, a leaky ReLU of that slope, nothing, or a function
-# that is left out, which is possible at the end.
+# A step of a module: an affine map, a leaky ReLU with a slope, nothing, or a function such as
+# softmax, which is allowed and left out at the end only.
 Step = Affine | float | None | Callable[[Tensor], Tensor]
 
 READABLE = (
     "a fitted skrelu estimator, a fitted MLPRegressor or MLPClassifier with activation='relu', "
     "or a torch module that applies Linear, ReLU, LeakyReLU and BatchNorm1d layers in a row"
 )
-# What to give instead of objects that hold a network, by the name of a class of theirs.
+# What to pass instead of objects that contain a network, by class name.
 HELD = {
     "Pipeline": "pipeline[-1], and points in the units that it sees",
     "BaseSearchCV": "search.best_estimator_",
@@ -37,7 +37,7 @@ HELD = {
     "OptimizedModule": "the module that torch.compile was given",
 }
 MORE = "does more than apply layers one after the other"
-# Rounding, relative to the sum of the sizes of all terms, for each step.
+# Rounding error of a step, relative to the sum of the sizes of all terms.
 ROUNDING = 64 * np.finfo(float).eps
 
 
@@ -45,13 +45,13 @@ ROUNDING = 64 * np.finfo(float).eps
 class Layers:
     """A network of affine layers with max(v, leak * v) after all but the last.
 
-    It reads x - center: multiplied into the first layer, centers of data that are far from 0 would
-    leave their rounding errors there.
+    It reads x - center. A center far from 0 is not multiplied into the first layer, because this
+    would leave rounding errors in its bias.
     """
 
-    matrices: list[Array]  # (n_out, n_in), one a layer
-    biases: list[Array]  # (n_out,)
-    leaks: list[float]  # one a layer but the last
+    matrices: list[Array]  # (n_out, n_in), one for each layer
+    biases: list[Array]  # (n_out,), one for each layer
+    leaks: list[float]  # one for each hidden layer
     center: Array | float = 0.0  # (n_features,)
 
     @property
@@ -66,7 +66,7 @@ class Layers:
 
     @property
     def widths(self) -> list[int]:
-        """Neurons of each hidden layer."""
+        """Number of neurons of each hidden layer."""
         return [len(bias) for bias in self.biases[:-1]]
 
     @property
@@ -76,23 +76,23 @@ class Layers:
 
     @property
     def largest(self) -> int:
-        """Most values that a layer reads or gives."""
+        """Largest number of inputs or outputs of a layer."""
         return max(max(matrix.shape) for matrix in self.matrices)
 
 
 @isolated()
 def layers_of(model) -> Layers:
-    """Read a model, see `READABLE`: what comes before a last softmax, sigmoid or exponential.
+    """Return the layers of a model, without a softmax, sigmoid or exponential at the end.
 
-    A torch module is left as it is and read as in eval mode, whatever its mode: without
+    `READABLE` lists the models. A torch module is not changed and is read as in eval mode: without
     dropout, and with the running statistics of batch normalization.
 
     Raises
     ------
     TypeError
-        If the model is none of these.
+        If the model is not of a known type.
     ValueError
-        If a layer of it cannot be read, or a weight is not finite.
+        If a layer cannot be read, or a weight is not finite.
     """
     if isinstance(model, type):
         raise TypeError(f"{model.__name__} is a class; give an instance of it: {READABLE}.")
@@ -133,7 +133,7 @@ def _cannot_read(what: object) -> ValueError:
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """Copy a module, which reading a weight or running may change, in eval mode and float64."""
+    """Copy a module in eval mode and float64; reading or running it might change the original."""
     for name, weight in chain(module.named_parameters(), module.named_buffers()):
         if nn.parameter.is_lazy(weight):
             raise ValueError(f"{name} has no size yet; run the module on data first.")
@@ -147,7 +147,7 @@ def _copy(module: nn.Module) -> nn.Module:
                 f"{type(inner).__name__} {name or 'as a whole'} has a hook or a replaced forward, "
                 "which may change outputs; remove it or make it permanent (as prune.remove does)."
             )
-    outputs = {  # that a forward has kept; deepcopy refuses them
+    outputs = {  # outputs stored by an earlier forward, which deepcopy refuses
         id(value): value.detach()
         for inner in module.modules()
         for value in vars(inner).values()
@@ -155,12 +155,12 @@ def _copy(module: nn.Module) -> nn.Module:
     }
     try:
         return deepcopy(module, outputs).to("cpu", torch.float64).eval()
-    except Exception as cause:  # whatever the module holds
+    except Exception as cause:  # copying its parts may raise any exception
         raise _cannot_read(f"a {type(module).__name__} that cannot be copied ({cause})") from cause
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    """Replace what is the same as plain layers, and says which by its `to_torch`."""
+    """Replace modules that have a `to_torch` method by the plain layers that it returns."""
     to_torch = getattr(module, "to_torch", None)
     if callable(to_torch):
         return to_torch()
@@ -189,8 +189,8 @@ def _normalization(
 ) -> Affine:
     if training:
         raise TypeError("without running statistics outputs depend on the batch")
-    scale = (variance + eps).rsqrt() * (1 if weight is None else weight)
-    return _affine(scale, (0 if bias is None else bias) - scale * mean)
+    factor = (variance + eps).rsqrt() * (1 if weight is None else weight)
+    return _affine(factor, (0 if bias is None else bias) - factor * mean)
 
 
 def _only(condition: bool, step: Step = None) -> Step:
@@ -203,7 +203,7 @@ def _last(function: Callable[..., Tensor]) -> Callable[..., Step]:
     return lambda input, *args, **kwargs: lambda x: function(x, *args, **kwargs)
 
 
-# Functions of torch and torch.nn.functional, methods of tensors; in place they end with a "_".
+# Functions of torch and torch.nn.functional, and methods of tensors; in-place ones end with "_".
 FUNCTIONS: dict[str, Callable[..., Step]] = {
     "linear": lambda input, weight, bias=None: _affine(weight, bias),
     "batch_norm": _normalization,
@@ -224,7 +224,7 @@ FUNCTIONS: dict[str, Callable[..., Step]] = {
 
 
 class _Values:
-    """What a module is run on: in place of numbers it holds the steps that lead to them."""
+    """Inputs on which a module is run to record its steps instead of numbers."""
 
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
@@ -244,7 +244,7 @@ class _Values:
         except Exception as cause:
             raise TypeError(f"{name}: {cause}") from cause
         if kwargs.get("inplace", name.endswith("_")):
-            before.steps.append(step)  # for all who hold the values
+            before.steps.append(step)  # other references to these values change, too
             return before
         return cls([*before.steps, step])
 
@@ -268,10 +268,10 @@ class _Values:
 
 
 def _steps(module: nn.Module) -> list[Step]:
-    """Run a module to see what it does."""
+    """Run a module and return its steps."""
     try:
         values = module(_Values([]))
-    except Exception as cause:  # whatever the module's own code raises
+    except Exception as cause:  # the module's own code may raise any exception
         frames = [frame.f_locals.get("self") for frame, _ in walk_tb(cause.__traceback__)]
         inner = [module, *(frame for frame in frames if isinstance(frame, nn.Module))][-1]
         path = next((path for path, part in module.named_modules() if part is inner), "")
@@ -283,7 +283,7 @@ def _steps(module: nn.Module) -> list[Step]:
 
 
 def _centered(steps: list[Step]) -> tuple[Array | float, list[Step]]:
-    """Take off a first layer that only subtracts a center, where an affine one follows."""
+    """Return the center and the other steps if the first layer only subtracts it."""
     match steps:
         case [(matrix, bias), (after, _), *_] if after.shape[-1] == len(bias):
             n = len(bias)
@@ -300,7 +300,7 @@ def _dense(step: Affine) -> Affine:
 
 
 def _after(outer: Affine, inner: Affine) -> Affine:
-    """Multiply two affine maps; products with diagonals take no matrix for them."""
+    """Return the composition of two affine maps; diagonal ones stay vectors."""
     (matrix, bias), (first, shift) = outer, inner
     if matrix.ndim == 1:
         return (matrix * first.T).T, bias + matrix * shift
@@ -324,14 +324,14 @@ def _of_steps(steps: list[Step]) -> Layers:
     leaks: list[float] = []
     for step in steps:
         if isinstance(step, float):
-            leak = leaks.pop() if len(leaks) == len(layers) else 1.0  # twice in a row
+            leak = leaks.pop() if len(leaks) == len(layers) else 1.0  # two ReLU in a row
             leaks.append(leak * step)
         elif isinstance(step, tuple):
             matrix, _ = step
             if layers and matrix.shape[-1] != len(layers[-1][1]):
                 n_in, n_before = matrix.shape[-1], len(layers[-1][1])
                 raise ValueError(f"A layer reads {n_in} values, but the one before has {n_before}.")
-            # Where nothing bends in between they are one.
+            # Two affine maps without a ReLU in between become one.
             layers.append(_after(step, layers.pop()) if len(layers) > len(leaks) else step)
     if len(leaks) == len(layers):
         layers.append(_affine(eye(len(layers[-1][1]))))
@@ -340,18 +340,18 @@ def _of_steps(steps: list[Step]) -> Layers:
 
 
 def _check_same(module: nn.Module, steps: list[Step], layers: Layers) -> None:
-    """Compare a module with what was read of it, at points near and far from the center."""
+    """Compare a module with the layers read from it, at points near and far from the center."""
     n_features, center = layers.n_features, torch.as_tensor(layers.center, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, n_features, dtype=torch.float64, generator=generator)
     x = center + x * torch.logspace(-2, 2, 8, dtype=torch.float64)[:, None]
     try:
         outputs = module(x.clone())
-    except Exception as cause:  # whatever the module's own code raises
+    except Exception as cause:  # the module's own code may raise any exception
         what = f"{type(module).__name__}, as it fails on {n_features} features in float64 ({cause})"
         raise _cannot_read(what) from cause
     x = x - center
-    size = x.abs()  # of all terms of the sums
+    size = x.abs()  # sum of the sizes of all terms
     for step in steps:
         if isinstance(step, tuple):
             x = _apply(step, x)
@@ -360,7 +360,8 @@ def _check_same(module: nn.Module, steps: list[Step], layers: Layers) -> None:
             x = nn.functional.leaky_relu(x, step)
         elif step is not None:  # None has been left out
             x = step(x)
-            size = size * (1 + x.abs().reshape(8, -1).amax(1, keepdim=True))  # slopes, at most
+            # The slope of such a function is at most this.
+            size = size * (1 + x.abs().reshape(8, -1).amax(1, keepdim=True))
     bound = ROUNDING * len(steps) * (size.amax(1) + x.abs().reshape(8, -1).amax(1))
     if outputs.shape == x.shape:
         same = (outputs - x).abs().reshape(8, -1).amax(1) <= bound

@@ -1,11 +1,11 @@
-r"""Regions of a network along lines, by propagation.
+r"""Regions of a network along lines.
 
-On a line a network is piecewise linear. Layer after layer, every neuron is known by its value
-at the begin of each piece and by its increment along it; where a neuron changes sign within a
-piece, the piece is divided. So the cost is the number of regions times that of neurons, and no
-region is lost to sampling. Increments are kept beside values because pieces get narrower than
-the numbers that say where they are: triangle waves of depth 12 with peaks of 0.001 have pieces
-of :math:`10^{-36}`.
+On a line a network is piecewise linear. Each layer's neurons are computed as their values at the
+begin of each piece and their increments along it. A piece is divided where a neuron changes sign.
+So the cost is the number of regions times the number of neurons, and no region is missed, as it
+could be by sampling. Increments are stored beside values, because pieces get narrower than the
+precision of positions: triangle waves of depth 12 with peaks of 0.001 have pieces of
+:math:`10^{-36}`.
 """
 
 from __future__ import annotations
@@ -22,42 +22,56 @@ from skrelu.regions._checks import Array, as_floats, as_number, region_limit, to
 from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._piecewise_linear import PiecewiseLinear
 
-# A neuron that vanishes so close to the end of a piece, relative to the piece, vanishes there.
+# Tolerance at the ends of a piece, relative to its length: a neuron that vanishes closer to an end
+# vanishes at this end.
 TIE = 1e-9
-# Values below so many times the rounding errors of their sums are zero.
+# Rounding error of a sum, relative to the sum of the sizes of its terms: smaller sums are 0.
 ROUNDING = 64 * np.finfo(float).eps
-# Where a piece is cut is known up to this part of its length.
+# Rounding error of the place of a cut, relative to the length of the piece.
 CUT = 16 * np.finfo(float).eps
-# Numbers of one block of pieces, which bounds the memory for them.
+# Size of a block of pieces, in numbers, which bounds the memory.
 BLOCK = 2**17
-# Regions to hold at most, of small networks.
+# Default of max_regions, if that many regions fit in memory.
 MOST = 10_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LineRegions:
-    """A network along a line or polyline, region by region.
+    """The regions of a network along a line or polyline, as `regions_along` returns them.
 
-    *Activation regions* are the pieces on which the same neurons are active. *Linear regions*
-    are those on which the outputs are one linear function: neighbouring activation regions
-    whose slopes are the same make one, for example where a neuron begins that no output uses.
+    *Activation regions* are the pieces on which the same neurons are active. *Linear regions* are
+    the pieces on which the outputs are one linear function. Neighbouring activation regions with
+    the same slopes belong to one linear region, for example if they differ by a neuron that no
+    output uses.
 
     Attributes
     ----------
     lengths : ndarray of shape (n_activation_regions,)
-        Length of each activation region, to full relative precision.
+        Length of each activation region, in full relative precision.
     starts : ndarray of shape (n_activation_regions, n_outputs)
-        Outputs where each begins.
+        Outputs at the begin of each activation region.
     increments : ndarray of shape (n_activation_regions, n_outputs)
-        What is added to them along it.
+        Changes of the outputs along each activation region.
     slopes : ndarray of shape (n_activation_regions, n_outputs)
         Slopes of the outputs, per unit of length.
     patterns : ndarray of shape (n_activation_regions, n_neurons), bool
-        Which hidden neurons are active, layer after layer.
+        Whether each hidden neuron is active, layer after layer.
     bends : ndarray of shape (n_activation_regions - 1,), bool
-        Whether the next activation region is another linear region.
+        Whether an activation region and the next one belong to different linear regions.
     sides : ndarray of shape (n_activation_regions,), int
-        The side of the polyline that each lies on, from 0 on.
+        Index of the side of the polyline on which each activation region lies.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import regions_along
+    >>> network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU(), torch.nn.Linear(1, 1))
+    >>> with torch.no_grad():  # max(x, 0)
+    ...     for part in network.parameters():
+    ...         _ = part.fill_(float(part.ndim == 2))
+    >>> regions = regions_along(network, [[-1.0], [3.0]])
+    >>> regions.lengths, regions([0.5, 3.0]).ravel()
+    (array([1., 3.]), array([0., 2.]))
     """
 
     lengths: Array
@@ -87,9 +101,9 @@ class LineRegions:
     @property
     @isolated()
     def positions(self) -> Array:
-        """Where activation regions begin and end, (n_activation_regions + 1,), from 0 on.
+        """Ends of the activation regions along the line, from 0 on, (n_activation_regions + 1,).
 
-        Regions narrower than a double can tell begin and end at the same position.
+        Both ends of a region may be equal, if it is narrower than the precision of doubles.
         """
         return np.concatenate([[0.0], np.cumsum(self.lengths)])
 
@@ -100,9 +114,17 @@ class LineRegions:
 
     @isolated()
     def __call__(self, positions: ArrayLike) -> Array:
-        """Evaluate the outputs at positions along the line, (n, n_outputs).
+        """Evaluate the outputs at positions along the line.
 
-        Before the begin and after the end they are those at the begin and the end.
+        Parameters
+        ----------
+        positions : array-like of shape (n_positions,)
+            Distances from the begin of the line. Those outside of the line are moved to its ends.
+
+        Returns
+        -------
+        ndarray of shape (n_positions, n_outputs)
+            Outputs.
 
         Raises
         ------
@@ -122,35 +144,36 @@ def regions_along(model, points: ArrayLike, *, max_regions: int | str = "auto") 
     Parameters
     ----------
     model : estimator or torch.nn.Module
-        A fitted skrelu estimator, a fitted `MLPRegressor` or `MLPClassifier` with
+        Network to read: a fitted skrelu estimator, a fitted `MLPRegressor` or `MLPClassifier` with
         ``activation="relu"`` (without its last softmax), or a torch module that applies Linear,
-        ReLU and LeakyReLU layers one after the other. Computed in float64.
+        ReLU and LeakyReLU layers one after the other. It is evaluated in float64.
     points : array-like of shape (n_points, n_features)
         Corners of the line in input space, two or more, in the units of the data.
     max_regions : int or "auto", default="auto"
-        Give up beyond so many activation regions. "auto" stands for 10 million, or as many as take
-        about 1 GB where these are fewer: each takes two bytes a neuron, and 64 an output.
+        Maximum number of activation regions, at least 1. With more, an error is raised. "auto" is
+        10 million, or as many as take about 1 GB if these are fewer. A region takes two bytes for
+        each neuron and 64 for each output.
 
     Returns
     -------
     LineRegions
-        Positions are lengths along the line. A corner ends an activation region, and is a bend
-        where the slope changes, as it mostly does.
+        All regions along the line. Positions are lengths along the line. A corner of the line ends
+        an activation region, and also a linear region if the slope changes there.
 
     Raises
     ------
     TypeError
-        If the model cannot be read.
+        If the model is not of a known type.
     ValueError
-        If the model cannot be read, the points do not fit it, values overflow, there are more than
-        `max_regions` or it is not a positive integer.
+        If the model cannot be read, the points do not match it, values overflow, there are more
+        regions than `max_regions`, or it is not a positive integer.
 
     Notes
     -----
-    Regions narrower than 1e-9 of the piece that a layer divides are not told from none, so that
-    breakpoints which coincide but for rounding are counted once. On lines a million times as long
-    as the regions, rounding may make one too many, and so it may in the first layer where the
-    data are far from 0, ten thousand times their spread or more.
+    Regions narrower than 1e-9 of the piece that a layer divides are not found, so that breakpoints
+    that coincide up to rounding are counted once. On lines a million times as long as the regions,
+    rounding may add a region. So it may in the first layer if the data are far from 0, ten thousand
+    times their spread or more.
 
     Examples
     --------
@@ -185,22 +208,24 @@ def as_piecewise_linear(
     Parameters
     ----------
     model : estimator or torch.nn.Module
-        As for `regions_along`, of one feature.
-    center, scale : float, default=0.0, 1.0
-        Where the interesting part of the line is and how wide, not exactly.
+        Network to read, with one feature, see `regions_along`.
+    center : float, default=0.0
+        Approximate middle of the data.
+    scale : float, default=1.0
+        Approximate width of the data, greater than 0.
     max_regions : int or "auto", default="auto"
-        As for `regions_along`.
+        Maximum number of activation regions, see `regions_along`.
 
     Returns
     -------
     PiecewiseLinear
-        The same function on the whole line, except that breakpoints further than 1e9 times
-        ``scale`` from ``center`` are not looked for.
+        The same function on the whole line, without breakpoints further than 1e9 times ``scale``
+        from ``center``.
 
     Raises
     ------
     TypeError
-        If the model cannot be read.
+        If the model is not of a known type.
     ValueError
         If the model cannot be read, has more than one feature or more than `max_regions`
         activation regions, or a number is out of its range.
@@ -226,7 +251,7 @@ def as_piecewise_linear(
     center = as_number(center, "center", finite=False)
     scale = as_number(scale, "scale", finite=False)
     far = 2.0 ** np.arange(31)
-    # Those next to a center that is far from 0 may be the same.
+    # Corners next to a center far from 0 may be equal.
     corners = np.unique(center + scale * np.concatenate([-far[::-1], far]))
     if not (np.isfinite(corners).all() and scale > 0 and len(corners) > 1):
         raise ValueError(
@@ -238,7 +263,7 @@ def as_piecewise_linear(
     if not len(bends):  # an affine function
         bends = np.flatnonzero(regions.sides == (len(corners) - 1) // 2)[:1]
     sides = regions.sides[bends]
-    # Sums from the begin of each side: those from far away lose digits.
+    # Sums begin anew on each side, because sums from far away lose digits.
     sums = np.concatenate(
         [np.cumsum(regions.lengths[regions.sides == side]) for side in np.unique(regions.sides)]
     )
@@ -252,7 +277,7 @@ def as_piecewise_linear(
 
 
 def _along(layers: Layers, corners: Array, max_regions: int | str) -> LineRegions:
-    # All is held twice while blocks are put together.
+    # Blocks and their concatenation are in memory at the same time.
     bytes_each = 2 * (layers.n_neurons + 8 * (4 + 4 * layers.n_outputs))
     limit = region_limit(max_regions, MOST, bytes_each)
     steps = np.diff(corners, axis=0)
@@ -283,13 +308,12 @@ def _along(layers: Layers, corners: Array, max_regions: int | str) -> LineRegion
 class _Pieces:
     """Pieces of a line on which all neurons up to a layer are affine."""
 
-    values: Array  # (n_values, n_pieces): what the layer gives where pieces begin
-    increments: Array  # (n_values, n_pieces): along them
-    # Follow from patterns alone: increments over lengths have the values' rounding errors.
+    values: Array  # (n_values, n_pieces): outputs of the layer at the begin of pieces
+    increments: Array  # (n_values, n_pieces): changes of the outputs along pieces
+    # Computed from patterns, because increments / lengths have the rounding errors of values.
     slopes: Array  # (n_values, n_pieces)
     lengths: Array  # (n_pieces,)
-    # How far off the ends of pieces are, as lengths, from where they were cut until a neuron that
-    # vanishes there makes up for it.
+    # Errors of the ends of pieces, as lengths: from the cut until a neuron vanishes at this end.
     blurs: Array  # (2, n_pieces)
     patterns: NDArray[np.bool_]  # (n_neurons, n_pieces)
     sides: NDArray[np.intp]  # (n_pieces,)
@@ -302,14 +326,14 @@ class _Pieces:
         return len(self.lengths)
 
 
-# Rounding errors of slopes, (n_outputs, n_pieces), and what the last layer makes of pieces.
+# Rounding errors of slopes, (n_outputs, n_pieces), and pieces with the outputs of the network.
 _Outputs = tuple[Array, _Pieces]
 
 
 def _propagate(layers: Layers, pieces: _Pieces, limit: int) -> list[_Outputs] | None:
-    """Carry pieces through all layers; None if there are more than the limit.
+    """Compute the pieces of the outputs; None if there are more than the limit.
 
-    Block by block: one goes through all layers before the next is made.
+    To save memory, a block of pieces passes through all layers before the next block is made.
     """
     hidden = list(zip(layers.matrices, layers.biases, layers.leaks, strict=False))
     size = max(1, BLOCK // layers.largest)
@@ -328,14 +352,17 @@ def _propagate(layers: Layers, pieces: _Pieces, limit: int) -> list[_Outputs] | 
 
 
 def _blocks(n: int, size: int) -> list[slice]:
-    """Return blocks of so many or fewer, the first last."""
+    """Return blocks of at most ``size`` indices, in reverse order."""
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)][::-1]
 
 
 def _divided(
     matrix: Array, bias: Array, leak: float, pieces: _Pieces
 ) -> tuple[int, Callable[[slice], _Pieces]]:
-    """Divide pieces by the neurons of a layer: the number of parts, and what makes some of them."""
+    """Return the number of parts into which a layer divides pieces, and a function that makes some.
+
+    The function takes a slice of the parts.
+    """
     values, increments = pieces.values, pieces.increments
     sums = np.abs(matrix) @ (np.abs(values) + np.abs(increments)) + np.abs(bias)[:, None]
     values, increments = matrix @ values + bias[:, None], matrix @ increments
@@ -345,15 +372,15 @@ def _divided(
 
     def parts(block: slice) -> _Pieces:
         parent, first, last = parents[block], begins[block], ends[block]
-        old, share = pieces[parent], last - first
+        old, fraction = pieces[parent], last - first
         cut = np.stack([first > 0, last < 1])
         blurs = np.where(cut, CUT * old.lengths, old.blurs)
-        lengths = old.lengths * share
+        lengths = old.lengths * fraction
         starts = values[:, parent] + first * increments[:, parent]
-        changes = increments[:, parent] * share
+        changes = increments[:, parent] * fraction
         active = starts + changes / 2 > floor[:, parent] / 2
-        # Where a neuron vanishes at an end of its piece it does so but for rounding, which
-        # later layers would amplify.
+        # Neurons that vanish at an end up to rounding are set to 0 there, because later layers
+        # would amplify the rounding errors.
         stops = starts + changes
         begin, end = np.maximum(starts, 0), np.maximum(stops, 0)
         ties = _ties(blurs, lengths)
@@ -375,7 +402,7 @@ def _divided(
 
 
 def _outputs(layers: Layers, pieces: _Pieces) -> _Outputs:
-    """Apply the last layer; return the rounding errors of slopes, too."""
+    """Apply the last layer."""
     matrix, bias = layers.matrices[-1], layers.biases[-1]
     errors = len(layers.matrices) * ROUNDING * np.abs(matrix) @ np.abs(pieces.slopes)
     return errors, replace(
@@ -387,7 +414,7 @@ def _outputs(layers: Layers, pieces: _Pieces) -> _Outputs:
 
 
 def _regions(blocks: list[_Outputs]) -> LineRegions:
-    """Put blocks of pieces together."""
+    """Return the regions of all blocks of pieces."""
 
     def joined(name: str) -> NDArray:
         return np.concatenate([getattr(pieces, name) for _, pieces in blocks], -1)
@@ -406,7 +433,7 @@ def _regions(blocks: list[_Outputs]) -> LineRegions:
 
 
 def _ties(blurs: Array, lengths: Array) -> Array:
-    """Return which part of a piece, from either end, is nothing but rounding, (2, n_pieces)."""
+    """Return the tolerances at both ends of pieces, relative to their lengths, (2, n_pieces)."""
     return np.maximum(TIE, blurs / lengths)
 
 
@@ -419,14 +446,16 @@ def _divide(
     ----------
     values, increments : ndarray of shape (n_neurons, n_pieces)
     floor : ndarray of shape (n_neurons, n_pieces)
-        Values below are zero.
+        Rounding errors: smaller values count as zero.
     ties : ndarray of shape (2, n_pieces)
-        So near to either end, relative to the piece, a neuron that vanishes does so at the end.
+        Tolerances at both ends, see `_ties`.
 
     Returns
     -------
-    parents, begins, ends : ndarray of shape (n_pieces,)
-        The piece that each new piece is a part of, and the part, within [0, 1].
+    parents : ndarray of shape (n_parts,), int
+        The piece to which each part belongs.
+    begins, ends : ndarray of shape (n_parts,)
+        Ends of the part, as fractions of the piece.
     """
     n = values.shape[1]
     ends = values + increments

@@ -1,7 +1,7 @@
 """Meshes of convex polygons that share vertices, divided along lines.
 
-Polygons that meet share vertices, and an edge is divided for both of its polygons at once, so
-a mesh stays without gaps or overlaps whatever rounding does.
+Neighbouring polygons share vertices, and an edge is divided for both of its polygons at once. So a
+mesh has no gaps or overlaps, in spite of rounding errors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Mesh:
 
     @property
     def centroids(self) -> Array:
-        """Centres of gravity of the polygons, (n_polygons, 2)."""
+        """Centroids of the polygons, (n_polygons, 2)."""
         return _moments(self)[1]
 
     def edges(self) -> tuple[Indices, Indices]:
@@ -60,9 +60,9 @@ class Mesh:
         Returns
         -------
         ends : ndarray of shape (n_edges, 2)
-            Vertices.
+            Indices of the vertices.
         sides : ndarray of shape (n_edges, 2)
-            Polygons.
+            Indices of the polygons.
         """
         ends = np.stack([self.corners, self.corners[self.following]], -1)
         ends.sort(axis=1)
@@ -88,20 +88,22 @@ def divide(
     ----------
     mesh : Mesh
     values : ndarray of shape (n_functions, n_vertices)
-        Functions at the vertices, each affine on every polygon.
+        Values of the functions at the vertices. Each function is affine on every polygon.
     tie : float
-        A function that is zero so close to a vertex, relative to an edge there, is zero there.
+        Tolerance at vertices, relative to an edge: a function that is zero closer to a vertex is
+        zero at this vertex.
     max_polygons : float, default=inf
-        Stop beyond so many polygons.
+        Number of polygons above which the division stops.
 
     Returns
     -------
     mesh : Mesh
-        The new one: old vertices first.
+        The divided mesh. Its first vertices are the old ones.
     values : ndarray of shape (n_functions, n_vertices)
-        On no polygon one of them has both signs, unless there were too many polygons.
+        Values at its vertices. No function has both signs on a polygon, unless the division
+        stopped.
     parents : ndarray of shape (n_polygons,)
-        The old polygon that each new one is a part of.
+        The old polygon to which each new one belongs.
     """
     room, n = values.copy(), values.shape[1]
     parents = np.arange(len(mesh.sizes))
@@ -126,7 +128,7 @@ def largest(mesh: Mesh, values: Array) -> Array:
 def _divide_by(mesh: Mesh, values: Array, function: int, tie: float) -> tuple[Mesh, Array, Indices]:
     """Divide polygons where a function changes sign; return values at the new vertices.
 
-    Sets the function to zero, in place, where it is zero to within rounding.
+    Where the function is zero up to rounding, it is set to zero in place.
     """
     z = values[function]
     at, begins = z[mesh.corners], mesh.begins
@@ -173,7 +175,7 @@ def _moments(mesh: Mesh) -> tuple[Array, Array]:
     area = np.add.reduceat(doubled, begins) / 2
     sums = np.add.reduceat(np.stack([(x + u) * doubled, (y + v) * doubled], -1), begins) / 6
     middle = np.add.reduceat(points, begins) / mesh.sizes[:, None]
-    thin = area <= 0  # to rounding
+    thin = area <= 0  # zero up to rounding
     centroid = np.where(thin[:, None], middle, sums / np.where(thin, 1, area)[:, None])
     return area, first + centroid
 
@@ -184,7 +186,7 @@ def _taken(mesh: Mesh, kept: NDArray[np.bool_]) -> Mesh:
 
 
 def _snap(mesh: Mesh, z: Array, tie: float) -> None:
-    """Set values to 0 at vertices that the zeros pass so close by."""
+    """Set values to 0 at vertices where the function is zero within the tolerance."""
     ends = mesh.corners, mesh.corners[mesh.following]
     change = np.abs(z[ends[0]] - z[ends[1]])
     largest = np.zeros(len(z))
@@ -194,7 +196,7 @@ def _snap(mesh: Mesh, z: Array, tie: float) -> None:
 
 
 def _cut_edges(mesh: Mesh, values: Array, function: int) -> tuple[Mesh, Array, Array]:
-    """Put vertices where edges change sign; return all vertices, and values at the new ones."""
+    """Insert vertices where edges change sign; return all vertices, and values at the new ones."""
     z = values[function]
     ends = np.stack([mesh.corners, mesh.corners[mesh.following]], -1)
     crossing = np.sign(z)[ends].prod(1) < 0
@@ -202,9 +204,9 @@ def _cut_edges(mesh: Mesh, values: Array, function: int) -> tuple[Mesh, Array, A
     n_old = len(z)
     _, kept, which = np.unique(pairs @ [n_old, 1], return_index=True, return_inverse=True)
     begin, end = pairs[kept].T
-    share = z[begin] / (z[begin] - z[end])
-    steps = share[:, None] * (mesh.vertices[end] - mesh.vertices[begin])
-    more = (1 - share) * values[:, begin] + share * values[:, end]
+    fraction = z[begin] / (z[begin] - z[end])
+    steps = fraction[:, None] * (mesh.vertices[end] - mesh.vertices[begin])
+    more = (1 - fraction) * values[:, begin] + fraction * values[:, end]
     more[function] = 0
     places = crossing.nonzero()[0] + 1
     corners = np.insert(mesh.corners, places, n_old + which)
@@ -214,7 +216,7 @@ def _cut_edges(mesh: Mesh, values: Array, function: int) -> tuple[Mesh, Array, A
 
 
 def _turns(mesh: Mesh, z: Array) -> tuple[Indices, Indices]:
-    """Count how often each polygon's boundary comes to zero from above and from below."""
+    """Count how often each polygon's boundary reaches zero from above and from below."""
     n = len(mesh.sizes)
     sign = np.sign(z[mesh.corners])
     zero = sign[mesh.following] == 0
@@ -224,7 +226,7 @@ def _turns(mesh: Mesh, z: Array) -> tuple[Indices, Indices]:
 
 
 def _halves(mesh: Mesh, z: Array) -> tuple[Mesh, Mesh]:
-    """Divide polygons between the first zeros after values above and after values below 0."""
+    """Divide polygons from the first zero after positive values to that after negative ones."""
     sign, following = np.sign(z[mesh.corners]), mesh.following
     zero = sign[following] == 0
     begins = mesh.begins
@@ -241,7 +243,7 @@ def _halves(mesh: Mesh, z: Array) -> tuple[Mesh, Mesh]:
 
 
 def _make_convex(mesh: Mesh, z: Array, polygon: int) -> None:
-    """Keep one run of values above zero and one below; more are due to rounding."""
+    """Keep one run of positive and one of negative values; set others, due to rounding, to 0."""
     begin = mesh.begins[polygon]
     corners = mesh.corners[begin : begin + mesh.sizes[polygon]]
     for sign in (1, -1):

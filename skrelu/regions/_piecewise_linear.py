@@ -18,17 +18,17 @@ class PiecewiseLinear:
     Attributes
     ----------
     points : array-like of shape (n_points,)
-        Increasing; the function is linear between them. At least one.
+        Increasing points, at least one. The function is linear between them.
     values : array-like of shape (n_points,) or (n_points, n_outputs)
-        The function there.
+        Values of the function at the points.
     left, right : array-like of shape () or (n_outputs,)
         Slopes before the first point and after the last.
 
     Raises
     ------
     ValueError
-        If points do not increase, shapes do not fit or a number, or a slope between points or its
-        change, is not finite or not real.
+        If points do not increase, shapes do not match, or a number, a slope between points or a
+        change of slope is not finite or not real.
 
     Examples
     --------
@@ -104,16 +104,17 @@ class PiecewiseLinear:
         Parameters
         ----------
         x : array-like of any shape
+            Inputs.
 
         Returns
         -------
-        ndarray
-            Of the shape of x, and with several outputs one dimension more.
+        ndarray of shape (...) or (..., n_outputs)
+            Values of the function, with the shape of ``x`` first.
 
         Raises
         ------
         ValueError
-            If x is not of finite numbers.
+            If x has values that are not finite numbers.
         """
         x = as_floats(x, "x")
         before, after = np.minimum(x - self.points[0], 0), np.maximum(x - self.points[-1], 0)

@@ -1,7 +1,7 @@
-"""Regions of a network in a plane: a rectangle is divided neuron by neuron.
+"""Regions of a network in a plane: a rectangle is divided by one neuron after another.
 
-Layer after layer, the neurons are known by their values at the vertices of convex polygons on
-which they are affine, and a polygon is divided where a neuron changes sign.
+On each convex polygon all neurons up to a layer are affine. So their values at the vertices
+determine them, and a polygon is divided where a neuron of the next layer changes sign.
 """
 
 from __future__ import annotations
@@ -20,32 +20,44 @@ from skrelu.regions._layers import Layers, layers_of
 from skrelu.regions._line import ROUNDING, TIE
 from skrelu.regions._mesh import Indices, Mesh, divide, largest, rectangle
 
-# Regions to hold at most, of small networks.
+# Default of max_regions, if that many regions fit in memory.
 MOST = 1_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlaneRegions:
-    """A network on a rectangle in a plane, region by region.
+    """The regions of a network in a rectangle of a plane, as `regions_in_plane` returns them.
 
     *Activation regions* are the convex polygons on which the same neurons are active. *Linear
-    regions* are the connected sets on which the outputs are one affine function: neighbouring
-    activation regions with the same one belong together.
+    regions* are the connected sets on which the outputs are one affine function. Neighbouring
+    activation regions with the same affine function belong to one linear region.
 
     Attributes
     ----------
     vertices : ndarray of shape (n_vertices, 2)
         Corners of the polygons, in coordinates of the plane.
     patterns : ndarray of shape (n_activation_regions, n_neurons), bool
-        Which hidden neurons are active, layer after layer.
+        Whether each hidden neuron is active, layer after layer.
     gradients : ndarray of shape (n_activation_regions, n_outputs, 2)
-        Of the outputs, by the coordinates of the plane.
+        Slopes of the outputs along the coordinates of the plane.
     intercepts : ndarray of shape (n_activation_regions, n_outputs)
-        The outputs are ``gradients @ position + intercepts``.
+        Intercepts of the outputs: these are ``gradients @ position + intercepts``.
     values : ndarray of shape (n_vertices, n_outputs)
         Outputs at the vertices.
     linear_regions : ndarray of shape (n_activation_regions,), int
-        The linear region that each activation region belongs to, counted from 0.
+        Index of the linear region to which each activation region belongs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skrelu.regions import regions_in_plane
+    >>> network = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.ReLU(), torch.nn.Linear(1, 1))
+    >>> with torch.no_grad():  # max(x + y, 0)
+    ...     for part in network.parameters():
+    ...         _ = part.fill_(float(part.ndim == 2))
+    >>> regions = regions_in_plane(network, [-1, -1], [1, 1])
+    >>> regions.n_linear_regions, regions.decision_boundary(level=1.0).shape
+    (2, (1, 2, 2))
     """
 
     vertices: Array
@@ -87,7 +99,7 @@ class PlaneRegions:
     @cached_property
     @isolated()
     def centroids(self) -> Array:
-        """Centres of gravity of the activation regions, (n_activation_regions, 2)."""
+        """Centroids of the activation regions, (n_activation_regions, 2)."""
         return self._mesh.centroids
 
     @cached_property
@@ -98,18 +110,18 @@ class PlaneRegions:
 
     @isolated()
     def decision_boundary(self, level: float = 0.0, *, max_regions: int | str = "auto") -> Array:
-        """Find where decisions change.
+        """Return the line segments where decisions change.
 
         Parameters
         ----------
         level : float, default=0.0
-            With a single output the decision is whether it is above ``level``: 0 for a
-            logit, 1/2 for a regression of 0 and 1. Of several outputs the largest decides,
-            of equal ones the first; there is no level then.
+            Level of the decision with a single output, which is whether the output is above
+            ``level``: 0 for a logit, 1/2 for a regression of 0 and 1. With several outputs the
+            largest one decides, the first of equal ones, and ``level`` must be 0.
         max_regions : int or "auto", default="auto"
-            Give up beyond so many polygons into which activation regions are divided where any two
-            outputs are equal. "auto" stands for as many as take about 1 GB: each takes 64 bytes a
-            pair of outputs.
+            Maximum number of polygons, at least 1. Activation regions are divided into them where
+            any two outputs are equal. With more, an error is raised. "auto" is as many as take
+            about 1 GB. A polygon takes 64 bytes for each pair of outputs.
 
         Returns
         -------
@@ -119,8 +131,8 @@ class PlaneRegions:
         Raises
         ------
         ValueError
-            If the level is not finite, there are several outputs and it is not 0, or there are
-            more than `max_regions` polygons.
+            If the level is not finite, or not 0 with several outputs, or there are more than
+            `max_regions` polygons.
         """
         return _between(*self._decided(level, max_regions))
 
@@ -128,18 +140,21 @@ class PlaneRegions:
     def decision_regions(
         self, level: float = 0.0, *, max_regions: int | str = "auto"
     ) -> tuple[list[Array], Indices]:
-        """Divide activation regions where decisions change.
+        """Return the regions of equal decisions, as parts of activation regions.
 
         Parameters
         ----------
-        level, max_regions
-            As for `decision_boundary`.
+        level : float, default=0.0
+            Level of the decision with a single output, see `decision_boundary`.
+        max_regions : int or "auto", default="auto"
+            Maximum number of polygons, see `decision_boundary`.
 
         Returns
         -------
         polygons : list of ndarray of shape (n_corners, 2)
+            Corners of the polygons.
         decisions : ndarray of shape (n_polygons,), int
-            The output that is largest, or of a single output whether it is above the level.
+            Index of the largest output; with a single output 1 above the level and 0 below.
         """
         mesh, decisions = self._decided(level, max_regions)
         return mesh.polygons, decisions
@@ -193,41 +208,42 @@ def regions_in_plane(
 ) -> PlaneRegions:
     r"""Find all regions of a ReLU network in a rectangle of a plane.
 
-    The plane holds the inputs :math:`x = o + u a_1 + v a_2`.
+    The plane is the set of inputs :math:`x = o + u a_1 + v a_2`.
 
     Parameters
     ----------
     model : estimator or torch.nn.Module
-        As for `regions_along`. Computed in float64.
+        Network to read, see `regions_along`. It is evaluated in float64.
     lower, upper : array-like of shape (2,)
         Corners of the rectangle, in the coordinates (u, v).
     origin : array-like of shape (n_features,), default=None
-        The point o; None is 0.
+        Origin o of the plane. None is 0.
     axes : array-like of shape (2, n_features), default=None
-        The directions of u and v. None is for models of two features: those.
+        Directions a of u and v. None is the two features of a model with two features.
     max_regions : int or "auto", default="auto"
-        Give up beyond so many activation regions. "auto" stands for a million, or as many as take
-        about 1 GB where these are fewer, as they are from 10 neurons a layer on: a million with 100
-        neurons a layer takes about 10 GB.
+        Maximum number of activation regions, at least 1. With more, an error is raised. "auto" is a
+        million, or as many as take about 1 GB if these are fewer, as they are from 10 neurons a
+        layer on. A million regions with 100 neurons a layer take about 10 GB.
 
     Returns
     -------
     PlaneRegions
+        All regions in the rectangle.
 
     Raises
     ------
     TypeError
-        If the model cannot be read.
+        If the model is not of a known type.
     ValueError
-        If the model cannot be read, the rectangle or the plane does not fit it, values overflow,
-        there are more than `max_regions` or it is not a positive integer.
+        If the model cannot be read, the rectangle or the plane does not match it, values overflow,
+        there are more regions than `max_regions`, or it is not a positive integer.
 
     Notes
     -----
-    Where a neuron vanishes nearer to a vertex than 1e-9 of an edge there, it vanishes at the
-    vertex, so that lines which meet in a point but for rounding do so. Networks are read in the
-    units of the data: where these are far from 0, ten thousand times their spread or more,
-    rounding in the first layer may make or lose regions.
+    A neuron that vanishes nearer to a vertex than 1e-9 of an edge vanishes at the vertex. So lines
+    that meet in a point up to rounding do meet there. Networks are read in the units of the data.
+    If the data are far from 0, ten thousand times their spread or more, rounding in the first layer
+    may add or lose regions.
 
     Examples
     --------
@@ -272,7 +288,7 @@ def regions_in_plane(
     sizes = np.abs(directions).max(1, keepdims=True)
     if not finite or not sizes.all() or np.linalg.matrix_rank(directions / sizes) < 2:
         raise ValueError("origin and axes have to be finite, and axes two different directions.")
-    # Values and affine maps of a layer's neurons, while it divides polygons.
+    # Memory of the values and affine maps of a layer's neurons while polygons are divided.
     bytes_each = 100 * layers.largest + layers.n_neurons + 24 * layers.n_outputs
     limit = region_limit(max_regions, MOST, bytes_each)
     regions = _propagate(layers, rectangle(lower, upper), start, directions, limit)
@@ -286,10 +302,7 @@ def regions_in_plane(
 def _propagate(
     layers: Layers, mesh: Mesh, origin: Array, axes: Array, limit: int
 ) -> PlaneRegions | None:
-    """Carry the neurons' values at vertices, and their affine maps, forward.
-
-    None if there are more polygons than the limit.
-    """
+    """Divide the mesh by all layers; None if there are more polygons than the limit."""
     origin = origin - layers.center
     values = (origin + mesh.vertices @ axes).T  # (n_neurons, n_vertices)
     maps = np.concatenate([axes.T, origin[:, None]], 1)[None]  # (n_polygons, n_neurons, 3)
@@ -306,10 +319,10 @@ def _propagate(
         patterns = np.concatenate([patterns[:, parents], active])
         values = np.maximum(values, leak * values)
         maps = _affine(inner, offset, maps)[parents] * np.where(active.T, 1, leak)[..., None]
-    maps, scale = _affine(matrix, bias, maps), np.abs(matrix) @ np.abs(maps[..., :2]).max(-1).T
+    maps, sizes = _affine(matrix, bias, maps), np.abs(matrix) @ np.abs(maps[..., :2]).max(-1).T
     _, sides = mesh.edges()
     change = np.abs(maps[sides[:, 0], :, :2] - maps[sides[:, 1], :, :2]).max(-1)
-    tolerance = len(layers.matrices) * ROUNDING * np.maximum(*(scale.T[s] for s in sides.T))
+    tolerance = len(layers.matrices) * ROUNDING * np.maximum(*(sizes.T[s] for s in sides.T))
     same = sides[(change <= tolerance).all(1)]
     n = patterns.shape[1]
     graph = coo_array((np.ones(len(same)), tuple(same.T)), shape=(n, n))
@@ -332,6 +345,6 @@ def _affine(matrix: Array, bias: Array, maps: Array) -> Array:
 
 
 def _between(mesh: Mesh, labels: NDArray) -> Array:
-    """Return the edges between polygons of different labels, (n_segments, 2, 2)."""
+    """Return the edges between polygons with different labels, (n_segments, 2, 2)."""
     ends, sides = mesh.edges()
     return mesh.vertices[ends[labels[sides[:, 0]] != labels[sides[:, 1]]]]

@@ -1,4 +1,4 @@
-"""How many regions networks can have, and have on average."""
+"""Bounds and expectations of the number of regions of a network."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from skrelu.regions._checks import MEMORY, Array, as_floats, as_integer, checked
 
 Layer = tuple[Array, Array]  # matrix and bias
 
-# Numbers of one block of random draws, at most.
+# Largest size of a block of random draws, in numbers.
 BLOCK = 2**22
-# Products of bits by which exact bounds are computed, at most: about 10 s.
+# Largest work of an exact bound, in products of bits (about 10 s).
 MOST_WORK = 2**42
-# Bits of a number of regions, and hidden layers, at most.
+# Largest number of bits of a number of regions.
 MOST_DIGITS = 2**14
+# Largest number of hidden layers.
 MOST_LAYERS = 100_000
 
 
 def max_regions(widths: Iterable[int], n_inputs: int) -> int:
-    r"""Bound the number of regions that a ReLU network can have.
+    r"""Return an upper bound of the number of regions of a ReLU network.
 
     .. math::
         \sum_{j_1, \dots, j_L} \prod_l \binom{n_l}{j_l}, \quad
@@ -39,27 +40,27 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
     Parameters
     ----------
     widths : iterable of int
-        Neurons of each hidden layer, one or more, each positive.
+        Number of neurons of each hidden layer, at least 1 each. At least one layer.
     n_inputs : int
-        Number of inputs, positive.
+        Number of inputs, at least 1.
 
     Returns
     -------
     int
-        No network of this size has more activation regions, hence none has more linear regions,
-        be it on all of the input space or on a part.
+        Upper bound of the number of activation regions, and so of linear regions, of every network
+        of this size, in the whole input space or a part of it.
 
     Raises
     ------
     ValueError
-        If a size is not a positive integer, there is none, or the number takes too long.
+        If a size is not a positive integer, there is no layer, or the computation takes too long.
 
     Notes
     -----
-    One layer attains it, with neurons in general position (Zaslavsky). Of one input it is the
-    product of all :math:`n_l + 1` if no layer but the last has a single neuron, and is attained
-    if each has three or more. Few networks come near: a triangle network of depth d, four neurons
-    a layer, has :math:`2^d` regions of at most :math:`5^d`.
+    One layer attains the bound, with neurons in general position (Zaslavsky). For one input it is
+    the product of all :math:`n_l + 1` if no layer but the last has a single neuron. It is attained
+    if each layer has three neurons or more. Few networks come near the bound: a triangle network of
+    depth d with four neurons a layer has :math:`2^d` regions of at most :math:`5^d`.
 
     References
     ----------
@@ -71,13 +72,13 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
     >>> from skrelu.regions import max_regions
     >>> max_regions([4] * 5, n_inputs=1) == 5**5
     True
-    >>> max_regions([16, 16, 16], n_inputs=2)  # one layer of 48 has 1177 at most
+    >>> max_regions([16, 16, 16], n_inputs=2)  # one layer of 48 neurons has at most 1177
     2571353
     """
     widths = checked_widths(widths)
     most = min(checked_count(n_inputs, "n_inputs"), widths[0])
     _check_work(widths, most)
-    # counts[v] sums the choices of the layers so far whose running minimum is v.
+    # counts[v] is the sum over the choices of all layers so far with running minimum v.
     counts = [0] * most + [1]
     for n in widths:
         combs = [1]  # n over v
@@ -93,11 +94,11 @@ def max_regions(widths: Iterable[int], n_inputs: int) -> int:
 
 
 def _check_work(widths: list[int], most: int) -> None:
-    """Refuse sizes for which `max_regions` takes too long: it multiplies numbers of many bits."""
+    """Raise an error if `max_regions` takes too long: it multiplies numbers of many bits."""
     n_bits = work = 0
     for n in widths:
         most = min(most, n)
-        own = min(n, most * n.bit_length())  # of n over j, at most
+        own = min(n, most * n.bit_length())  # bound of the bits of n over j
         n_bits += own
         work += (most + 1) * n_bits * max(own, 64)
     if work > MOST_WORK:
@@ -109,21 +110,21 @@ def _check_work(widths: list[int], most: int) -> None:
 
 
 def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
-    """Bound the neurons that a number of linear regions takes, of one input.
+    """Return a lower bound of the number of neurons for a number of linear regions of one input.
 
     Parameters
     ----------
     n_regions : int
-        Number of linear regions, positive.
+        Number of linear regions along a line, at least 1.
     n_layers : int, default=1
-        Number of hidden layers, at most.
+        Maximum number of hidden layers, at least 1.
 
     Returns
     -------
     int
-        No ReLU network of fewer neurons in at most that many hidden layers has n_regions linear
-        regions along a line: the least sum of widths for which `max_regions` allows them.
-        For one layer it is ``n_regions - 1``, which is enough for some functions.
+        Smallest sum of widths for which `max_regions` allows so many linear regions. No ReLU
+        network with fewer neurons, in at most that many hidden layers, has them. For one layer it
+        is ``n_regions - 1``, which is enough for some functions.
 
     Raises
     ------
@@ -132,8 +133,8 @@ def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
 
     Notes
     -----
-    The product of all width + 1 is greatest where the widths are the same up to one. As no layer
-    but the last gains from a single neuron, s neurons fill ``(s + 1) // 2`` layers at most.
+    The product of all ``width + 1`` is largest if the widths differ by at most one. Only in the
+    last layer a single neuron is of use, so s neurons fill at most ``(s + 1) // 2`` layers.
 
     References
     ----------
@@ -169,14 +170,24 @@ def fewest_neurons_for(n_regions: int, n_layers: int = 1) -> int:
 
 @dataclass(frozen=True)
 class ExpectedRegions:
-    """Mean numbers of regions of random networks along a line.
+    """Mean numbers of regions of random networks, as `expected_regions` returns them.
 
     Attributes
     ----------
-    activation_regions, linear_regions : float
-        Estimates, without bias.
+    activation_regions : float
+        Unbiased estimate of the mean number of activation regions.
+    linear_regions : float
+        Unbiased estimate of the mean number of linear regions.
     activation_error, linear_error : float
-        Their standard errors; rather too large, as places along the line are stratified.
+        Standard errors of these estimates. They are rather too large, because the places along the
+        line are stratified.
+
+    Examples
+    --------
+    >>> from skrelu.regions import expected_regions
+    >>> expected = expected_regions([4], [[0.0], [1.0]], n_samples=10, random_state=0)
+    >>> 1 <= expected.linear_regions <= 5
+    True
     """
 
     activation_regions: float
@@ -200,44 +211,46 @@ def expected_regions(
     n_samples: int = 1000,
     random_state: int | np.random.RandomState | None = None,
 ) -> ExpectedRegions:
-    r"""Estimate how many regions random networks have along a polyline, on average.
+    r"""Estimate the mean number of regions of random networks along a polyline.
 
     .. math::
         1 + \sum_k \int E\big[\, |z_k'(t)| \; p_k(-z_k(t)) \; 1_k(t) \,\big] \, dt
 
-    over the neurons k, with :math:`z_k` the pre-activation without the neuron's bias, :math:`p_k`
-    the density of this bias, and :math:`1_k = 1` for activation regions. For linear regions
-    it tells whether an active path leads from the neuron to the outputs while the neuron's own
-    output is zero, as it is where the neuron bends.
+    where the sum is over the neurons k, :math:`z_k` is the pre-activation without the neuron's
+    bias, and :math:`p_k` is the density of this bias. For activation regions :math:`1_k = 1`. For
+    linear regions :math:`1_k` is 1 if an active path leads from the neuron to the outputs, and else
+    0, while the neuron's own output is 0, as it is where the neuron bends.
 
     Parameters
     ----------
     widths : iterable of int
-        Neurons of each hidden layer, one or more, each positive. The affine output layer may have
-        any number of outputs.
+        Number of neurons of each hidden layer, at least 1 each. At least one layer. The affine
+        output layer may have any number of outputs.
     points : array-like of shape (n_points, n_inputs)
         Corners of the line in input space, two or more.
     weights, biases : callable, default=that of torch.nn.Linear
-        ``weights(fan_in)`` is a continuous distribution as of `scipy.stats`, with ``rvs`` and
-        ``pdf``, of which the weights of a neuron with that many inputs are independent draws.
-        The default is uniform between ``-1 / sqrt(fan_in)`` and ``1 / sqrt(fan_in)``.
+        Functions from the number of inputs of a neuron to the continuous distribution of its
+        weights or bias, such as those of `scipy.stats`, with ``rvs`` and ``pdf``. All weights and
+        biases are independent. The default is uniform between ``-1 / sqrt(fan_in)`` and
+        ``1 / sqrt(fan_in)``.
     n_samples : int, default=1000
-        Number of random networks, two or more. Each is seen at one place of its own.
-        They take 32 bytes each, and one at a time its weights.
-    random_state : int, RandomState or None, default=None
-        Give an int for the same estimate every time.
+        Number of random networks, at least 2. Each is evaluated at one place on the line. The
+        memory is 32 bytes for each network, and the weights of one network at a time.
+    random_state : int, RandomState instance or None, default=None
+        Determines the random networks and places. Pass an int for reproducible results.
 
     Returns
     -------
     ExpectedRegions
-        What `regions_along` finds on average, at corners too: each ends an activation region,
-        and a linear region where the line turns and an active path leads to the outputs.
+        Mean numbers of the regions that `regions_along` finds. Each corner ends an activation
+        region, and also a linear region if the line turns there and an active path leads to the
+        outputs.
 
     Raises
     ------
     ValueError
-        If sizes or points do not fit or take more than about 1 GB, weights have no distribution, or
-        biases no density, as when all are zero.
+        If sizes or points are invalid or take more than about 1 GB, weights have no distribution,
+        or biases have no density, for example if all are 0.
 
     References
     ----------
@@ -269,7 +282,7 @@ def expected_regions(
     turns = ~np.isclose(directions[1:], directions[:-1], rtol=0, atol=1e-9).all(1)
     fans = [line.shape[1], *widths[:-1]]
     largest = max(max(widths) * max(*fans, *widths), len(line) * max(widths))
-    # A layer is seen at each corner, and where each of its neurons vanishes.
+    # A layer is evaluated at each corner, and where each of its neurons vanishes.
     held = 8 * (sum(np.multiply(fans, widths, dtype=float)) + 4 * largest)
     if max(held, 32 * n_samples) > MEMORY:
         raise ValueError(
@@ -308,7 +321,7 @@ def expected_regions(
 def _density(biases: Any, fan_in: int) -> Callable[[Array], Array]:
     distribution: Any = biases(fan_in) if callable(biases) else None
     if hasattr(distribution, "pdf"):
-        with np.errstate(all="ignore"):  # a scale of 0
+        with np.errstate(all="ignore"):  # the distribution may have a scale of 0
             seen = distribution.pdf(distribution.rvs(size=8, random_state=0))
         if np.isfinite(seen).all():
             return distribution.pdf
@@ -325,7 +338,7 @@ def _breakpoint_density(
     values: Array,
     slopes: Array,
 ) -> Array:
-    """Return breakpoints per length, all and those that reach the outputs, (n_draws, 2)."""
+    """Return all breakpoints per length, and those that reach the outputs, (n_draws, 2)."""
     density = np.zeros((len(values), 2))
     for depth, ((matrix, bias), own) in enumerate(zip(layers, densities, strict=True), 1):
         unbiased = np.einsum("dij,dj->di", matrix, values)  # (n_draws, width)
@@ -333,7 +346,7 @@ def _breakpoint_density(
         each = np.abs(slopes) * own(-unbiased)
         values = np.maximum(unbiased + bias, 0)
         slopes = np.where(values > 0, slopes, 0)
-        # Where a neuron bends it is 0, whatever its drawn bias makes of it here.
+        # A neuron is 0 where it bends, whatever its value with the drawn bias.
         others = values[:, None] * (1 - np.eye(values.shape[1]))  # (n_draws, width, width)
         reached = each * _reach(layers[depth:], others)
         density += np.stack([each.sum(1), reached.sum(1)], -1)
@@ -341,9 +354,9 @@ def _breakpoint_density(
 
 
 def _reach(layers: list[Layer], values: Array) -> NDArray[np.bool_]:
-    """Tell if each layer has an active neuron, (n_draws, n), for values (n_draws, n, fan_in).
+    """Return whether all layers have an active neuron, (n_draws, n), for (n_draws, n, fan_in).
 
-    Weights that are drawn from densities do not vanish, and neither do sums over paths of them.
+    Then an active path exists: weights drawn from densities, and sums over their paths, are not 0.
     """
     reach = np.ones(values.shape[:2], bool)
     for matrix, bias in layers:
@@ -353,7 +366,7 @@ def _reach(layers: list[Layer], values: Array) -> NDArray[np.bool_]:
 
 
 def checked_widths(widths: Iterable[int]) -> list[int]:
-    """Return widths as a list, each positive."""
+    """Return widths as a list of positive ints, or raise an error."""
     if not isinstance(widths, Iterable):
         raise ValueError(
             f"widths={shown(widths)} has to list the neurons of each hidden layer, as in [4, 4]."
