@@ -430,8 +430,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             If ``max_iter`` or a given ``refine_max_iter`` ended the fit before convergence. If the
             loss became infinite or NaN, as it does with "adam" if ``learning_rate`` is too large.
             If a fit with one or two features leaves more than 10 % of the variance of the classes
-            unexplained and more than three times the noise estimated from neighbouring rows (without a
-            shape).
+            unexplained and more than three times the noise estimated from neighbouring rows
+            (without a shape).
         UserWarning
             If the user interrupted the fit. The best iteration so far is kept.
         """

@@ -18,6 +18,7 @@ from skrelu._fit.plan import Plan
 from skrelu._fit.refinement import refine
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
+from skrelu._solvers.adam import adam
 from skrelu._solvers.evidence import fit_by_evidence
 from skrelu._solvers.progress import Patience, Progress, Result, Status
 from skrelu._solvers.rows import Rows
@@ -26,9 +27,10 @@ from skrelu._solvers.rows import Rows
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
     """Fit composed sub-networks; None where many starts on one level should do better."""
     settings, warm = job.settings, job.warm
+    plan = replace(plan, solver="adam" if settings.solver == "adam" else "lm")
     n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
-    if settings.early_stopping == "auto" and plan.loss.classes:
+    if settings.early_stopping == "auto" and (plan.loss.classes or settings.solver == "adam"):
         hold_out = plan.early_stopping  # networks are too sure of the classes that they train on
     rows = job.rows(n_starts, hold_out, tuning.COMPOSED_ROWS)
     refining = settings.refine and settings.refine_max_iter != "auto"
@@ -46,7 +48,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         relu, released = _lowered(network, theta, settings.depth, rows, error)
         shares = shares_by(error)
         refining = refining and not pretraining.interrupted
-    plan, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(released)
+    plan, penalty = replace(plan, relu=relu), torch.zeros_like(released)
 
     def refined_so_far(result: Result) -> Fitted:
         weights = Weights(theta, result.theta, penalty)
@@ -55,7 +57,9 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         )
 
     if refining:
-        options = job.options("lm", "refinement", int(settings.refine_max_iter), refined_so_far)
+        options = job.options(
+            plan.solver, "refinement", int(settings.refine_max_iter), refined_so_far
+        )
         with threads(len(released) * relu.n_parameters * rows.n_trained**2):
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, shares = refinement.theta, shares_of(refinement)
@@ -84,9 +88,17 @@ def _pretrained_composed(
 
     def so_far(result: Result) -> Fitted:
         relu, lowered = network.to_relu(result.theta, settings.depth)
-        now, penalty = replace(plan, relu=relu, solver="lm"), torch.zeros_like(lowered)
+        now, penalty = replace(plan, relu=relu), torch.zeros_like(lowered)
         weights = Weights(result.theta, lowered, penalty)
         return job.fitted(now, weights, shares_of(result), result.validation_loss, result, None)
+
+    if settings.solver == "adam":
+        options = job.options("adam", "pretraining", max_iter, so_far)
+        penalty = torch.ones_like(theta)
+        penalty[:, -network.n_outputs :] = 0  # of the intercepts
+        with threads(len(theta) * work * rows.n_trained):
+            bounds = network.bounds(theta)
+            return adam(network, theta, rows, job.alpha, penalty, options, bounds), rows
 
     part, ends_on_all = rows, n_first < rows.n_trained and max_iter > tuning.ALL_ROWS_ITER
     if ends_on_all:
@@ -158,9 +170,9 @@ def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: R
 
 
 def _may_give_up(job: Job, plan: Plan) -> bool:
-    """Tell whether there is time for many starts on one level instead."""
+    """Tell whether there is time for many starts on one level instead; classes get both."""
     small = job.settings.n_levels == "auto" and len(job.training.X) <= tuning.COMPOSED_ROWS
-    return small and plan.n_starts >= tuning.MANY_STARTS
+    return small and plan.n_starts >= tuning.MANY_STARTS and not plan.loss.classes
 
 
 def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:

@@ -84,14 +84,12 @@ def stored(fitted: Fitted) -> dict[str, Any]:
 
 def read(kept: dict[str, Any], X_scaling: Scaling, y_scaling: Scaling) -> Earlier:
     """Return an earlier fit from what `stored` gave and its standardization."""
-    model = kept["model"]
+    model: dict[str, Any] = dict(kept["model"])
+    model["shape"] = None if model["shape"] is None else Shape(**model["shape"])
+    kind: type[TriangleModel | ComposedNetwork] = ComposedNetwork
     if "triangles" in model:
-        triangles = TriangleNetwork(**model["triangles"])
-        shape = None if model["shape"] is None else Shape(**model["shape"])
-        parts: dict[str, Any] = {"model": TriangleModel(triangles, model["n_outputs"], shape)}
-    else:
-        parts = {"model": ComposedNetwork(**model)}
-    parts["network"] = ReLUNetwork(**kept["network"])
+        kind, model["triangles"] = TriangleModel, TriangleNetwork(**model["triangles"])
+    parts = {"model": kind(**model), "network": ReLUNetwork(**kept["network"])}
     return Earlier(X_scaling, y_scaling, **{**kept, **parts})
 
 

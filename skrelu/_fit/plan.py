@@ -149,7 +149,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         in_limit,
         refinement.tries_several,
         refinement.n_branches,
-        _composed(settings, n_samples, n_features, n_outputs),
+        _composed(settings, solver, n_samples, n_features, n_outputs),
         settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
         settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
         and settings.smooth
@@ -252,51 +252,56 @@ def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: 
 
 
 def _composed(
-    settings: Settings, n_samples: int, n_features: int, n_outputs: int
+    settings: Settings, solver: str, n_samples: int, n_features: int, n_outputs: int
 ) -> ComposedNetwork | None:
-    """Return the composed network to try, None for sub-networks on one level."""
-    squared = isinstance(settings.loss, SquaredError)
+    """Return the composed network to try, None for sub-networks on one level.
+
+    Parameters
+    ----------
+    solver : {"lm", "adam"}
+        What one level would be fitted by.
+    """
+    classes = settings.loss.classes
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
         possible = automatic and settings.solver != "adam" and settings.shape is None
-        if not possible or n_samples < tuning.MIN_ROWS_COMPOSED:
+        # Of large tables few composed sub-networks learn less than many on one level.
+        suits = isinstance(settings.loss, SquaredError) or (classes and solver == "lm")
+        if not (possible and suits) or n_samples < tuning.MIN_ROWS_COMPOSED:
             return None
-        n_levels = tuning.N_LEVELS if squared else tuning.N_LEVELS_OF_LOSSES
+        n_levels = tuning.N_LEVELS_OF_CLASSES if classes else tuning.N_LEVELS
     else:
         n_levels = int(settings.n_levels)
     if n_levels == 1:
         return None
-    if settings.solver == "adam" or not settings.smooth:
+    if not settings.smooth:
         raise ValueError(
-            f"n_levels={n_levels} needs solver='lm' or 'auto' and smooth=True: sub-networks that "
-            "read others are fitted by Levenberg-Marquardt in the limit of infinite depth."
+            f"smooth=False is for n_levels=1, but n_levels={n_levels}: sub-networks that read "
+            "others are pretrained in the limit of infinite depth, where there are no free scales."
         )
-    if settings.shape is not None:
-        raise ValueError(
-            f"n_levels={n_levels} does not go with convexity or monotonic_cst: these are for "
-            "sub-networks on one level (n_levels=1 or 'auto')."
-        )
+    shape = settings.shape
     if settings.n_subnetworks != "auto":
-        network = ComposedNetwork(n_features, int(settings.n_subnetworks), n_levels, n_outputs)
+        n_subnetworks = int(settings.n_subnetworks)
+        network = ComposedNetwork(n_features, n_subnetworks, n_levels, n_outputs, shape)
         if network.n_subnetworks % n_levels:
             raise ValueError(
                 f"n_subnetworks={network.n_subnetworks} is not a multiple of n_levels={n_levels}, "
                 "but every level has the same number of sub-networks."
             )
-        if network.n_parameters**2 > tuning.LM_NUMBERS:
+        if settings.solver != "adam" and network.n_parameters**2 > tuning.LM_NUMBERS:
             raise ValueError(
                 f"n_subnetworks={network.n_subnetworks} on n_levels={n_levels} have "
                 f"{network.n_parameters} weights in pretraining, too many for "
                 f"Levenberg-Marquardt (at most {int(tuning.LM_NUMBERS**0.5)}): take fewer "
-                "sub-networks."
+                "sub-networks, or solver='adam'."
             )
         return network
     sizes = [
-        ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs)
+        ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs, shape)
         for size in range(tuning.MOST_COMPOSED, 0, -1)
     ]
     # The outputs of classes are those of one row; others are numbers of their own.
-    enough_rows = n_samples * (1 if settings.loss.classes else n_outputs) // 2
+    enough_rows = n_samples * (1 if classes else n_outputs) // 2
     *larger, smallest = sizes
     for network in larger:
         if network.n_parameters <= min(tuning.MOST_WEIGHTS, enough_rows):

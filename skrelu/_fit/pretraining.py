@@ -39,8 +39,7 @@ def pretrain(
     if options.solver == "lm":
         return levenberg_marquardt(JointProblem(model, rows, alpha), theta, options)
     penalty = coefficient_penalty(model, theta, rows, _all(rows))
-    bounds = None if model.shape is None else model.bounds(theta)
-    return adam(model, theta, rows, alpha, penalty, options, bounds)
+    return adam(model, theta, rows, alpha, penalty, options, model.bounds(theta))
 
 
 def coefficient_variances(model: TriangleModel, theta: Tensor, rows: Rows) -> Tensor:

@@ -17,7 +17,17 @@ and a parabola is what triangle waves with peaks of 1/2 add up to:
 second parabola the second derivative is continuous, as steps of second order want it. One level is
 a sum of ridge functions, which stalls on products of three and more inputs; several levels do not.
 
+With a shape all sub-networks are ramps, which rise: convex ones :math:`r(z) = q(z) + 2 z`, q being
+the one parabola :math:`v`, and concave ones :math:`-r(-z)`. What rises and is convex, of what rises
+and is convex, does so too. So signs of weights guarantee the shape: those on earlier levels and in
+the output are not negative, those on features have the signs of their slopes. Where curvatures are
+guaranteed, ramps read earlier ones of their own kind only (Amos, Xu, Kolter 2017).
+
 Samples are the last dimension everywhere: X is (n_features, n_samples).
+
+References
+----------
+Amos, Xu, Kolter, "Input convex neural networks", 2017, https://arxiv.org/abs/1609.07152
 """
 
 from __future__ import annotations
@@ -29,8 +39,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelu._networks.lowering import parabola_layers
+from skrelu._networks.lowering import parabola_layers, ramp_layers
+from skrelu._networks.plain_layers import Affine
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
+from skrelu._networks.shapes import Bounds, Shape
 
 # Standard deviation of what a random sub-network's h is applied to, but for its offset.
 SPREAD = 0.5
@@ -53,12 +65,15 @@ class ComposedNetwork:
     ----------
     n_features, n_subnetworks, n_levels, n_outputs : int
         ``n_levels`` divides ``n_subnetworks``: levels have the same number of sub-networks.
+    shape : Shape, optional
+        None leaves everything open.
     """
 
     n_features: int
     n_subnetworks: int
     n_levels: int
     n_outputs: int
+    shape: Shape | None = None
 
     @property
     def levels(self) -> list[int]:
@@ -101,6 +116,46 @@ class ComposedNetwork:
             intercept=intercept,
         )
 
+    @property
+    def signs(self) -> list[int]:
+        """Signs of the curvatures of a level's ramps; without a shape all are 0."""
+        n = self.levels[0]
+        if self.shape is None:
+            return [0] * n
+        found = [s for s in (1, -1) if any(s * bend >= 0 for bend in self.shape.convexity)]
+        return [found[k % len(found)] for k in range(n)]
+
+    def bounds(self, like: Tensor) -> Bounds | None:
+        """Return what every parameter must not be below and above; None without a shape."""
+        if self.shape is None:
+            return None
+        shape, signs = self.shape, torch.tensor(self.signs)[:, None]
+        rise, bend = torch.tensor(shape.monotonic), torch.tensor(shape.convexity)
+        own = (signs == signs.T) | torch.tensor(not any(shape.convexity))
+        low, high = [], []
+        for level, n in enumerate(self.levels):
+            reads = torch.cat([signs * bend >= 0, own.repeat(1, level)], -1)  # (n, n_read)
+            positive = torch.cat([rise > 0, rise.new_ones(n * level) > 0])
+            negative = torch.nn.functional.pad(rise < 0, (0, n * level))
+            low += [torch.where(~reads | positive, 0, -torch.inf), torch.full((n,), -torch.inf)]
+            high += [torch.where(~reads | negative, 0, torch.inf), torch.full((n,), torch.inf)]
+        parts = []
+        for sides, free, zero in ((low, -torch.inf, rise > 0), (high, torch.inf, rise < 0)):
+            linear = torch.where(zero, 0, free)
+            least = 0.0 if free < 0 else free
+            output = torch.cat([linear, linear.new_full((self.n_subnetworks,), least)])
+            parts.append(
+                self.pack(
+                    ComposedWeights(
+                        directions=sides[::2],
+                        offsets=sides[1::2],
+                        output=output[:, None].expand(-1, self.n_outputs),
+                        intercept=output.new_full((self.n_outputs,), free),
+                    )
+                ).to(like)
+            )
+        return parts[0], parts[1]
+
     def random(self, n_starts: int, generator: torch.Generator) -> Tensor:
         """Draw starting points for standardized inputs, (n_starts, n_parameters), on the CPU."""
 
@@ -108,7 +163,7 @@ class ComposedNetwork:
             return torch.randn(n_starts, *size, generator=generator, dtype=torch.float64)
 
         pairs = list(zip(self.levels, self.n_signals, strict=False))
-        return self.pack(
+        theta = self.pack(
             ComposedWeights(
                 directions=[normal(n, n_read) * SPREAD * n_read**-0.5 for n, n_read in pairs],
                 offsets=[normal(n) * SPREAD for n in self.levels],
@@ -116,6 +171,12 @@ class ComposedNetwork:
                 intercept=normal(self.n_outputs) * 0,
             )
         )
+        bounds = self.bounds(theta)
+        if bounds is None:
+            return theta
+        low, high = bounds  # mirrored at 0 where only one side is allowed
+        theta = torch.where((low == 0) & (high > 0), theta.abs(), theta)
+        return torch.where((high == 0) & (low < 0), -theta.abs(), theta).clamp(low, high)
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
         """Return f(factor * x + shift), both of shape (n_features,)."""
@@ -237,7 +298,7 @@ class ComposedNetwork:
             z = directions @ signals + offsets[..., None]
             z_first = directions @ first + by @ signals + shift[..., None]
             z_second = directions @ second + 2 * (by @ first)
-            h, slope, bend = _wave(z)
+            h, slope, bend = self._wave(z)
             second = torch.cat([second, slope * z_second + bend * z_first.square()], -2)
             first = torch.cat([first, slope * z_first], -2)
             signals = torch.cat([signals, h], -2)
@@ -248,7 +309,7 @@ class ComposedNetwork:
         signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             z = directions @ signals + offsets[..., None]
-            h, slope, _ = _wave(z)
+            h, slope, _ = self._wave(z)
             slopes.append(slope)
             signals = torch.cat([signals, h], -2)
         return signals, slopes
@@ -286,19 +347,19 @@ class ComposedNetwork:
         theta : Tensor of shape (..., network.n_parameters)
         """
         weights = self.unpack(theta)
-        layers, (read_out, constant) = parabola_layers(depth)
-        read_out = read_out.to(theta)
+        later, read_out, constant = self._lowered(depth, theta)
         hidden, biases = [], []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             by_features, by_others = directions.tensor_split([self.n_features], -1)
-            by_neurons = (by_others[..., None] * read_out).flatten(-2)
+            n_others = by_others.shape[-1]
+            by_neurons = (by_others[..., None] * read_out[:n_others]).flatten(-2)
             first = torch.cat([by_features, by_neurons], -1)[..., None, :]
-            z = offsets + constant * by_others.sum(-1)
+            z = offsets + by_others @ constant[:n_others]
             hidden.append(torch.cat([first, -first, first, -first], -2))
             biases.append(torch.stack([z, -z, z - 1, -z - 1], -1))
-            for matrix, bias in layers:
-                hidden.append(matrix.to(theta).expand(*offsets.shape, WIDTH, WIDTH))
-                biases.append(bias.to(theta).expand(*offsets.shape, WIDTH))
+            for matrix, bias in later:
+                hidden.append(matrix.expand(*offsets.shape, WIDTH, WIDTH))
+                biases.append(bias.expand(*offsets.shape, WIDTH))
         linear, of_waves = weights.output.tensor_split([self.n_features], -2)
         network = ReLUNetwork(
             self.n_features, self.n_subnetworks, 2 * depth, self.n_outputs, self.n_levels
@@ -306,16 +367,41 @@ class ComposedNetwork:
         lowered = ReLUWeights(
             hidden=hidden,
             biases=biases,
-            output=read_out[:, None] * of_waves[..., None, :],
+            output=read_out[..., None] * of_waves[..., None, :],
             linear=linear,
-            intercept=weights.intercept + constant * of_waves.sum(-2),
+            intercept=weights.intercept + (constant[:, None] * of_waves).sum(-2),
         )
         return network, network.pack(lowered)
 
+    def _lowered(self, depth: int, like: Tensor) -> tuple[list[Affine], Tensor, Tensor]:
+        """Return the layers after the first of a level, and what reads all sub-networks out.
 
-def _wave(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return h(z) and its first two derivatives."""
-    inside = z.clamp(-1, 1)
-    square = inside.square()
-    h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
-    return h, (3 - square) * inside, 3 - 3 * square
+        Returns
+        -------
+        layers : list of tuple of Tensor
+            Of shapes (level_size or 1, 4, 4) and (level_size or 1, 4).
+        read_out : Tensor of shape (n_subnetworks, 4)
+        constant : Tensor of shape (n_subnetworks,)
+        """
+        kinds = [ramp_layers(2 * depth, s) if s else parabola_layers(depth) for s in self.signs]
+        layers = [
+            (
+                torch.stack([m for m, _ in pairs]).to(like),
+                torch.stack([b for _, b in pairs]).to(like),
+            )
+            for pairs in zip(*(layers for layers, _ in kinds), strict=True)
+        ]
+        read_out = torch.stack([row for _, (row, _) in kinds]).to(like)
+        constant = like.new_tensor([constant for _, (_, constant) in kinds])
+        return layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
+
+    def _wave(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a level's h(z), or its ramps, and their first two derivatives."""
+        inside = z.clamp(-1, 1)
+        square = inside.square()
+        if self.shape is None:
+            h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
+            return h, (3 - square) * inside, 3 - 3 * square
+        signs = z.new_tensor(self.signs)[:, None]
+        v = square + 2 * (z - inside) * inside
+        return signs * v + 2 * z, 2 * (signs * inside + 1), 2 * signs * (inside == z)

@@ -95,6 +95,27 @@ def parabola_layers(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
     return layers, (read_out, constant - 0.25 + width**2 / 24)
 
 
+def ramp_layers(n_layers: int, sign: int) -> tuple[list[Affine], tuple[Tensor, float]]:
+    """Return the layers after the first, and weights and constant that read a ramp out.
+
+    The ramp is sign * v(z) + 2 z, v being z^2 within [-1, 1] and 2 |z| - 1 outside. Its lowering
+    interpolates the parabola, so it rises and is as convex or concave.
+    """
+    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
+    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+    line = 2.0 * sign * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
+    layers = []
+    for layer in range(1, n_layers):
+        folded, added_up = _rows(layer - 1)
+        first = layer == 1  # v + 2 sign z is not below -2
+        added_up = added_up + line if first else added_up
+        bias = -folds * 3 ** (1.0 - layer) + (2 * carried if first else 0)
+        layers.append((torch.stack([folded, folded, folded, added_up]), bias))
+    folded, added_up = _rows(n_layers - 1)
+    width = 3.0 ** (1 - n_layers)
+    return layers, (sign * (added_up + width * folded), -sign * (width**2 / 6 + 2))
+
+
 def _rows(layer: int) -> tuple[Tensor, Tensor]:
     """Return what reads Z, and what has been added up, out of a layer's neurons."""
     if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+

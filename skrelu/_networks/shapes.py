@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
+Bounds = tuple[Tensor, Tensor]
+"""What every parameter must not be below and above, each (n_parameters,)."""
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from skrelu._networks.relu_network import ReLUNetwork
-from skrelu._networks.shapes import Kind, Shape
+from skrelu._networks.shapes import Bounds, Kind, Shape
 from skrelu._networks.triangle_network import TriangleNetwork
 
 # Least and largest shift of a step, in widths of its window.
@@ -124,22 +124,23 @@ class TriangleModel:
             alone[..., output, :] = cotangent[..., output, :]
             yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
 
-    def bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what every parameter must not be below and above, each (n_parameters,)."""
+    def bounds(self, like: Tensor) -> Bounds | None:
+        """Return what every parameter must not be below and above; None without a shape."""
+        if self.shape is None:
+            return None
         n_features, n_each = self.triangles.n_features, self._n_each
         low = like.new_full((self.triangles.n_subnetworks, n_each), -torch.inf)
         high = -low
         linear = like.new_full((n_features,), -torch.inf), like.new_full((n_features,), torch.inf)
         sign, free = like.new_tensor([kind.sign for kind in self.kinds]), like.new_tensor(torch.inf)
-        if self.shape is not None:
-            pairs = list(zip(self.shape.monotonic, self.shape.convexity, strict=True))
-            for j, (rise, bend) in enumerate(pairs):
-                for k, kind in enumerate(self.kinds):
-                    read = kind.reads(rise, bend)
-                    low[k, j] = 0 if rise > 0 or not read else -torch.inf
-                    high[k, j] = 0 if rise < 0 or not read else torch.inf
-                linear[0][j] = 0 if rise > 0 else -torch.inf
-                linear[1][j] = 0 if rise < 0 else torch.inf
+        pairs = zip(self.shape.monotonic, self.shape.convexity, strict=True)
+        for j, (rise, bend) in enumerate(pairs):
+            for k, kind in enumerate(self.kinds):
+                read = kind.reads(rise, bend)
+                low[k, j] = 0 if rise > 0 or not read else -torch.inf
+                high[k, j] = 0 if rise < 0 or not read else torch.inf
+            linear[0][j] = 0 if rise > 0 else -torch.inf
+            linear[1][j] = 0 if rise < 0 else torch.inf
         signed = torch.where(sign > 0, 0, -free), torch.where(sign < 0, 0, free)
         first = like.new_tensor([-torch.inf]), like.new_tensor([torch.inf])
         shift = LEAST_SHIFT, LARGEST_SHIFT

@@ -35,6 +35,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skrelu._networks.shapes import Bounds
 from skrelu._solvers.levenberg_marquardt import (
     Damping,
     Equations,
@@ -117,6 +118,9 @@ class BentNetwork(Network, Protocol):
     def groups(self) -> list[int]:
         """Return the number of parameters of each group; the last has no penalty."""
 
+    def bounds(self, like: Tensor) -> Bounds | None:
+        """Return what every parameter must not be below and above, if anything."""
+
     def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
         """Return the second derivative of the outputs along a step."""
 
@@ -164,7 +168,8 @@ class EvidenceProblem(LossProblem):
         n_starts, loss = len(rows.training), rows.loss
         if isinstance(loss, SquaredError):  # the best constant's is 1 but for rounding
             rows = replace(rows, loss=replace(loss, null=(1.0,) * len(rows.y)))
-        super().__init__(network, rows, 0.0, rows.X.new_zeros(n_starts, network.n_parameters))
+        penalty = rows.X.new_zeros(n_starts, network.n_parameters)
+        super().__init__(network, rows, 0.0, penalty, network.bounds(rows.X))
         self.dual, self.sampled, self.bent = False, loss.coupled, network
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
@@ -176,6 +181,7 @@ class EvidenceProblem(LossProblem):
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Return losses; the state is the values and the size of residuals of the trained rows."""
+        theta = self.retracted(theta)
         raw = self._values(theta)
         loss, validation = self.rows.evaluated(raw, starts)
         state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts))
@@ -203,7 +209,8 @@ class EvidenceProblem(LossProblem):
         hessian = beta[:, None, None] * matrix + torch.diag_embed(penalty)
         slope = beta[:, None] * gradient + penalty * at.theta
         lengths = hessian.diagonal(dim1=-1, dim2=-2)
-        return NormalEquations(hessian, slope, lengths), self._judged(at, starts)
+        equations = self.held(NormalEquations(hessian, slope, lengths), at)
+        return equations, self._judged(at, starts)
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
         """Return damped steps, and half of their bend along the path where that is small."""

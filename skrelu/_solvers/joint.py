@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from skrelu._networks.triangle_model import TriangleModel
-from skrelu._solvers.levenberg_marquardt import Equations, without_held
 from skrelu._solvers.losses import SquaredError
-from skrelu._solvers.progress import Evaluation, chunk_size
+from skrelu._solvers.progress import chunk_size
 from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 from skrelu._solvers.variable_projection import BEYOND
@@ -33,27 +32,13 @@ class JointProblem(LossProblem):
 
     def __init__(self, model: TriangleModel, rows: Rows, alpha: float) -> None:
         penalty = rows.X.new_ones(len(rows.training), model.n_parameters)
-        super().__init__(model, rows, alpha, penalty)
+        super().__init__(model, rows, alpha, penalty, model.bounds(rows.X))
         self.model = model
-        self.bounds = None if model.shape is None else model.bounds(rows.X)
         first, n_coef, _ = model.sizes
         self.penalized = torch.arange(first, first + n_coef, device=rows.X.device)
 
     def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
         return coefficient_penalty(self.model, theta, self.rows, starts)
-
-    def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Put points within the bounds and return losses."""
-        return super().evaluate(theta if self.bounds is None else theta.clamp(*self.bounds), starts)
-
-    def linearize(
-        self, at: Evaluation, starts: Tensor, earlier: Equations | None
-    ) -> tuple[Equations, Evaluation]:
-        """Return equations whose steps stay within the bounds."""
-        equations, at = super().linearize(at, starts, earlier)
-        if self.bounds is not None:
-            equations = without_held(equations, at.theta, self.bounds)
-        return equations, at
 
 
 def coefficient_penalty(model: TriangleModel, theta: Tensor, rows: Rows, starts: Tensor) -> Tensor:

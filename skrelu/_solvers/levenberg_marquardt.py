@@ -30,14 +30,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from skrelu._networks.shapes import Bounds
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 
 # Directions in which the residual hardly changes are damped as if they changed it
 # by this fraction of the most sensitive one: dead neurons must not fly away.
 SCALE_FLOOR = 1e-9
-
-
-Bounds = tuple[Tensor, Tensor]
 
 
 class Damping(NamedTuple):

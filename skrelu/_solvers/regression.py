@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skrelu._networks.shapes import Bounds
 from skrelu._solvers.gram import gram
 from skrelu._solvers.levenberg_marquardt import (
     Damping,
@@ -15,6 +16,7 @@ from skrelu._solvers.levenberg_marquardt import (
     Equations,
     NormalEquations,
     running_scale,
+    without_held,
 )
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
@@ -51,11 +53,21 @@ class LossProblem:
         Ridge penalty: `Rows.penalized` by alpha * sum_i penalty_i theta_i**2.
     penalty : Tensor of shape (n_starts, network.n_parameters)
         Weight of the square of each parameter, see `released_penalty`.
+    bounds : tuple of Tensor of shape (network.n_parameters,), optional
+        What every parameter must not be below and above.
     """
 
     damping, estimates = Damping(), False
 
-    def __init__(self, network: Network, rows: Rows, alpha: float, penalty: Tensor) -> None:
+    def __init__(
+        self,
+        network: Network,
+        rows: Rows,
+        alpha: float,
+        penalty: Tensor,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.bounds = bounds
         self.network, self.rows, self.alpha, self.penalty = network, rows, alpha, penalty
         self.weights = rows.training
         self.chunk = chunk_size(2 * penalty.numel(), rows.X.dtype)
@@ -75,6 +87,7 @@ class LossProblem:
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Return losses; the state is the values and the size of residuals of the trained rows."""
+        theta = self.retracted(theta)
         raw = self._values(theta)
         loss, validation = self.rows.evaluated(raw, starts)
         norm = (self._penalty(theta, starts) * theta**2).sum(-1)
@@ -95,14 +108,24 @@ class LossProblem:
         penalty = len(self.rows.y) * ridge[:, None] * self._penalty(at.theta, starts)
         scale = None if earlier is None else earlier.scale
         if self.dual:
-            return self._dual(at.theta, raw, residual, root, penalty, scale), at
+            return self.held(self._dual(at.theta, raw, residual, root, penalty, scale), at), at
         matrix, gradient = self._sums(at.theta, raw, residual, root, penalty)
-        diagonal = matrix.diagonal(dim1=-1, dim2=-2)
-        return NormalEquations(matrix, gradient, running_scale(diagonal, scale)), at
+        scale = running_scale(matrix.diagonal(dim1=-1, dim2=-2), scale)
+        return self.held(NormalEquations(matrix, gradient, scale), at), at
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
         """Return damped steps."""
         return equations.step(damping)
+
+    def retracted(self, theta: Tensor) -> Tensor:
+        """Return points within the bounds."""
+        return theta if self.bounds is None else theta.clamp(*self.bounds)
+
+    def held(self, equations: Equations, at: Evaluation) -> Equations:
+        """Return equations whose steps stay within the bounds."""
+        if self.bounds is None:
+            return equations
+        return without_held(equations, at.theta, self.bounds)
 
     def _values(self, theta: Tensor) -> Tensor:
         """Return what the networks give for all rows."""

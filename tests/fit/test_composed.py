@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import BayesianRidge
+from sklearn.metrics import log_loss
 
-from skrelu import ExponentialReLURegressor
+from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._fit import composed as fitting_module
 from skrelu._fit import tuning
 from skrelu._fit.averaging import shares_by
@@ -30,28 +31,6 @@ def drawn(network, n_starts=2, n_samples=40, seed=0):
     if isinstance(network, ComposedNetwork):
         return network.random(n_starts, generator), X
     return torch.randn(n_starts, network.n_parameters, generator=generator, dtype=DOUBLE), X
-
-
-def test_second_derivatives_and_pullbacks_are_those_of_the_network():
-    network = ComposedNetwork(3, 8, 4, 2)
-    theta, X = drawn(network)
-    step = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-
-    def along(t):
-        return network.forward(theta + t * step, X)
-
-    def first(t):
-        return torch.autograd.functional.jvp(along, t, torch.ones_like(t), create_graph=True)[1]
-
-    zero = torch.zeros((), dtype=DOUBLE)
-    _, expected = torch.autograd.functional.jvp(first, zero, torch.ones_like(zero))
-    torch.testing.assert_close(network.curvature(theta, step, X), expected)
-    by_outputs = network.forward(step, X)
-    expected = sum(
-        (network.jacobian(theta, X, one.expand(2, 2, 40)) * by_outputs[:, None, o]).sum(-1)
-        for o, one in enumerate(torch.eye(2, dtype=DOUBLE)[..., None])
-    )
-    torch.testing.assert_close(network.pullback(theta, X, by_outputs), expected)
 
 
 @given(seed=st.integers(0, 10**6), n_levels=st.integers(1, 3))
@@ -268,6 +247,77 @@ def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_levels", [1, 3])
+@pytest.mark.parametrize(
+    "loss", ["squared_error", "huber", "absolute_error", "quantile", "poisson"]
+)
+def test_every_loss_is_fitted_on_any_number_of_levels(loss, n_levels):
+    X, y = product(300, 0)
+    target = y
+    if loss == "poisson":
+        target = np.exp(y)
+    quantile = 0.5 if loss == "quantile" else None
+    model = ExponentialReLURegressor(
+        loss=loss, quantile=quantile, n_levels=n_levels, random_state=0
+    ).fit(X, target)
+    assert model.n_levels_ == n_levels
+    others, truth = product(500, 1)
+    predicted = model.predict(others)
+    error = np.abs((np.log(predicted) if loss == "poisson" else predicted) - truth).mean()
+    assert error < 0.25 * np.abs(truth - np.median(truth)).mean()
+
+
+@pytest.mark.slow
+def test_levels_tell_classes_apart_that_products_make():
+    X, y = product(700, 0)
+    y = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3]))
+    models = [
+        ExponentialReLUClassifier(n_levels=n_levels, random_state=0).fit(X[:500], y[:500])
+        for n_levels in (1, 2, "auto")
+    ]
+    assert [model.n_levels_ for model in models] == [1, 2, 2]
+    one, two, default = (log_loss(y[500:], model.predict_proba(X[500:])) for model in models)
+    assert two < 0.6 * one
+    assert default == two
+
+
+@pytest.mark.slow
+def test_outputs_and_weights_go_with_levels_and_losses():
+    X, y = product(120, 0)
+    Y = np.column_stack([y, X[:, 0] ** 2])
+    weights = np.random.default_rng(1).integers(1, 4, 120)
+    parameters = {"loss": "huber", "n_levels": 2, "n_subnetworks": 4, "random_state": 0}
+    weighted = ExponentialReLURegressor(**parameters).fit(X, Y, sample_weight=weights)
+    repeated = np.repeat(np.arange(120), weights)
+    again = ExponentialReLURegressor(**parameters).fit(X[repeated], Y[repeated])
+    np.testing.assert_array_equal(weighted.predict(X), again.predict(X))
+    assert weighted.predict(X).shape == (120, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("convexity", [None, {0: "convex", 1: "concave"}])
+def test_shapes_hold_on_levels_and_levels_help(convexity):
+    X = np.random.default_rng(0).uniform(0, 1, (300, 3))
+    y = X[:, 0] ** 2 + np.sqrt(X[:, 1]) - X[:, 2] * (2 if convexity else X[:, 0])
+    monotonic = [1, 1, -1] if convexity else [0, 1, -1]
+    model = ExponentialReLURegressor(
+        n_levels=3, monotonic_cst=monotonic, convexity=convexity, random_state=0
+    ).fit(X, y)
+    assert model.n_levels_ == 3
+    assert model.score(X, y) > 0.95
+    lines = np.random.default_rng(1).uniform(-1, 2, (20, 3))
+    for j, rise in enumerate(monotonic):
+        Z = np.repeat(lines[:, None], 400, 1)
+        Z[..., j] = np.linspace(-1, 2, 400)
+        values = model.predict(Z.reshape(-1, 3)).reshape(20, 400)
+        size = 1e-9 * np.abs(values).max()
+        assert (rise * np.diff(values) >= -size).all()
+        if convexity and j in convexity:
+            sign = 1 if convexity[j] == "convex" else -1
+            assert (sign * np.diff(values, 2) >= -size).all()
+
+
+@pytest.mark.slow
 def test_held_out_rows_choose_the_iteration():
     X, y = product(200, 0)
     model = ExponentialReLURegressor(n_levels=2, early_stopping=True, random_state=0).fit(X, y)
@@ -310,8 +360,7 @@ def test_wide_noisy_tables_stay_composed_as_one_level_has_few_starts():
     ("parameters", "message"),
     [
         ({"n_levels": 3, "n_subnetworks": 8}, "n_subnetworks=8 is not a multiple of n_levels=3"),
-        ({"n_levels": 2, "solver": "adam"}, "n_levels=2 needs solver='lm' or 'auto'"),
-        ({"n_levels": 2, "smooth": False}, "n_levels=2 needs .* smooth=True"),
+        ({"n_levels": 2, "smooth": False}, "smooth=False is for n_levels=1, but n_levels=2"),
         ({"n_levels": 2, "n_subnetworks": 1000}, "take fewer sub-networks"),
     ],
 )

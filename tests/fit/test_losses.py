@@ -373,7 +373,6 @@ def test_warm_starts_go_on_with_a_loss():
         ({"loss": "quantile", "quantile": ["a"]}, r"a number in \(0, 1\)"),
         ({"loss": "poisson"}, "needs y >= 0"),
         ({"loss": "gamma"}, "needs y > 0"),
-        ({"loss": "huber", "n_levels": 2}, "needs loss='squared_error'"),
     ],
 )
 def test_messages(parameters, match):

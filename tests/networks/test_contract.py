@@ -26,6 +26,8 @@ NETWORKS = {
     "parabolic": ParabolicNetwork(ReLUNetwork(2, 3, 2, 1)),
     "composed": ComposedNetwork(3, 8, 4, 2),
     "composed on one level": ComposedNetwork(2, 3, 1, 1),
+    "composed, rising and falling": ComposedNetwork(3, 8, 2, 2, Shape((1, -1, 0), (0, 0, 0))),
+    "composed, convex and concave": ComposedNetwork(3, 9, 3, 1, Shape((1, 0, -1), (1, 0, -1))),
 }
 
 
@@ -35,6 +37,11 @@ def having(method):
     return pytest.mark.parametrize("network", found.values(), ids=found)
 
 
+SHAPED = pytest.mark.parametrize(
+    "network",
+    [network for network in NETWORKS.values() if getattr(network, "shape", None) is not None],
+    ids=lambda network: f"{type(network).__name__} {network.shape}",
+)
 EACH, OF_OUTPUTS, LOWERED = having("forward"), having("of_output"), having("to_relu")
 
 
@@ -56,8 +63,8 @@ def drawn(network, seed=0):
     if isinstance(network, TriangleModel):
         waves = network.triangles.random(N_STARTS, X, generator)
         theta[:, : waves.shape[1]] = waves + 0.3 * normal(*waves.shape)
-        if network.shape is not None:
-            theta = theta.clamp(*network.bounds(theta))
+    if getattr(network, "shape", None) is not None:
+        theta = theta.clamp(*network.bounds(theta))
     return theta, X
 
 
@@ -102,6 +109,58 @@ def test_derivatives_are_those_of_autograd(network):
         cotangent = weighted(theta, X, output, network.n_outputs, by_row)
         found = network.jacobian(theta, X, cotangent)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@SHAPED
+def test_shapes_hold_whatever_the_weights(network, seed):
+    """Slopes and their changes along each feature, of the network and of a shallow lowering."""
+    theta, _ = drawn(network, seed)
+    depth = [2] if isinstance(network, ComposedNetwork) else []
+    relu, lowered = network.to_relu(theta, *depth)
+    begin = torch.randn(n_features(network), 1, dtype=DOUBLE)
+    for j, (rise, bend) in enumerate(
+        zip(network.shape.monotonic, network.shape.convexity, strict=True)
+    ):
+        X = begin.repeat(1, 2001)
+        X[j] = torch.linspace(-4, 4, 2001, dtype=DOUBLE)
+        for values in (network.forward(theta, X), relu.forward(lowered, X)):
+            slopes, size = values.diff(), 1e-10 * values.abs().amax()
+            assert (rise * slopes >= -size).all()
+            assert (bend * slopes.diff() >= -size).all()
+
+
+@having("moved")
+def test_moving_inputs_and_outputs_is_exact(network):
+    theta, X = drawn(network)
+    n = n_features(network)
+    factor, shift = torch.rand(2, n, dtype=DOUBLE)
+    gain, line = torch.rand(network.n_outputs, dtype=DOUBLE), torch.rand(1 + n, 1, dtype=DOUBLE)
+    line = line.repeat(1, network.n_outputs)
+    values = network.forward(theta, factor[:, None] * X + shift[:, None])
+    torch.testing.assert_close(network.forward(network.moved(theta, factor, shift), X), values)
+    expected = gain[:, None] * network.forward(theta, X) + (line[1:].mT @ X + line[:1].mT)
+    torch.testing.assert_close(network.forward(network.affine(theta, gain, line), X), expected)
+
+
+@having("curvature")
+def test_bends_along_steps_are_those_of_autograd(network):
+    theta, X = drawn(network)
+    step = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+
+    def along(t):
+        return network.forward(theta + t * step, X)
+
+    zero = torch.zeros((), dtype=DOUBLE)
+    _, bend = torch.autograd.functional.jvp(
+        lambda t: torch.autograd.functional.jvp(along, t, torch.ones_like(t), create_graph=True)[1],
+        zero,
+        torch.ones_like(zero),
+    )
+    torch.testing.assert_close(network.curvature(theta, step, X), bend, rtol=1e-8, atol=1e-8)
+    by = torch.randn(N_STARTS, network.n_outputs, N_SAMPLES, dtype=DOUBLE)
+    found = network.pullback(theta, X, by)
+    torch.testing.assert_close(found, network.jacobian(theta, X, by).sum(-1), rtol=1e-9, atol=1e-9)
 
 
 @OF_OUTPUTS
