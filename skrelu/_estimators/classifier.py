@@ -22,7 +22,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     r"""Predict classes by a ReLU network with exponentially many linear regions.
 
     The logits of the classes are linear functions plus sub-networks along learned directions, like
-    the outputs of `ExponentialReLURegressor` on one level. The network has one output for two
+    the outputs of `ExponentialReLURegressor`. The network has one output for two
     classes, the log-odds of the second class, and one output a class for more. The fit minimizes
     the cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
 
@@ -31,9 +31,13 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     blend. The logits are then shifted so that the mean probabilities over the training rows are the
     class frequencies.
 
+    Sub-networks may also be *composed*: they stand on levels, and each one reads the features and
+    the outputs of all earlier levels. They have ridge penalties estimated from the data. Where time
+    allows, a fit takes one level and two, and keeps whichever has the lower loss on held-out rows.
+
     With one or two features the fit also tries *windows side by side*: up to 256 sub-networks of
-    which only the coefficients are fitted. They are tried if ``n_subnetworks``, ``n_init`` and
-    ``solver`` are "auto", ``smooth=True`` and no shape is set. They become the model if moving
+    which only the coefficients are fitted. They are tried if ``n_subnetworks``, ``n_levels``,
+    ``n_init`` and ``solver`` are "auto", ``smooth=True`` and no shape is set. They become the model if moving
     sub-networks have a larger loss on other rows, and one above 1e-4 of that of the class
     frequencies. With the same settings, a table with no fewer features than rows gets a linear
     model.
@@ -44,7 +48,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     ----------
     depth : int, default=4
         Number of hidden layers of each sub-network, in [1, 52]. A sub-network has ``2**depth``
-        linear regions.
+        linear regions. Composed sub-networks have at least twice as many layers.
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of each start, at least 1. If their networks would take more than
@@ -52,12 +56,21 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
         "auto" chooses the number by the size of the table. It is one for every 32 samples, at most
         32, or at most 8 with one feature. It is twice that with a shape, and less if there are
-        fewer samples than directions, offsets and peaks. Windows side by side are as many as lower
-        the loss of left-out rows, at most 256.
+        fewer samples than directions, offsets and peaks. On several levels it is at most 3 a level,
+        with at most 500 weights in pretraining and one weight for two samples. Windows side by side
+        are as many as lower the loss of left-out rows, at most 256.
+
+    n_levels : int or "auto", default="auto"
+        Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``
+        sub-networks. Several levels go with every solver, but not with ``smooth=False``.
+
+        "auto" fits one level, and two if ``n_subnetworks`` and ``n_init`` are "auto", too,
+        ``solver_`` is "lm", there is no shape and there are 50 samples or more. The one with the
+        lower loss on held-out rows becomes the model. See ``n_levels_``.
 
     n_init : int or "auto", default="auto"
         Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
-        on large tables, down to 3.
+        on large tables, down to 3. On several levels it takes 6.
 
         With held-out rows or ``X_val`` the logits are weighted averages over the starts. The
         weights are the inverse of their relative losses on these rows. The standard error of these
@@ -78,7 +91,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         probabilities nearer to 0 and 1. ``alpha`` means the same in `ExponentialReLURegressor`.
 
         For the linear model and windows side by side, left-out rows choose the penalties, which are
-        then multiplied by ``alpha / 0.5``.
+        then multiplied by ``alpha / 0.5``. Composed sub-networks estimate their own.
 
     solver : {"auto", "lm", "adam"}, default="auto"
         The algorithm of both stages.
@@ -93,8 +106,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     max_iter : int, default=500
         Maximum number of iterations of pretraining, at least 1. An iteration is a trial step of
-        "lm", or an epoch (a pass over the data) of "adam". Windows side by side and linear models
-        do not use it.
+        "lm", or an epoch (a pass over the data) of "adam". Composed sub-networks stop earlier, if
+        their loss falls by less than half over 20 successful steps. Windows side by side and linear
+        models do not use it.
 
     refine : bool, default=False
         Whether to train all weights after pretraining. If classes overlap, refinement would fit
@@ -106,8 +120,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         starts together, at most 500; if that number is below 5, nothing is refined.
 
         With "auto" there is no refinement if the relative loss after pretraining exceeds 1 % on
-        held-out rows (on all rows, if none are held out), because classes overlap then. Windows
-        side by side, linear models and functions with a shape are never refined.
+        held-out rows (on all rows, if none are held out), because classes overlap then. Nor is
+        there any for composed sub-networks. Windows side by side, linear models and functions with
+        a shape are never refined.
 
     tol : float, default=1e-4
         Tolerance for the optimization, in [0, 1). A start has converged if its loss falls by less
@@ -205,7 +220,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Number of sub-networks of the model, over all averaged starts.
 
     n_levels_ : int
-        Number of levels of sub-networks: 1.
+        Number of levels of sub-networks.
 
     n_starts_ : int
         Number of starts averaged in the model. It is 1 if ``solver_`` is "ridge".

@@ -77,10 +77,12 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     n_levels : int or "auto", default="auto"
         Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``
-        sub-networks. More than one level needs ``smooth=True``, squared errors, no shape, and
-        ``solver`` other than "adam".
+        sub-networks. Several levels go with every loss, shape and solver, but not with
+        ``smooth=False``.
 
-        "auto" tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto", too, and there are 50
+        "auto" takes one level with other losses than squared errors, with a shape or
+        ``solver="adam"``. Else it tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto",
+        too, and there are 50
         samples or more and up to some 140 features. It returns to one level, with an average of
         many starts, if 6 levels seem to leave more than 3 % of the variance of other samples
         unexplained. It keeps 6 levels above 20 000 samples, of which a random 20 000 train, and
@@ -163,7 +165,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
         "auto" holds out rows if there are 20 samples or more, so that several starts can be
         averaged. With a single start it does so only if there are fewer than 5 samples for each
-        weight, and for composed sub-networks never. Windows side by side and linear models hold out
+        weight, and for composed sub-networks only with "adam". Windows side by side and linear models hold out
         no rows. They are chosen by ``X_val``, or else by leave-one-out errors (with other losses
         than squared errors by five folds).
 
@@ -193,8 +195,6 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         - "quantile": quantiles, see ``quantile``.
         - "poisson", "gamma": means, by a deviance with a log link. Predictions are exponentials of
           the network's outputs. Targets must be >= 0 for "poisson" and > 0 for "gamma".
-
-        Losses other than squared errors use sub-networks on one level.
 
     quantile : float or list of float, default=None
         The quantile or quantiles to predict with ``loss="quantile"``, in (0, 1). A list must
