@@ -22,9 +22,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     r"""Predict classes by a ReLU network with exponentially many linear regions.
 
     The logits of the classes are linear functions plus sub-networks along learned directions, like
-    the outputs of `ExponentialReLURegressor`. The network has one output for two
-    classes, the log-odds of the second class, and one output a class for more. The fit minimizes
-    the cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
+    the outputs of `ExponentialReLURegressor`. The network has one output for two classes, the
+    log-odds of the second class, and one output a class for more. The fit minimizes the cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
 
     At the end of a fit the logits are blended with those of a linear model (logistic regression
     with a ridge penalty) and of the class frequencies. Held-out rows choose the weights of this
@@ -37,8 +36,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     With one or two features the fit also tries *windows side by side*: up to 256 sub-networks of
     which only the coefficients are fitted. They are tried if ``n_subnetworks``, ``n_levels``,
-    ``n_init`` and ``solver`` are "auto", ``smooth=True`` and no shape is set. They become the model if moving
-    sub-networks have a larger loss on other rows, and one above 1e-4 of that of the class
+    ``n_init`` and ``solver`` are "auto", ``smooth=True`` and no shape is set. They become the model
+    if moving sub-networks have a larger loss on other rows, and one above 1e-4 of that of the class
     frequencies. With the same settings, a table with no fewer features than rows gets a linear
     model.
 
