@@ -23,7 +23,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
 
     The logits of the classes are linear functions plus sub-networks along learned directions, like
     the outputs of `ExponentialReLURegressor`. The network has one output for two classes, the
-    log-odds of the second class, and one output a class for more. The fit minimizes the cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
+    log-odds of the second class, and one output a class for more. The fit minimizes the
+    cross-entropy (log-loss) by Levenberg-Marquardt with the curvature of the cross-entropy.
 
     At the end of a fit the logits are blended with those of a linear model (logistic regression
     with a ridge penalty) and of the class frequencies. Held-out rows choose the weights of this

@@ -166,8 +166,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         "auto" holds out rows if there are 20 samples or more, so that several starts can be
         averaged. With a single start it does so only if there are fewer than 5 samples for each
         weight, and for composed sub-networks only with "adam". Windows side by side and linear
-        models hold out no rows. They are chosen by ``X_val``, or else by leave-one-out errors (with other losses
-        than squared errors by five folds).
+        models hold out no rows. They are chosen by ``X_val``, or else by leave-one-out errors (with
+        other losses than squared errors by five folds).
 
     validation_fraction : float, default=0.1
         Fraction of rows that each start holds out for early stopping, in (0, 1). The held-out rows
