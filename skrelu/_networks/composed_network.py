@@ -1,27 +1,15 @@
-r"""Composed networks in the limit of infinite depth: waves of parabolas of parabolas.
+r"""Composed networks: sub-networks on levels, in the limit of infinite depth.
 
 The first level's sub-networks read the inputs x, those of each further level read x and
 what all earlier levels put out; the output is linear in x and all of them. A sub-network is
-
-.. math::   h(w \cdot s + o), \qquad
-            h(z) = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1,
-            \text{ else } 2 |z| - \tfrac{3}{4},
-
-s being what it reads. It is a parabola of a parabola with straight ends,
-
-.. math::   h = v + \tfrac{1}{4} - \tfrac{1}{4} (1 - v)_+^2, \qquad
-            v = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1,
-
-and a parabola is what triangle waves with peaks of 1/2 add up to:
-:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With the
-second parabola the second derivative is continuous, as steps of second order want it. One level is
+:math:`h(w \cdot s + o)`, s being what it reads and h a `Wave`. One level is
 a sum of ridge functions, which stalls on products of three and more inputs; several levels do not.
 
-With a shape all sub-networks are ramps, which rise: convex ones :math:`r(z) = q(z) + 2 z`, q being
-the one parabola :math:`v`, and concave ones :math:`-r(-z)`. What rises and is convex, of what rises
-and is convex, does so too. So signs of weights guarantee the shape: those on earlier levels and in
-the output are not negative, those on features have the signs of their slopes. Where curvatures are
-guaranteed, ramps read earlier ones of their own kind only (Amos, Xu, Kolter 2017).
+Without a shape all waves are a `Bump`, with one they are convex and concave ramps (`Ramp`).
+A rising convex function of rising convex functions rises and is convex. So signs of weights
+guarantee the shape: weights on earlier levels and in the output are not negative, those on features
+have the signs of their slopes. Where curvatures are guaranteed, ramps read earlier ones of their
+own kind only (Amos, Xu, Kolter 2017).
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 
@@ -39,10 +27,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skrelu._networks.lowering import parabola_layers, ramp_layers
 from skrelu._networks.plain_layers import Affine
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
 from skrelu._networks.shapes import Bounds, Shape
+from skrelu._networks.smooth_waves import Bump, Ramp, Wave
 
 # Standard deviation of what a random sub-network's h is applied to, but for its offset.
 SPREAD = 0.5
@@ -117,19 +105,19 @@ class ComposedNetwork:
         )
 
     @property
-    def signs(self) -> list[int]:
-        """Signs of the curvatures of a level's ramps; without a shape all are 0."""
-        n = self.levels[0]
+    def waves(self) -> list[Wave]:
+        """The wave of each sub-network of a level."""
         if self.shape is None:
-            return [0] * n
+            return [Bump()] * self.levels[0]
         found = [s for s in (1, -1) if any(s * bend >= 0 for bend in self.shape.convexity)]
-        return [found[k % len(found)] for k in range(n)]
+        return [Ramp(found[k % len(found)]) for k in range(self.levels[0])]
 
     def bounds(self, like: Tensor) -> Bounds | None:
         """Return what every parameter must not be below and above; None without a shape."""
         if self.shape is None:
             return None
-        shape, signs = self.shape, torch.tensor(self.signs)[:, None]
+        shape = self.shape
+        signs = torch.tensor([wave.sign for wave in self.waves if isinstance(wave, Ramp)])[:, None]
         rise, bend = torch.tensor(shape.monotonic), torch.tensor(shape.convexity)
         own = (signs == signs.T) | torch.tensor(not any(shape.convexity))
         low, high = [], []
@@ -324,16 +312,7 @@ class ComposedNetwork:
         return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
-        r"""Lower to a plain ReLU network of 2 ``depth`` layers a sub-network.
-
-        The first layer folds z to :math:`t = \min(|z|, 1)`; three neurons of a further one
-        fold t in three, with
-
-        .. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
-
-        for t in [0, 3 w], and within Z so on. The fourth neuron carries what has been added
-        up. Of the last :math:`Z^2` a line is left. After ``depth + 1`` layers that is v, and
-        further ones fold :math:`(1 - v)_+` likewise.
+        """Lower to a plain ReLU network of 2 ``depth`` layers a sub-network, see `Wave`.
 
         Parameters
         ----------
@@ -383,25 +362,23 @@ class ComposedNetwork:
         read_out : Tensor of shape (n_subnetworks, 4)
         constant : Tensor of shape (n_subnetworks,)
         """
-        kinds = [ramp_layers(2 * depth, s) if s else parabola_layers(depth) for s in self.signs]
-        layers = [
-            (
-                torch.stack([m for m, _ in pairs]).to(like),
-                torch.stack([b for _, b in pairs]).to(like),
-            )
-            for pairs in zip(*(layers for layers, _ in kinds), strict=True)
-        ]
-        read_out = torch.stack([row for _, (row, _) in kinds]).to(like)
-        constant = like.new_tensor([constant for _, (_, constant) in kinds])
+        lowered = [wave.lowered(depth) for wave in self.waves]
+        layers = []
+        for pairs in zip(*(wave.layers for wave in lowered), strict=True):
+            matrix, bias = (torch.stack(parts).to(like) for parts in zip(*pairs, strict=True))
+            layers.append((matrix, bias))
+        read_out = torch.stack([wave.read_out for wave in lowered]).to(like)
+        constant = like.new_tensor([wave.constant for wave in lowered])
         return layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
 
-    def _wave(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a level's h(z), or its ramps, and their first two derivatives."""
-        inside = z.clamp(-1, 1)
-        square = inside.square()
-        if self.shape is None:
-            h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
-            return h, (3 - square) * inside, 3 - 3 * square
-        signs = z.new_tensor(self.signs)[:, None]
-        v = square + 2 * (z - inside) * inside
-        return signs * v + 2 * z, 2 * (signs * inside + 1), 2 * signs * (inside == z)
+    def _wave(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return the waves of a level at z, and their first two derivatives."""
+        kinds = sorted(set(self.waves), key=repr)
+        if len(kinds) == 1:
+            return kinds[0].derivatives(z)
+        found = tuple(torch.empty_like(z) for _ in range(3))
+        for kind in kinds:
+            where = [k for k, wave in enumerate(self.waves) if wave == kind]
+            for whole, part in zip(found, kind.derivatives(z[..., where, :]), strict=True):
+                whole[..., where, :] = part
+        return found

@@ -1,11 +1,9 @@
-"""Exact lowering: triangle waves and parabolas as four neurons a layer."""
+"""Exact lowering of triangle waves to four neurons a layer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from skrelu._networks.plain_layers import Affine
 
 
 def lower_waves(
@@ -58,69 +56,3 @@ def lower_waves(
         wave = row(zero, 1 / a, -1 / (a * (1 - a)), zero)
         total, falling = row(one, zero, zero, zero), row(zero, zero, zero, one)
     return hidden, biases, total + scales[..., -1, None] * wave - falling, wave, shift
-
-
-def _divided(depth: int) -> tuple[int, int]:
-    """Divide 2 ``depth`` layers between the two parabolas, so that their errors are alike."""
-    first = min(depth + 1, 2 * depth - 1)
-    return first, 2 * depth - first
-
-
-def parabola_layers(depth: int) -> tuple[list[Affine], tuple[Tensor, float]]:
-    """Return the layers after the first, and weights and constant that read h out."""
-    first, second = _divided(depth)
-    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
-    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
-    layers = []
-    for layer in range(1, first):
-        folded, added_up = _rows(layer - 1)
-        layers.append(
-            (torch.stack([folded, folded, folded, added_up]), -folds * 3 ** (1.0 - layer))
-        )
-    # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
-    folded, added_up = _rows(first - 1)
-    width = 3.0 ** (1 - first)
-    v = added_up + width * folded
-    constant = -(width**2) / 6
-    # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
-    signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
-    layers.append((signs[:, None] * v, (1 - constant) * (1 - carried) - folds + carried / 2))
-    for layer in range(1, second):
-        folded, added_up = _rows(layer)
-        total = carried - (added_up - carried) / 4
-        layers.append((torch.stack([folded, folded, folded, total]), -folds * 3.0**-layer))
-    folded, added_up = _rows(second)
-    width = 3.0**-second
-    read_out = carried - (added_up - carried + width * folded) / 4
-    return layers, (read_out, constant - 0.25 + width**2 / 24)
-
-
-def ramp_layers(n_layers: int, sign: int) -> tuple[list[Affine], tuple[Tensor, float]]:
-    """Return the layers after the first, and weights and constant that read a ramp out.
-
-    The ramp is sign * v(z) + 2 z, v being z^2 within [-1, 1] and 2 |z| - 1 outside. Its lowering
-    interpolates the parabola, so it rises and is as convex or concave.
-    """
-    folds = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
-    carried = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
-    line = 2.0 * sign * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
-    layers = []
-    for layer in range(1, n_layers):
-        folded, added_up = _rows(layer - 1)
-        first = layer == 1  # v + 2 sign z is not below -2
-        added_up = added_up + line if first else added_up
-        bias = -folds * 3 ** (1.0 - layer) + (2 * carried if first else 0)
-        layers.append((torch.stack([folded, folded, folded, added_up]), bias))
-    folded, added_up = _rows(n_layers - 1)
-    width = 3.0 ** (1 - n_layers)
-    return layers, (sign * (added_up + width * folded), -sign * (width**2 / 6 + 2))
-
-
-def _rows(layer: int) -> tuple[Tensor, Tensor]:
-    """Return what reads Z, and what has been added up, out of a layer's neurons."""
-    if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
-        rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
-    else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
-        rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
-    folded, added_up = torch.tensor(rows, dtype=torch.float64)
-    return folded, added_up

@@ -1,5 +1,6 @@
 """What solvers rely on, of every network: one vector a start, exact derivatives, exact lowering."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.shapes import Shape
+from skrelu._networks.smooth_waves import Bump, Ramp
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 
@@ -161,6 +163,31 @@ def test_bends_along_steps_are_those_of_autograd(network):
     by = torch.randn(N_STARTS, network.n_outputs, N_SAMPLES, dtype=DOUBLE)
     found = network.pullback(theta, X, by)
     torch.testing.assert_close(found, network.jacobian(theta, X, by).sum(-1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("wave", [Bump(), Ramp(1), Ramp(-1)], ids=repr)
+def test_waves_have_their_derivatives_and_are_lowered(wave):
+    z = torch.linspace(-3, 3, 400, dtype=DOUBLE, requires_grad=True)
+    values, slopes, bends = wave.derivatives(z)
+    (expected,) = torch.autograd.grad(values.sum(), z, create_graph=True)
+    torch.testing.assert_close(slopes, expected)
+    (expected,) = torch.autograd.grad(expected.sum(), z)
+    torch.testing.assert_close(bends, expected)
+    errors = []
+    for depth in (1, 2, 3):
+        h = torch.stack([z, -z, z - 1, -z - 1]).relu()
+        layers, read_out, constant = wave.lowered(depth)
+        assert len(layers) == 2 * depth - 1
+        for matrix, bias in layers:
+            h = (matrix @ h + bias[:, None]).relu()
+        found = read_out @ h + constant
+        errors.append(float((found - values).detach().abs().max()))
+        if isinstance(wave, Ramp):
+            assert (found.diff() >= -1e-12).all()
+            assert (wave.sign * found.diff().diff() >= -1e-12).all()
+    rate = 9 if isinstance(wave, Bump) else 81
+    assert errors[0] < 0.25
+    np.testing.assert_array_less(np.divide(errors[1:], errors[:-1]), 1.3 / rate)
 
 
 @OF_OUTPUTS

@@ -1,0 +1,135 @@
+r"""Waves in the limit of infinite depth: what a composed sub-network does along its direction.
+
+A parabola is what triangle waves with peaks of 1/2 add up to,
+:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With straight ends it is
+
+.. math::   v(z) = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1.
+
+A `Wave` knows its values and derivatives, and the layers of four neurons that it is lowered to. All
+lowerings begin with the neurons :math:`(z)_+, (-z)_+, (z - 1)_+, (-z - 1)_+`. They fold z to
+:math:`t = \min(|z|, 1)`. Three neurons of a further layer fold t in three, with
+
+.. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
+
+for t in [0, 3 w], and within Z so on. The fourth neuron carries the sum so far. The last
+:math:`Z^2` becomes a line, which is off by a factor of nine less with each layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
+CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+
+
+class Lowered(NamedTuple):
+    """The layers after the first, and what reads the wave out of the last one."""
+
+    layers: list[tuple[Tensor, Tensor]]  # matrices (4, 4) and biases (4,)
+    read_out: Tensor  # (4,)
+    constant: float
+
+
+class Wave(Protocol):
+    """A function of one variable that is lowered to layers of four neurons."""
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values and the first two derivatives, each of the shape of z."""
+
+    def lowered(self, depth: int) -> Lowered:
+        """Return ``2 * depth`` layers, the first one included."""
+
+
+@dataclass(frozen=True)
+class Bump:
+    r"""A parabola of a parabola, whose second derivative is continuous.
+
+    .. math::   h = v + \tfrac{1}{4} - \tfrac{1}{4} (1 - v)_+^2
+                  = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1
+    """
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values and the first two derivatives."""
+        inside = z.clamp(-1, 1)
+        square = inside.square()
+        h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
+        return h, (3 - square) * inside, 3 - 3 * square
+
+    def lowered(self, depth: int) -> Lowered:
+        """Return layers that fold v first, and then (1 - v)+ likewise."""
+        first = min(depth + 1, 2 * depth - 1)  # so that the errors of both parabolas are alike
+        second = 2 * depth - first
+        layers = []
+        for layer in range(1, first):
+            folded, added_up = _rows(layer - 1)
+            layers.append(
+                (torch.stack([folded, folded, folded, added_up]), -FOLDS * 3 ** (1.0 - layer))
+            )
+        # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
+        folded, added_up = _rows(first - 1)
+        width = 3.0 ** (1 - first)
+        v = added_up + width * folded
+        constant = -(width**2) / 6
+        # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
+        signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
+        layers.append((signs[:, None] * v, (1 - constant) * (1 - CARRIED) - FOLDS + CARRIED / 2))
+        for layer in range(1, second):
+            folded, added_up = _rows(layer)
+            total = CARRIED - (added_up - CARRIED) / 4
+            layers.append((torch.stack([folded, folded, folded, total]), -FOLDS * 3.0**-layer))
+        folded, added_up = _rows(second)
+        width = 3.0**-second
+        read_out = CARRIED - (added_up - CARRIED + width * folded) / 4
+        return Lowered(layers, read_out, constant - 0.25 + width**2 / 24)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A function that rises, along a convex or a concave curve: sign * v(z) + 2 z.
+
+    Its lowering interpolates the parabola, so it rises and is as convex or concave.
+
+    Parameters
+    ----------
+    sign : {-1, 1}
+        Of the curvature.
+    """
+
+    sign: int
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values and the first two derivatives."""
+        inside = z.clamp(-1, 1)
+        v = inside.square() + 2 * (z - inside) * inside
+        bend = 2 * self.sign * (inside == z).to(z)
+        return self.sign * v + 2 * z, 2 * (self.sign * inside + 1), bend
+
+    def lowered(self, depth: int) -> Lowered:
+        """Return layers that fold v and carry the line along."""
+        line = 2.0 * self.sign * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
+        n_layers, layers = 2 * depth, []
+        for layer in range(1, n_layers):
+            folded, added_up = _rows(layer - 1)
+            bias = -FOLDS * 3 ** (1.0 - layer)
+            if layer == 1:  # v + 2 sign z is not below -2
+                added_up, bias = added_up + line, bias + 2 * CARRIED
+            layers.append((torch.stack([folded, folded, folded, added_up]), bias))
+        folded, added_up = _rows(n_layers - 1)
+        width = 3.0 ** (1 - n_layers)
+        read_out = self.sign * (added_up + width * folded)
+        return Lowered(layers, read_out, -self.sign * (width**2 / 6 + 2))
+
+
+def _rows(layer: int) -> tuple[Tensor, Tensor]:
+    """Return what reads Z, and what has been added up, out of a layer's neurons."""
+    if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
+        rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
+    else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum
+        rows = [[1.0, -2.0, 2.0, 0.0], [0.0, 4 * 3.0**-layer, 0.0, 1.0]]
+    folded, added_up = torch.tensor(rows, dtype=torch.float64)
+    return folded, added_up
