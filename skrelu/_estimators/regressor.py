@@ -228,7 +228,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         - "constant": features are first clipped to their training range, and predictions to the
           range of y.
         - "auto" is "constant" if there is noise: if the relative loss on other rows seems to exceed
-          1 %, or with a log link is unknown. It is "linear" otherwise, and always if ``convexity``
+          3 %, or with a log link is unknown. It is "linear" otherwise, and always if ``convexity``
           is set or the model is linear (without a log link).
 
     device : str or torch.device, default="cpu"

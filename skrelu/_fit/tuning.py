@@ -165,8 +165,10 @@ WARM_ROWS = 5000
 
 # --- what the estimators say -----------------------------------------------------------------
 
-# Error above which predictions are bounded by default.
-BOUNDED_NOISE = 0.01
+# Error above which predictions are bounded by default. With 0.01 functions with 1 % of noise were
+# bounded, which doubled the error of those that are steep at the edges (kv, I.44.4, II.2.42); the
+# tables that defaults are chosen on do not change.
+BOUNDED_NOISE = 0.03
 # Warn of structure above this unexplained share of the variance and this multiple of the noise, of
 # so many rows; not of alpha above the last number: who chooses that wants less explained.
 UNEXPLAINED, NOISE_TO_WARN, COMPARED_ROWS, STRONG_ALPHA = 0.1, 3.0, 5000, 10.0

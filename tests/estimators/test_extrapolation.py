@@ -47,6 +47,19 @@ def test_without_noise_nothing_is_bounded():
     np.testing.assert_array_equal(bounded.predict(9 * X), bounded.predict(inner))
 
 
+@pytest.mark.slow
+def test_little_noise_bounds_nothing_as_functions_may_be_steep_at_the_edges():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.05, 1, (500, 2))
+    y = (1 + X[:, 1]) / np.sqrt(X[:, 0])
+    noisy = y + 0.1 * y.std() * rng.normal(size=500)
+    model = ExponentialReLURegressor(random_state=0).fit(X, noisy)
+    assert model.y_limits_ is None
+    steep = X[:, 0] < 0.08
+    predicted = model.predict(X[steep])
+    assert np.sqrt(np.mean((predicted - y[steep]) ** 2)) < 0.1 * y.std()
+
+
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_exponentials_are_bounded_where_the_error_is_unknown(loss):
     rng = np.random.default_rng(0)
