@@ -137,7 +137,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                 f"This {type(self).__name__} was fitted by another version of skrelu, which kept "
                 "models in another format: fit it again, or load it with that version."
             )
-        super().__setstate__(state)
+        # Parameters that the version before did not have are as it was.
+        defaults = type(self)().get_params(deep=False)
+        super().__setstate__({**defaults, **state})
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the validated parameters of a fit."""
