@@ -1,0 +1,229 @@
+"""An experiment: every method on every problem, repeated, scored, held against targets.
+
+It is declared as an `Experiment` and run by `run`. Each measured row goes to a CSV file at once;
+tables, verdicts and pictures come from these rows alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+from benchmarks._store import Store
+from benchmarks._text import Target, listed, shown
+from skrelu import ExponentialReLURegressor
+
+Row = dict[str, Any]
+Draw = Callable[[pd.DataFrame], Figure]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is measured, and what is made of it.
+
+    Attributes
+    ----------
+    problems : mapping of names to what `measure` takes
+        A function without arguments is called first, when the problem's turn comes.
+    methods : mapping of names to what `measure` takes
+        Those with a ``package`` that is missing are left out.
+    measure : function of a problem, a method and a repeat
+        Returns a row, a mapping of scores, or several rows.
+    scores : sequence of str
+        Columns that rows may have beside names, seconds and version.
+    table : function of rows
+        Returns a frame, the text table.
+    repeats : int or sequence of int, default=1
+    batched : collection of methods whose repeats `measure` takes all at once, as a sequence
+    lasting : collection of methods that do not depend on skrelu's version
+    skip : function of a problem's and a method's name that tells whether to leave out a pair
+    rows_of : names of experiments whose rows are reported, by default its own
+    report : function of rows that returns further text
+    note : str
+    targets : function of rows that returns targets
+    files : mapping of names to functions of rows that return a frame, for docs/tables/NAME.csv
+    pictures : mapping of names to functions of rows that return a figure, docs/images/NAME.png
+    n_threads : int or None, default=1
+        None leaves libraries as they are.
+    """
+
+    problems: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, Any] = field(default_factory=dict)
+    measure: Callable[[Any, Any, Any], Row | Sequence[Row]] = lambda problem, method, repeat: {}
+    scores: Sequence[str] = ()
+    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    repeats: int | Sequence[int] = 1
+    batched: Collection[str] = ()
+    lasting: Collection[str] = ()
+    skip: Callable[[str, str], bool] = lambda problem, method: False
+    rows_of: Sequence[str] = ()
+    report: Callable[[pd.DataFrame], str] | None = None
+    note: str = ""
+    targets: Callable[[pd.DataFrame], Iterable[Target]] = lambda rows: ()
+    files: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)
+    pictures: Mapping[str, Draw] = field(default_factory=dict)
+    n_threads: int | None = 1
+
+    def units(self, chosen: Choice) -> Iterator[tuple[str, str, Any]]:
+        """Yield problem, method and repeat in the order in which they run: methods in turns."""
+        repeats = list(range(self.repeats) if isinstance(self.repeats, int) else self.repeats)
+        for problem in chosen.of(self.problems, chosen.problems):
+            for i, repeat in enumerate(repeats[: chosen.repeats]):
+                for method in chosen.of(self.methods, chosen.methods):
+                    together = method in self.batched
+                    if not self.skip(problem, method) and not (i and together):
+                        yield problem, method, repeats if together else repeat
+
+    def missing(self) -> dict[str, str]:
+        """Return methods whose packages are missing, and what to install for them."""
+        found = {name: getattr(method, "missing", "") for name, method in self.methods.items()}
+        return {name: package for name, package in found.items() if package}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line leaves to be measured."""
+
+    methods: Sequence[str] | None = None
+    problems: Sequence[str] | None = None
+    repeats: int | None = None
+
+    def of(self, names: Iterable[str], chosen: Sequence[str] | None) -> list[str]:
+        """Return the names that are chosen, in their order."""
+        return [name for name in names if chosen is None or name in chosen]
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, float]]:
+    """Return what a function returns, and its CPU and wall seconds, as columns of a row."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    value = function(*arguments)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return value, {"cpu_seconds": round(cpu, 7), "wall_seconds": round(wall, 7)}
+
+
+@contextmanager
+def one_silent_thread(n_threads: int | None = 1) -> Iterator[None]:
+    """Limit torch, BLAS and processes that are started to a thread, and silence warnings."""
+    before, environment = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    with warnings.catch_warnings(), threadpool_limits(n_threads):
+        warnings.simplefilter("ignore")
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+            os.environ["OMP_NUM_THREADS"] = str(n_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            if environment is None:
+                os.environ.pop("OMP_NUM_THREADS", None)
+            else:
+                os.environ["OMP_NUM_THREADS"] = environment
+
+
+def run(
+    experiment: Experiment, name: str, store: Store, chosen: Choice = Choice(), fresh: bool = False
+) -> None:
+    """Measure what the store does not have, and add it row by row."""
+    missing = experiment.missing()
+    for method, package in missing.items():
+        print(f"{method} is left out: it needs {package} (pip install {package})", flush=True)
+    units = [unit for unit in experiment.units(chosen) if unit[1] not in missing]
+    pairs = pd.MultiIndex.from_tuples({unit[:2] for unit in units}, names=["problem", "method"])
+    if fresh:
+        rows = store.all()
+        measured = pd.MultiIndex.from_frame(rows[["problem", "method"]]).isin(pairs)
+        version, quick, settings = store.settings.values()
+        same = (rows["quick"] == quick) & (rows["settings"] == settings)
+        same &= (rows["version"] == version) | rows["method"].isin(experiment.lasting)
+        store.drop(measured & same & (rows["experiment"] == name))
+    rows = store.rows([name], experiment.lasting)
+    done = set(zip(rows["problem"], rows["method"], rows["repeat"], strict=True))
+    todo = [unit for unit in units if (*unit[:2], _first(unit[2])) not in done]
+    if len(todo) < len(units):
+        print(f"{len(units) - len(todo)} of {len(units)} are kept (--fresh begins anew)")
+    with one_silent_thread(experiment.n_threads):
+        warm_up()
+        problem, data = None, None
+        for unit in todo:
+            if unit[0] != problem:
+                problem = unit[0]
+                data = experiment.problems[problem]
+                data = data() if callable(data) else data
+            measure_one(experiment, name, store, unit, data)
+
+
+@cache
+def warm_up() -> None:
+    """Let torch do what it postpones to its first steps, which nobody's seconds should hold."""
+    x = np.linspace(0, 1, 50)[:, None]
+    for solver in ("lm", "adam"):
+        ExponentialReLURegressor(2, n_subnetworks=2, solver=solver, max_iter=2).fit(x, x[:, 0] ** 2)
+
+
+def _first(repeat: Any) -> Any:
+    return repeat[0] if isinstance(repeat, list) else repeat
+
+
+def measure_one(
+    experiment: Experiment, name: str, store: Store, unit: tuple[str, str, Any], data: Any
+) -> None:
+    """Measure one pair once, or for all repeats if they run together, and add its rows."""
+    problem, method, repeat = unit
+    found = experiment.measure(data, experiment.methods[method], repeat)
+    keys = {"experiment": name, "problem": problem, "method": method, "repeat": _first(repeat)}
+    rows = [{**keys, **row} for row in ([found] if isinstance(found, dict) else found)]
+    if not rows:
+        return
+    store.add(rows)
+    scores = {name: value for name, value in rows[-1].items() if name not in keys}
+    text = {name: value for name, value in scores.items() if len(str(value)) < 30}
+    print(f"{name}: {problem}, {method}, {repeat if _first(repeat) == repeat else 'all'}: "
+          f"{listed(text)}", flush=True)  # fmt: skip
+
+
+def section(experiment: Experiment, name: str, rows: pd.DataFrame, quick: bool) -> str:
+    """Return tables, note and verdicts of an experiment as text."""
+    if rows.empty:
+        return f"{name}\n{'=' * len(name)}\nNothing has been measured."
+    cpu = rows["cpu_seconds"].sum()
+    where = ", ".join([*rows["machine"].unique(), *sorted({*rows["date"].iloc[[0, -1]]})])
+    parts = [f"{name}  ({len(rows)} rows, {cpu:.3g} CPU s, {where})\n{'=' * len(name)}"]
+    if experiment.table is not None:
+        parts[0] += f"\n{shown(experiment.table(rows))}"
+    if experiment.report is not None:
+        parts.append(experiment.report(rows))
+    missing = experiment.missing()
+    absent = [m for m in experiment.methods if m not in set(rows["method"])]
+    lines = [f"{m}: not measured" + (f", needs {missing[m]}" if m in missing else "")
+             for m in absent if rows["method"].size]  # fmt: skip
+    versions = rows.groupby("version", sort=False)["method"].unique()
+    lines += [f"skrelu {v}: {', '.join(of)}" for v, of in versions.items() if len(versions) > 1]
+    parts += [experiment.note] if experiment.note else []
+    targets = list(experiment.targets(rows))
+    lines += ["The targets are set for a full run."] if quick and targets else []
+    lines += [target.verdict() for target in targets]
+    return "\n\n".join([*parts, "\n".join(lines)] if lines else parts)
+
+
+def save(experiment: Experiment, rows: pd.DataFrame, tables: Path, images: Path) -> None:
+    """Write the small tables and the pictures of an experiment."""
+    for name, make in experiment.files.items():
+        frame = make(rows)
+        index = not isinstance(frame.index, pd.RangeIndex)
+        text = frame.to_csv(index=index, float_format="%.4g", lineterminator="\n")
+        (tables / f"{name}.csv").write_text(text)
+    for name, draw in experiment.pictures.items():
+        draw(rows).savefig(images / f"{name}.png", dpi=100)
