@@ -141,14 +141,8 @@ def run(
     for method, package in missing.items():
         print(f"{method} is left out: it needs {package} (pip install {package})", flush=True)
     units = [unit for unit in experiment.units(chosen) if unit[1] not in missing]
-    pairs = pd.MultiIndex.from_tuples({unit[:2] for unit in units}, names=["problem", "method"])
     if fresh:
-        rows = store.all()
-        measured = pd.MultiIndex.from_frame(rows[["problem", "method"]]).isin(pairs)
-        version, quick, settings = store.settings.values()
-        same = (rows["quick"] == quick) & (rows["settings"] == settings)
-        same &= (rows["version"] == version) | rows["method"].isin(experiment.lasting)
-        store.drop(measured & same & (rows["experiment"] == name))
+        store.drop(name, {unit[:2] for unit in units}, experiment.lasting)
     rows = store.rows([name], experiment.lasting)
     done = set(zip(rows["problem"], rows["method"], rows["repeat"], strict=True))
     todo = [unit for unit in units if (*unit[:2], _first(unit[2])) not in done]
@@ -182,9 +176,10 @@ def measure_one(
 ) -> None:
     """Measure one pair once, or for all repeats if they run together, and add its rows."""
     problem, method, repeat = unit
-    found = experiment.measure(data, experiment.methods[method], repeat)
+    found, seconds = timed(experiment.measure, data, experiment.methods[method], repeat)
     keys = {"experiment": name, "problem": problem, "method": method, "repeat": _first(repeat)}
-    rows = [{**keys, **row} for row in ([found] if isinstance(found, dict) else found)]
+    found = [found] if isinstance(found, dict) else found
+    rows = [{**keys, **{s: v / len(found) for s, v in seconds.items()}, **row} for row in found]
     if not rows:
         return
     store.add(rows)

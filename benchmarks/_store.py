@@ -35,43 +35,39 @@ class Store:
     """
 
     def __init__(self, path: Path | None, scores: Sequence[str], quick: bool, settings: str = ""):
-        self.path, self.memory = path, io.StringIO()
-        self.settings = dict(zip(SETTINGS, (skrelu.__version__, quick, settings), strict=True))
+        self.path = path
+        self.version = skrelu.__version__
+        self.settings = {"quick": str(quick), "settings": settings}
         text = path.read_text() if path is not None and path.is_file() else ""
         text = text[: text.rfind("\n") + 1]  # a line that broke off is measured again
-        before = list(csv.DictReader(io.StringIO(text)))
-        known = list(before[0]) if before else []
+        self.lines = list(csv.DictReader(io.StringIO(text)))
+        known = list(self.lines[0]) if self.lines else []
         self.columns = list(dict.fromkeys([*COLUMNS, *known, *scores]))
-        self._write(before)
+        self._write(self.lines)
 
-    def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self.memory = io.StringIO()
-        writer = csv.DictWriter(self.memory, self.columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        if self.path is not None and self.path.parent.is_dir() and not self.path.is_char_device():
+    def _text(self, lines: Iterable[Mapping[str, Any]], header: bool = True) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", restval="")
+        if header:
+            writer.writeheader()
+        writer.writerows(lines)
+        return text.getvalue()
+
+    def _write(self, lines: Iterable[dict[str, str]]) -> None:
+        self.lines = list(lines)
+        if self.path is not None:
             part = self.path.with_name(self.path.name + ".part")
-            part.write_text(self.memory.getvalue())
+            part.write_text(self._text(self.lines))
             part.replace(self.path)
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows of the settings of this run."""
-        lines = io.StringIO()
-        writer = csv.DictWriter(lines, self.columns, lineterminator="\n", restval="")
-        where = dict(zip(WHERE, (cpu(), date.today().isoformat()), strict=True))
-        writer.writerows({**row, **self.settings, **where} for row in rows)
-        self.memory.write(lines.getvalue())
+        """Append rows of the version and the settings of this run."""
+        here = {"machine": cpu(), "date": date.today().isoformat(), "version": self.version}
+        text = self._text(({**row, **self.settings, **here} for row in rows), header=False)
+        self.lines += csv.DictReader(io.StringIO(text), self.columns)
         if self.path is not None:
             with self.path.open("a") as file:
-                file.write(lines.getvalue())
-
-    def all(self) -> pd.DataFrame:
-        """Return all rows, also those of other settings and versions."""
-        return pd.read_csv(
-            io.StringIO(self.memory.getvalue()), dtype=TEXT, float_precision="round_trip",
-            keep_default_na=False, na_values={name: [""] for name in self.columns
-                                              if name not in TEXT},
-        )  # fmt: skip
+                file.write(text)
 
     def rows(self, experiments: Collection[str], lasting: Collection[str] = ()) -> pd.DataFrame:
         """Return the rows of experiments that this version measured with these settings.
@@ -80,22 +76,35 @@ class Store:
         ----------
         experiments : collection of str
         lasting : collection of str
-            Methods that do not depend on skrelu. If this version has no rows of them for a
-            problem, those of the last version that has are taken.
+            Methods that do not depend on skrelu. What this version has not measured of them is
+            taken from the last one that has.
         """
-        rows = self.all()
-        same = rows["experiment"].isin(experiments)
-        for name in ("quick", "settings"):
-            same &= rows[name] == self.settings[name]
-        rows = rows[same]
-        ours = rows["version"] == self.settings["version"]
-        last = rows.groupby(["experiment", "problem", "method"])["version"].transform("last")
-        renewed = rows[ours].set_index(["experiment", "problem", "method"]).index
-        pairs = rows.set_index(["experiment", "problem", "method"]).index
-        older = rows["method"].isin(lasting) & ~pairs.isin(renewed) & (rows["version"] == last)
-        return rows[ours | older].reset_index(drop=True)
+        lines = [line for line in self.lines if line["experiment"] in experiments]
+        lines = [line for line in lines if self.settings.items() <= line.items()]
+        best: dict[tuple, str] = {}
+        for line in lines:
+            key = tuple(line[name] for name in KEYS)
+            if best.get(key) != self.version:
+                best[key] = line["version"]
+        kept = (
+            line
+            for line in lines
+            if line["version"] == best[tuple(line[name] for name in KEYS)]
+            and (line["version"] == self.version or line["method"] in lasting)
+        )
+        return pd.read_csv(
+            io.StringIO(self._text(kept)), dtype=TEXT, float_precision="round_trip",
+            keep_default_na=False, na_values={n: [""] for n in self.columns if n not in TEXT},
+        )  # fmt: skip
 
-    def drop(self, dropped: pd.Series) -> None:
-        """Remove rows, told by a mask over all of them."""
-        lines = list(csv.DictReader(io.StringIO(self.memory.getvalue())))
-        self._write(line for line, gone in zip(lines, dropped, strict=True) if not gone)
+    def drop(self, experiment: str, pairs: Collection[tuple], lasting: Collection[str]) -> None:
+        """Remove the rows of pairs of a problem and a method, of any version if they last."""
+
+        def gone(line: dict[str, str]) -> bool:
+            ours = line["experiment"] == experiment and self.settings.items() <= line.items()
+            chosen = (line["problem"], line["method"]) in pairs
+            return (
+                ours and chosen and (line["version"] == self.version or line["method"] in lasting)
+            )
+
+        self._write(line for line in self.lines if not gone(line))
