@@ -194,7 +194,8 @@ def section(experiment: Experiment, name: str, rows: pd.DataFrame, quick: bool) 
     if rows.empty:
         return f"{name}\n{'=' * len(name)}\nNothing has been measured."
     cpu = rows["cpu_seconds"].sum()
-    where = ", ".join([*rows["machine"].unique(), *sorted({*rows["date"].iloc[[0, -1]]})])
+    dates = {*rows["date"].iloc[[0, -1]]} - {""}
+    where = ", ".join([*rows["machine"].unique(), *sorted(dates)])
     parts = [f"{name}  ({len(rows)} rows, {cpu:.3g} CPU s, {where})\n{'=' * len(name)}"]
     if experiment.table is not None:
         parts[0] += f"\n{shown(experiment.table(rows))}"

@@ -92,10 +92,9 @@ class Store:
             if line["version"] == best[tuple(line[name] for name in KEYS)]
             and (line["version"] == self.version or line["method"] in lasting)
         )
-        return pd.read_csv(
-            io.StringIO(self._text(kept)), dtype=TEXT, float_precision="round_trip",
-            keep_default_na=False, na_values={n: [""] for n in self.columns if n not in TEXT},
-        )  # fmt: skip
+        frame = pd.DataFrame(kept, columns=self.columns)
+        typed = {n: _typed(frame[n].tolist()) for n in self.columns if n not in TEXT}
+        return frame.assign(**typed)
 
     def drop(self, experiment: str, pairs: Collection[tuple], lasting: Collection[str]) -> None:
         """Remove the rows of pairs of a problem and a method, of any version if they last."""
@@ -108,3 +107,13 @@ class Store:
             )
 
         self._write(line for line in self.lines if not gone(line))
+
+
+def _typed(values: list[str]) -> list:
+    """Return whole numbers, numbers or text, the first that all values are."""
+    for kind in (int, float):
+        try:
+            return [kind(value or "nan") for value in values]
+        except ValueError:
+            continue
+    return [value or None for value in values]
