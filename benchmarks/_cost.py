@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks._curve_fits import CurveProcess, Pwlf, Pykan, Spline
+from benchmarks._curve_fits import curve_process, fitted_by, pwlf, pykan, spline
 from benchmarks._curves import DEPTH_CURVES, PAPER_CURVES, Curve
 from benchmarks._data import grid
 from benchmarks._experiment import Experiment, Row, timed
@@ -48,54 +49,79 @@ and coefficients (interpolating: values); pwlf breakpoints, slopes and an interc
 NOT_LINEAR = ("MLP, L-BFGS, tanh", "pykan", "Gaussian process", "cubic spline")
 
 
-def _sizes() -> Iterator[tuple[str, str, Peer, int]]:
-    """Yield family, size, estimator and number of seeds, from small to large."""
-    ours = REGRESSORS[OURS].set(n_init=1)
+@dataclass(frozen=True)
+class Method:
+    """An estimator of a family at one size."""
+
+    family: str
+    size: str
+    peer: Peer
+    n_seeds: int
+
+    @property
+    def missing(self) -> str:
+        """What to install for it."""
+        return self.peer.missing
+
+
+def ours() -> Iterator[Method]:
+    """Yield skrelu's sizes."""
+    one = REGRESSORS[OURS].set(n_init=1)
     for depth in range(1, 9):
-        yield OURS, f"depth {depth}", ours.set(depth=depth, n_subnetworks=1), 5
+        yield Method(OURS, f"depth {depth}", one.set(depth=depth, n_subnetworks=1), 5)
     for n in (2, 4, 8):
-        yield OURS, f"depth 5 x {n}", ours.set(depth=5, n_subnetworks=n), 3
-    best = ours.set(n_subnetworks=1, n_init=12, early_stopping=False)
+        yield Method(OURS, f"depth 5 x {n}", one.set(depth=5, n_subnetworks=n), 3)
+    best = one.set(n_subnetworks=1, n_init=12, early_stopping=False)
     for depth in (3, 5, 7):
-        yield OURS, f"depth {depth}, best of 12", best.set(depth=depth), 3
+        yield Method(OURS, f"depth {depth}, best of 12", best.set(depth=depth), 3)
+
+
+def networks() -> Iterator[Method]:
+    """Yield those of MLPRegressor and pykan."""
     # Without noise the default penalty and tolerances would only stand in the way.
     exact = {"alpha": 0, "tol": 1e-9, "max_iter": 5000, "max_fun": 100_000, "solver": "lbfgs"}
-    variants = [
+    long = {"alpha": 0, "tol": 1e-8, "max_iter": 3000, "n_iter_no_change": 50}
+    for family, suffix, n_seeds, settings in (
         ("MLP, Adam", "", 5, {}),
-        ("MLP, Adam", ", long", 3,
-         {"alpha": 0, "tol": 1e-8, "max_iter": 3000, "n_iter_no_change": 50}),
+        ("MLP, Adam", ", long", 3, long),
         ("MLP, L-BFGS", "", 5, exact),
         ("MLP, L-BFGS, tanh", "", 5, {**exact, "activation": "tanh"}),
-    ]  # fmt: skip
-    for family, suffix, n_seeds, settings in variants:
+    ):
         for layers in ((10,), (50,), (100,), (50, 50), (4,) * 5):
             peer = REGRESSORS["MLP"].set(hidden_layer_sizes=layers, **settings)
-            yield family, "-".join(map(str, layers)) + suffix, peer, n_seeds
-    kan = REGRESSORS["pykan"]
-    kan = Peer(Pykan, package=kan.package, install=kan.install)
+            yield Method(family, "-".join(map(str, layers)) + suffix, peer, n_seeds)
+    kan = replace(REGRESSORS["pykan"], make=fitted_by(pykan))
     for hidden, n_seeds in (((), 5), ((5,), 2), ((3, 3), 1)):
         for n in (5, 20):
             name = f"{'-'.join(map(str, (1, *hidden, 1)))}, grid {n}"
-            yield "pykan", name, kan.set(hidden=hidden, n_intervals=n), n_seeds
+            yield Method("pykan", name, kan.set(hidden=hidden, n_intervals=n), n_seeds)
+
+
+def others() -> Iterator[Method]:
+    """Yield those of Gaussian processes, splines and pwlf."""
+    process, smooth = Peer(fitted_by(curve_process)), Peer(fitted_by(spline))
     for n_rows, n_seeds in ((20, 5), (100, 5), (500, 3)):
-        yield "Gaussian process", f"{n_rows} rows", Peer(CurveProcess).set(n_rows=n_rows), n_seeds
+        yield Method("Gaussian process", f"{n_rows} rows", process.set(n_rows=n_rows), n_seeds)
     for kind in ("even", "graded"):
-        linear = Peer(Spline).set(degree=1, graded=kind == "graded")
+        linear = smooth.set(degree=1, graded=kind == "graded")
         for n in (8, 16, 32, 64, 128):
-            yield f"linear spline, {kind}", f"{n}", linear.set(n_pieces=n), 5
+            yield Method(f"linear spline, {kind}", f"{n}", linear.set(n_pieces=n), 5)
     for n in (4, 8, 16, 32):
-        yield "cubic spline", f"{n}", Peer(Spline).set(n_pieces=n), 5
-    yield "cubic spline", "interpolating", Peer(Spline), 5
-    segments = Peer(Pwlf, package="pwlf")
-    for n, n_seeds in ((4, 5), (8, 5), (16, 3), (32, 1)):
-        yield "pwlf", f"{n}, fast", segments.set(n_segments=n, how="fitfast"), n_seeds
-    for n, n_seeds in ((4, 5), (8, 1)):
-        yield "pwlf", f"{n}", segments.set(n_segments=n, how="fit"), n_seeds
+        yield Method("cubic spline", f"{n}", smooth.set(n_pieces=n), 5)
+    yield Method("cubic spline", "interpolating", smooth, 5)
+    segments = Peer(fitted_by(pwlf), package="pwlf")
+    for how, suffix, sizes in (("fitfast", ", fast", ((4, 5), (8, 5), (16, 3), (32, 1))),
+                               ("fit", "", ((4, 5), (8, 1)))):  # fmt: skip
+        for n, n_seeds in sizes:
+            peer = segments.set(n_segments=n, how=how)
+            yield Method("pwlf", f"{n}{suffix}", peer, n_seeds)
+
+
+METHODS = {f"{m.family}; {m.size}": m for m in (*ours(), *networks(), *others())}
 
 
 def cost(quick: bool) -> Experiment:
     """Fit curves by skrelu and its peers at several sizes, and find the frontiers."""
-    sizes = {f"{family}; {size}": (family, size, peer, n) for family, size, peer, n in _sizes()}
     x, dense = grid(500), grid(20_001)
 
     def measure(curve: Curve, method: Method, repeat: int) -> Row | list[Row]:
@@ -109,7 +135,7 @@ def cost(quick: bool) -> Experiment:
 
     return Experiment(
         problems={curve.name: curve for curve in ([CURVES[0], CURVES[-1]] if quick else CURVES)},
-        methods={name: Method(*size) for name, size in sizes.items() if not quick or size[3] == 5},
+        methods={name: m for name, m in METHODS.items() if not quick or m.n_seeds == 5},
         measure=measure,
         scores=("mse", "family", "size", "parameters"),
         repeats=2 if quick else 5,
@@ -122,25 +148,6 @@ def cost(quick: bool) -> Experiment:
     )  # fmt: skip
 
 
-class Method:
-    """An estimator of a family at one size.
-
-    Parameters
-    ----------
-    family, size : str
-    peer : Peer
-    n_seeds : int
-    """
-
-    def __init__(self, family: str, size: str, peer: Peer, n_seeds: int) -> None:
-        self.family, self.size, self.peer, self.n_seeds = family, size, peer, n_seeds
-
-    @property
-    def missing(self) -> str:
-        """What to install for it."""
-        return self.peer.missing
-
-
 def medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Return medians over the seeds, and the range of the MSE: a method, size and curve a row."""
     found = rows.groupby(["family", "size", "problem"], sort=False)
@@ -151,7 +158,7 @@ def medians(rows: pd.DataFrame) -> pd.DataFrame:
     frame = frame.rename(columns={"family": "method", "problem": "curve"})
     frame["parameters"] = frame["parameters"].astype(int)
     frame["error"] = frame["mse"].clip(lower=ROUNDING)  # as far as it is not rounding
-    order = {f"{family}; {size}": i for i, (family, size, *_) in enumerate(_sizes())}
+    order = {name: i for i, name in enumerate(METHODS)}
     places = (frame["method"] + "; " + frame["size"]).map(order)
     return frame.iloc[np.argsort(places.to_numpy(), kind="stable")].reset_index(drop=True)
 

@@ -61,11 +61,7 @@ class Function:
     def rows(self, n_train: int, n_test: int, noise: float = 0.0) -> Rows:
         """Draw rows uniformly in the ranges, the same ones in every call.
 
-        Parameters
-        ----------
-        n_train, n_test : int
-        noise : float, default=0
-            Standard deviation of what is added to the training targets, relative to theirs.
+        Noise in the training targets is relative to their standard deviation.
         """
         rng = np.random.default_rng(crc32(self.name.encode()))
         low, high = np.transpose(self.ranges)

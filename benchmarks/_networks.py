@@ -53,16 +53,10 @@ def recipe(seed: int, n_steps: int = 2, **parameters) -> ExponentialReLURegresso
 
 
 class Starts:
-    """Networks from several random starts, fitted in one batch.
+    """Networks from several random starts, one a seed, fitted in one batch that the first seeds.
 
-    Parameters
-    ----------
-    seeds : int or sequence of int
-        One start each; the first seeds them all.
-    fit : function of rows, number of starts and a generator
-        Returns the network and its weights (n_starts, n_parameters).
-    standardize : bool
-        Whether to bring X and y to mean 0 and standard deviation 1, as the estimator does.
+    ``fit`` is a function of rows, number of starts and a generator that returns the network and its
+    weights (n_starts, n_parameters); ``standardize`` is whether X and y are, as by the estimator.
     """
 
     def __init__(self, seeds: Seeds, fit: Callable, standardize: bool) -> None:
@@ -106,17 +100,9 @@ def staged(
 ) -> Starts:
     """Return one sub-network as `recipe` has it, all starts in one batch.
 
-    Parameters
-    ----------
-    seeds, n_steps
-        See `Starts`, `recipe`.
-    smooth : bool, default=True
-        Whether the scales follow from the peaks (Theorem 3.1) in pretraining.
-    pretraining : float, default=0.5
-        Fraction of the steps that pretraining gets; 0 lowers the random starts as they are.
-    screened : bool, default=True
-        Whether each start is the best of many random draws, as in the estimator, or one.
-    learning_rate : float, default=1e-3
+    ``smooth``: scales follow from the peaks (Theorem 3.1) in pretraining, which gets a fraction of
+    the steps; 0 lowers the random starts as they are. ``screened``: each start is the best of many
+    random draws, as in the estimator, or one.
     """
     n_first = round(pretraining * n_steps)
 
@@ -142,19 +128,7 @@ def plain(
     standardize: bool = False,
     depth: int = DEPTH,
 ) -> Starts:
-    """Return a plain 4-wide ReLU network from random weights, all starts in one batch.
-
-    Parameters
-    ----------
-    seeds, n_steps
-        See `Starts`, `recipe`.
-    draw : callable
-        `torch_default` or `rai`.
-    solver : {"adam", "lm"}, default="adam"
-        "lm" with the limits of the estimator's refinement instead of ``n_steps``.
-    standardize : bool, default=False
-    depth : int, default=5
-    """
+    """Return plain 4-wide ReLU networks from random weights; "lm" has the estimator's limits."""
 
     def fit(rows: Rows, n_starts: int, generator: torch.Generator) -> tuple[ReLUNetwork, Tensor]:
         network = PlainNetwork(len(rows.X), 1, depth, 1)
@@ -219,10 +193,7 @@ def torch_default(n_starts: int, fan_out: int, fan_in: int, generator: torch.Gen
 def rai(n_starts: int, fan_out: int, fan_in: int, generator: torch.Generator) -> Tensor:
     """Draw by randomized asymmetric initialization: gaussian, one entry a row Beta(2, 1).
 
-    References
-    ----------
-    Lu, Shin, Su, Karniadakis, "Dying ReLU and initialization: theory and numerical
-    examples", 2020, https://arxiv.org/abs/1903.06733
+    Lu, Shin, Su, Karniadakis, "Dying ReLU and initialization", 2020, arxiv.org/abs/1903.06733
     """
     shape = (n_starts, fan_out, fan_in + 1)
     weights = 0.6007 / fan_in**0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -232,17 +203,10 @@ def rai(n_starts: int, fan_out: int, fan_in: int, generator: torch.Generator) ->
 
 
 class Dense:
-    """A network of dense layers, trained by full-batch Adam in float32.
+    """A network of dense layers, as wide as those of sub-networks, by full-batch Adam in float32.
 
-    Parameters
-    ----------
-    seed : int
-    n_steps : int
-    n_subnetworks : int
-        Layers are as wide as those of so many sub-networks.
-    released : bool, default=False
-        Whether to begin with a network that half of the steps pretrained by the recipe, instead
-        of with PyTorch's default weights.
+    It begins with PyTorch's default weights or, ``released``, with a network that half of the steps
+    pretrained by the recipe.
     """
 
     def __init__(self, seed: int, n_steps: int, n_subnetworks: int, released: bool = False):

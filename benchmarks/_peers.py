@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from benchmarks._curve_fits import GaussianProcess, Pykan
+from benchmarks._curve_fits import fitted_by, gaussian_process, pykan
 from benchmarks._data import SEED, folds, numbers, text_and_numbers
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 
@@ -34,26 +34,13 @@ OURS = "skrelu"
 
 @dataclass(frozen=True)
 class Peer:
-    """How to make an estimator with a seed, which package it needs, how it is drawn.
+    """How to make an estimator with a seed, which package it needs, how it is drawn."""
 
-    Attributes
-    ----------
-    make : function of ``random_state`` and settings that returns an estimator
-    style : (color, marker)
-    package : str
-        The module that it needs.
-    install : str, optional
-        Packages to install for it, if they have other names.
-    mixed : bool, default=False
-        Whether it takes categories and missing values as they are.
-    settings : mapping
-    """
-
-    make: Callable[..., Any]
-    style: tuple[str, str] = ("#22303c", "o")
-    package: str = ""
-    install: str = ""
-    mixed: bool = False
+    make: Callable[..., Any]  # of ``random_state`` and settings
+    style: tuple[str, str] = ("#22303c", "o")  # color and marker
+    package: str = ""  # the module that it needs
+    install: str = ""  # packages to install for it, if they have other names
+    mixed: bool = False  # whether it takes categories and missing values as they are
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,7 +110,7 @@ def _searched(model, **grid):
 
 
 def _pykan(random_state, **settings):
-    return make_pipeline(MinMaxScaler((-1, 1)), Pykan(random_state=random_state, **settings))
+    return make_pipeline(MinMaxScaler((-1, 1)), fitted_by(pykan)(random_state, **settings))
 
 
 def _of(package: str, name: str, seed_name: str = "random_state", **settings):
@@ -200,7 +187,7 @@ REGRESSORS = {
     "CatBoost": Peer(CatBoost, ("#123f6b", "D"), "catboost", mixed=True),
     "RealMLP": Peer(_realmlp, ("#c76bb0", "p"), "pytabkit", mixed=True),
     "EBM": Peer(EBM, ("#6a3d9a", "P"), "interpret", "interpret-core", mixed=True),
-    "GP": Peer(GaussianProcess, ("#9aa4ae", "X")),
+    "GP": Peer(fitted_by(gaussian_process), ("#9aa4ae", "X")),
 }
 CLASSIFIERS = {
     OURS: Peer(ExponentialReLUClassifier),

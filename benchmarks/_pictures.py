@@ -45,12 +45,7 @@ def dots(
 ) -> Figure:
     """Draw a panel for each problem, a line of dots for each method, the median marked.
 
-    Parameters
-    ----------
-    rows : DataFrame
-    score, xlabel : str
-    line : (label, mapping of problems to values), optional
-        A reference, dashed.
+    ``line`` is a label, and by problem where it stands, dashed.
     """
     problems, labels = (list(rows[name].unique()) for name in ("problem", "method"))
     n_columns = min(2, len(problems))

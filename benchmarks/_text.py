@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,17 @@ def shown(frame: pd.DataFrame, corner: str = "") -> str:
         shown(part.droplevel(0), f"{name}, {corner}" if corner else str(name))
         for name, part in groups
     )
+
+
+def summary(by: list[str], columns: Mapping[str, tuple[str, Any]], corner: Any = None):
+    """Return a function from rows to a frame: of each group, columns that are made in some way."""
+
+    def frame(rows: pd.DataFrame) -> pd.DataFrame:
+        found = rows.groupby(by, sort=False)
+        made = {name: found[column].agg(how) for name, (column, how) in columns.items()}
+        return pd.DataFrame(made).rename_axis(corner or by)
+
+    return frame
 
 
 def machine() -> str:

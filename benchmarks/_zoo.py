@@ -16,13 +16,7 @@ from benchmarks._data import Array
 
 
 def network(widths: Sequence[int], seed: int, draw: str = "torch") -> nn.Sequential:
-    """Return a network of these widths with the default weights of torch, or He's.
-
-    Parameters
-    ----------
-    draw : {"torch", "he"}
-        "he": weights N(0, 2 / fan_in), biases N(0, 1/4).
-    """
+    """Return a network of default weights, or "he": N(0, 2 / fan_in), biases N(0, 1/4)."""
     torch.manual_seed(seed)
     modules: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):

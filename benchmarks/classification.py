@@ -21,7 +21,7 @@ from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import CLASSIFIERS, OURS, Peer
 from benchmarks._sources import LABELLED, N_FOLDS, SYNTHETIC, two_spirals
 from benchmarks._standings import by_table, ranks, standings
-from benchmarks._text import Target
+from benchmarks._text import Target, summary
 from skrelu.nn import ExponentialReLULayer, parameter_groups, release
 
 LEAST_PROBABILITY = 1e-15
@@ -107,17 +107,10 @@ N_SUBNETWORKS, DEPTH = 16, 5
 
 
 class Trained:
-    """A network of the spirals' size, trained by full-batch Adam in float32.
+    """A network of the spirals' size, trained by full-batch Adam in float32, twice n_steps.
 
-    Parameters
-    ----------
-    waves : bool
-        Whether it is a layer of triangle waves, released halfway, or of default weights.
-    dense : bool
-        Whether hidden layers are dense or block-diagonal (released).
-    lr : float
-    n_steps : int
-        Of each half.
+    It is a layer of triangle waves, released halfway, or of default weights; its hidden layers are
+    dense or block-diagonal (the waves' when they are released).
     """
 
     def __init__(self, waves: bool, dense: bool, lr: float, n_steps: int) -> None:
@@ -129,6 +122,7 @@ class Trained:
         return self
 
     def fit(self, X, y):
+        """Train."""
         torch.manual_seed(self.seed)
         self.mean, self.scale = X.mean(0), X.std(0)
         inputs, targets = self._tensor(X), torch.tensor(y, dtype=torch.float32)
@@ -159,6 +153,7 @@ class Trained:
 
     @torch.no_grad()
     def predict_proba(self, X):
+        """Return probabilities (n_samples, 2)."""
         p = self.network(self._tensor(X))[:, 0].double().sigmoid().numpy()
         return np.column_stack([1 - p, p])
 
@@ -188,13 +183,10 @@ def spirals(quick: bool) -> Experiment:
             row[name.replace("ce", "accuracy")] = float((proba.argmax(1) == y.astype(int)).mean())
         return row
 
-    def table(rows: pd.DataFrame) -> pd.DataFrame:
-        found = rows.groupby("method", sort=False)
-        frame = found["ce"].agg(["min", "median", "max"]).rename(columns={"min": "CE min"})
-        frame["accuracy min"] = found["accuracy"].min()
-        frame["test CE median"] = found["test_ce"].median()
-        frame["test accuracy min"] = found["test_accuracy"].min()
-        return frame.assign(s=found["wall_seconds"].median()).rename_axis(None)
+    columns = {"CE min": ("ce", "min"), "median": ("ce", "median"), "max": ("ce", "max"),
+               "accuracy min": ("accuracy", "min"), "test CE median": ("test_ce", "median"),
+               "test accuracy min": ("test_accuracy", "min"),
+               "s": ("wall_seconds", "median")}  # fmt: skip
 
     def targets(rows: pd.DataFrame) -> list[Target]:
         rows = rows[rows["method"] == OURS]
@@ -210,7 +202,7 @@ def spirals(quick: bool) -> Experiment:
         measure=measure,
         scores=("ce", "accuracy", "test_ce", "test_accuracy"),
         repeats=n_seeds,
-        table=table,
+        table=summary(["method"], columns, " "),
         targets=targets,
         note=f"""\
 Two spirals of two turns, 1000 points to learn from and 1000 others to test on; {n_seeds} seeds.

@@ -42,7 +42,8 @@ def everything(quick: bool) -> Experiment:
             expected = prediction if expected is None else expected
             apart = np.abs(prediction - expected).max() / y.std()
             rows.append({"device": name, "n_samples": len(X), "R2": model.score(X, y),
-                         "apart": apart, "predict": predicted["wall_seconds"], **seconds})  # fmt: skip
+                         "apart": apart, "predict": predicted["wall_seconds"],
+                         **seconds})  # fmt: skip
         return rows
 
     def table(rows: pd.DataFrame) -> pd.DataFrame:

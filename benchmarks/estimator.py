@@ -18,7 +18,7 @@ from benchmarks._data import Array, split
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import OURS, REGRESSORS, Peer
 from benchmarks._standings import by_table
-from benchmarks._text import Target
+from benchmarks._text import Target, summary
 from skrelu import ExponentialReLURegressor
 from skrelu._fit.pretraining import pretrain
 from skrelu._fit.refinement import released_penalty
@@ -83,14 +83,15 @@ def concrete(quick: bool) -> Experiment:
         rmse = root_mean_squared_error(y[test], predicted)
         return {"R2": r2_score(y[test], predicted), "RMSE": rmse, **seconds}
 
-    def table(rows: pd.DataFrame) -> pd.DataFrame:
-        found = rows.groupby("method", sort=False)
-        r2 = found["R2"].agg(["mean", partial(np.std, ddof=0), "min"]).map("{:.4f}".format)
-        r2.columns = ["R^2", "sd", "min"]
-        seconds = found["wall_seconds"].median()
-        r2["RMSE"], r2["s a fit"] = found["RMSE"].mean(), seconds
-        return r2.rename_axis("concrete")
-
+    digits = {"R^2": np.mean, "sd": np.std, "min": np.min}
+    columns = {
+        **{
+            name: ("R2", lambda r2, of=of: f"{of(r2.to_numpy()):.4f}")
+            for name, of in digits.items()
+        },
+        "RMSE": ("RMSE", "mean"),
+        "s a fit": ("wall_seconds", "median"),
+    }
     return Experiment(
         problems={"concrete": _data.concrete},
         methods={
@@ -101,7 +102,7 @@ def concrete(quick: bool) -> Experiment:
         measure=measure,
         scores=("R2", "RMSE"),
         repeats=5 * n_splits,
-        table=table,
+        table=summary(["method"], columns, "concrete"),
         note=f"Means over 5 folds, {n_splits} shuffles; median seconds.",
         targets=lambda rows: [Target(
             "R^2 of skrelu", rows[rows["method"] == OURS]["R2"].mean(), 0.91, at_least=True)],
@@ -188,15 +189,7 @@ times the range. Switch: loss and cost of each start just before and after lower
 
 
 def triangle_waves(z: Array, peaks: Array, scales: Array) -> Array:
-    """Return F(z) by its definition, in numpy.
-
-    h_0 = z, h_{i+1} = min(h_i / a_i, (1 - h_i) / (1 - a_i)), F = sum_i s_i h_{i+1}.
-
-    Parameters
-    ----------
-    z : ndarray of shape (n_subnetworks, n_samples)
-    peaks, scales : ndarray of shape (n_subnetworks, depth)
-    """
+    """Return F(z) by its definition: h_{i+1} = min(h_i / a_i, (1 - h_i) / (1 - a_i)), h_0 = z."""
     total, h = np.zeros_like(z), z
     for a, s in zip(peaks.T[..., None], scales.T[..., None], strict=True):
         h = np.minimum(h / a, (1 - h) / (1 - a))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks._command import main
 from benchmarks._experiment import Experiment, Row
-from benchmarks._text import Target
+from benchmarks._text import Target, summary
 from skrelu._networks.triangle import bounded_peaks, smooth_scales, triangle_sum
 from skrelu.nn import ExponentialReLULayer
 from skrelu.nn._wave_function import triangle_wave
@@ -211,12 +211,9 @@ def release(quick: bool, device: str | None) -> Experiment:
         }
         return {"in": n_in, "out": n_out, "std of inputs": spread, **scores}
 
-    def table(rows: pd.DataFrame) -> pd.DataFrame:
-        found = rows.groupby(["in", "out", "std of inputs"], sort=False)
-        frame = found["change"].agg(["median", "max"]).set_axis(["median", "largest"], axis=1)
-        frame["largest, of terms"] = found["of_terms"].max()
-        return frame.reset_index().set_index("in")
-
+    columns = {"median": ("change", "median"), "largest": ("change", "max"),
+               "largest, of terms": ("of_terms", "max")}  # fmt: skip
+    frame = summary(["in", "out", "std of inputs"], columns)
     shapes = ((1, 1), (3, 2), (10, 5), (64, 64))
     return Experiment(
         problems={f"{n_in} to {n_out}, std {spread}": ((n_in, n_out), spread)
@@ -225,7 +222,7 @@ def release(quick: bool, device: str | None) -> Experiment:
         measure=measure,
         scores=("in", "out", "std of inputs", "change", "of_terms"),
         repeats=2 if quick else 12,
-        table=table,
+        table=lambda rows: frame(rows).reset_index().set_index("in"),
         targets=lambda rows: [Target("largest change", rows["change"].max(), TARGET_CHANGE)],
         note="""\
 Fresh layers of depths 1 to 8: median and largest change of outputs; of terms: relative to the sum

@@ -52,9 +52,8 @@ def losses(quick: bool) -> Experiment:
 
     def table(rows: pd.DataFrame) -> pd.DataFrame:
         found = rows.pivot_table(["D2", "wall_seconds"], ["table", "loss"], "method", sort=False)
-        columns = {"D^2 of skrelu": ("D2", OURS), "of HistGB": ("D2", "HistGB"),
-                   "s": ("wall_seconds", OURS), "s of HistGB": ("wall_seconds", "HistGB")}  # fmt: skip
-        return pd.DataFrame({name: found[column] for name, column in columns.items()})
+        pairs = [("D2", OURS), ("D2", "HistGB"), ("wall_seconds", OURS), ("wall_seconds", "HistGB")]
+        return found[pairs].set_axis(["D^2 of skrelu", "of HistGB", "s", "s of HistGB"], axis=1)
 
     def targets(rows: pd.DataFrame) -> list[Target]:
         found = table(rows)

@@ -6,6 +6,7 @@ to docs/tables/paper_NAME.csv and its picture to docs/images/paper_NAME.png.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -15,17 +16,17 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import _data
 from benchmarks._command import main
 from benchmarks._cost import cost
-from benchmarks._curve_fits import SmoothingSpline
+from benchmarks._curve_fits import fitted_by, smoothing_spline
 from benchmarks._curves import DEPTH_CURVES, PAPER_CURVES, Curve
 from benchmarks._data import Array, grid, split
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._networks import Dense, default, plain, rai, recipe, staged, torch_default
 from benchmarks._pictures import BLUE, GREY, RED, dots, legend, panels
-from benchmarks._text import Target, table
+from benchmarks._text import Target, summary, table
 
 RECIPE, DEFAULT, THEIRS = "paper's recipe", "skrelu's default", "the paper's"
 STATISTICS = ("min", "median", "mean", "max")
-SECONDS = ("s a fit", "wall_seconds", "mean")
+SECONDS = {"s a fit": ("wall_seconds", "mean")}
 N_SUBNETWORKS = 32  # of the table
 SPLINES = {curve.name: curve.spline_mse(32) for curve in PAPER_CURVES}
 # The paper's figures, minimum and mean of 30 (of the sparse points minimum of the test MSE), in the
@@ -72,17 +73,20 @@ def by_start(of, seconds: Row, **scores: Array) -> list[Row]:
     ]
 
 
-def spread(score: str, *others: tuple[str, str, str], names=("curve", "fit")):
+def spread(score: str, more: Mapping[str, tuple[str, str]], corner=("curve", "fit")):
     """Return a function from rows to a frame: statistics of a score, and of other columns."""
+    columns = {how: (score, how) for how in STATISTICS}
+    return summary(["problem", "method"], {**columns, **more}, corner)
 
-    def frame(rows: pd.DataFrame) -> pd.DataFrame:
-        found = rows.groupby(["problem", "method"], sort=False)
-        made = found[score].agg(list(STATISTICS))
-        for label, column, how in others:
-            made[label] = found[column].agg(how)
-        return made.rename_axis(names)
 
-    return frame
+def drawn(name: str, score: str, xlabel: str, frame, line=None, **more) -> Experiment:
+    """Return an experiment whose table is paper_NAME.csv, and and whose picture has a dot a fit."""
+    return Experiment(
+        table=frame,
+        files={f"paper_{name}": frame},
+        pictures={f"paper_{name}": lambda rows: dots(rows, score, xlabel, line)},
+        **more,
+    )
 
 
 def with_line(frame, label: str, column: str, values):
@@ -125,26 +129,22 @@ def dense(quick: bool) -> Experiment:
         error = np.abs(far - curve.value(points[:, 0])).max(1)
         return by_start(of, seconds, mse=np.mean((near - y) ** 2, 1), max_error=error)
 
-    frame = spread(
-        "mse", ("max error, median", "max_error", "median"), ("worst", "max_error", "max"), SECONDS
-    )
+    errors = {"max error, median": ("max_error", "median"), "worst": ("max_error", "max")}
+    frame = spread("mse", errors | SECONDS)
     header = [f"{of} {curve.name}" for of in ("min", "mean") for curve in PAPER_CURVES]
     figures = [[name, *low, *mean] for name, (low, mean) in PAPER.items()]
-    frame_of = with_line(frame, "best spline", "min", SPLINES)
-    return Experiment(
+    return drawn(
+        "dense", "mse", "training MSE",
+        with_line(frame, "best spline", "min", SPLINES), ("best spline of 32 pieces", SPLINES),
         problems={curve.name: curve for curve in PAPER_CURVES},
         methods={**batched, RECIPE: partial(recipe, n_steps=n_steps), DEFAULT: default},
         measure=measure,
         scores=("mse", "max_error"),
         repeats=n_starts,
         batched=list(batched),
-        table=frame_of,
         report=lambda rows: table(["the paper's figures", *header], figures),
         targets=lambda rows: [t for curve in frame(rows).index.unique(0)
                               for t in _dense_targets(curve, frame(rows).loc[curve])],
-        files={"paper_dense": frame_of},
-        pictures={"paper_dense": lambda rows: dots(
-            rows, "mse", "training MSE", ("best spline of 32 pieces", SPLINES))},
         note=f"""\
 Training MSE of one network of 5 layers of 4 neurons, 500 evenly spaced points on [0, 1]; max
 error on 20001 points. Adam: {n_steps} full-batch steps at 1e-3, the best step kept, in float64.
@@ -197,23 +197,20 @@ def sparse(quick: bool) -> Experiment:
         test, training = squares[:, ~train].mean(1), squares[:, train].mean(1)
         return by_start(of, seconds, test_mse=test, training_mse=training)
 
-    frame = spread("test_mse", ("training, median", "training_mse", "median"), SECONDS)
+    frame = spread("test_mse", {"training, median": ("training_mse", "median")} | SECONDS)
     by_torch = partial(plain, draw=torch_default, n_steps=n_steps)
     by_recipe = partial(recipe, n_steps=n_steps)
-    return Experiment(
+    return drawn(
+        "sparse", "test_mse", "test MSE", frame, ("the paper's minimum", paper),
         problems={curve.name: curve for curve in PAPER_CURVES},
         methods={"PyTorch default, Adam": by_torch, RECIPE: by_recipe, DEFAULT: default},
         measure=measure,
         scores=("test_mse", "training_mse"),
         repeats=n_starts,
         batched=["PyTorch default, Adam"],
-        table=frame,
         report=lambda rows: table(["the paper's minima", *SPLINES],
                                   [[name, *values] for name, values in PAPER_SPARSE.items()]),
         targets=lambda rows: least(rows, "test_mse", {c: v / 3 for c, v in paper.items()}),
-        files={"paper_sparse": frame},
-        pictures={"paper_sparse": lambda rows: dots(
-            rows, "test_mse", "test MSE", ("the paper's minimum", paper))},
         note=f"""\
 Test MSE. 20 evenly spaced points on [0, 1]: every other one trains, with the turns changed in
 the middle so that both ends train and every test point lies between training points.
@@ -246,8 +243,9 @@ def noise(quick: bool) -> Experiment:
         of, (values,), seconds = fitted(X, noisy, method, draw, points)
         return by_start(of, seconds, error=np.mean((values - truth) ** 2, 1) / y.var())
 
-    frame = spread("error", names=("curve and noise", "fit"))
-    return Experiment(
+    frame = spread("error", {}, ("curve and noise", "fit"))
+    return drawn(
+        "noise", "error", "1 - R² on the clean curve", frame,
         problems={f"{curve.name}, {spoil.__name__}": (curve, spoil)
                   for curve in PAPER_CURVES for spoil in (gaussian, outliers)},
         methods={
@@ -256,14 +254,11 @@ def noise(quick: bool) -> Experiment:
             RECIPE: partial(recipe, n_steps=n_steps),
             f"{DEFAULT}, n_init=1": default,
             DEFAULT: partial(default, n_init="auto"),
-            "smoothing spline": SmoothingSpline,
+            "smoothing spline": fitted_by(smoothing_spline),
         },
         measure=measure,
         scores=("error",),
         repeats=n_draws,
-        table=frame,
-        files={"paper_noise": frame},
-        pictures={"paper_noise": lambda rows: dots(rows, "error", "1 - R² on the clean curve")},
         note=f"""\
 1 - R^2: mean squared error against the clean curve on 20001 points of [0, 1], over its
 variance. 500 training points; gaussian: of 5 % of the standard deviation of y (0.0025
@@ -286,19 +281,16 @@ def learning_rate(quick: bool) -> Experiment:
     n_starts, n_steps = (3, 100) if quick else (10, 2000)
     rates = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
     methods = {f"{r:g}": partial(staged, n_steps=n_steps, learning_rate=r) for r in rates}
-    frame = spread("mse", names=("curve", "learning rate"))
-    line = ("best spline of 32 pieces", SPLINES)
-    return Experiment(
+    frame = spread("mse", {}, ("curve", "learning rate"))
+    return drawn(
+        "learning_rate", "mse", "training MSE, by learning rate", frame,
+        ("best spline of 32 pieces", SPLINES),
         problems={c.name: (grid(500), c.value(grid(500)[:, 0])) for c in PAPER_CURVES},
         methods=methods,
         measure=train_mse,
         scores=("mse",),
         repeats=n_starts,
         batched=list(methods),
-        table=frame,
-        files={"paper_learning_rate": frame},
-        pictures={"paper_learning_rate": lambda rows: dots(
-            rows, "mse", "training MSE, by learning rate", line)},
         note=f"""\
 Training MSE on 500 points, one 4x5 network, {n_starts} starts in one batch; the
 paper's recipe, {n_steps} full-batch steps of Adam, half in each stage.""",
@@ -310,8 +302,9 @@ def several(quick: bool) -> Experiment:
     n_starts, n_steps = (3, 100) if quick else (30, 2000)
     line = np.linspace(-1, 1, 500)[:, None]
     square = np.stack(np.meshgrid(*[np.linspace(-1, 1, 40)] * 2), -1).reshape(-1, 2)
-    frame = with_line(spread("mse", SECONDS, names=("target", "fit")), THEIRS, "min", PAPER_TWO)
-    return Experiment(
+    frame = with_line(spread("mse", SECONDS, ("target", "fit")), THEIRS, "min", PAPER_TWO)
+    return drawn(
+        "several", "mse", "training MSE", frame, ("the paper's minimum", PAPER_TWO),
         problems={
             "x^3 - x": (line, line[:, 0] ** 3 - line[:, 0]),
             "r^3": (square, np.hypot(*square.T) ** 3),
@@ -323,11 +316,7 @@ def several(quick: bool) -> Experiment:
         measure=train_mse,
         scores=("mse",),
         repeats=n_starts,
-        table=frame,
         targets=lambda rows: least(rows, "mse", TARGET_TWO),
-        files={"paper_several": frame},
-        pictures={"paper_several": lambda rows: dots(
-            rows, "mse", "training MSE", ("the paper's minimum", PAPER_TWO))},
         note=f"""\
 Training MSE. Two sub-networks of depth 5; 500 evenly spaced points on [-1, 1], and a grid of
 40 x 40 points on [-1, 1]^2 with r = sqrt(x^2 + y^2). {n_starts} fits, random_state 0, 1, ...;
@@ -352,9 +341,9 @@ def concrete(quick: bool) -> Experiment:
         scores = {"test_mse": squares[test].mean(), "training_mse": squares[train].mean()}
         return {**scores, **seconds}
 
-    def frame(rows: pd.DataFrame) -> pd.DataFrame:
-        means = spread("test_mse", ("training MSE", "training_mse", "mean"), SECONDS)(rows)
-        return means.droplevel(0).rename_axis("test MSE of")
+    columns = {**{how: ("test_mse", how) for how in STATISTICS},
+               "training MSE": ("training_mse", "mean"), **SECONDS}  # fmt: skip
+    frame = summary(["method"], columns, "test MSE of")
 
     def picture(rows: pd.DataFrame):
         rows = rows.assign(problem=(title := "concrete, 5 folds"))

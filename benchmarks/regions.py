@@ -20,22 +20,10 @@ from benchmarks._command import main
 from benchmarks._data import grid
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._networks import default, recipe
-from benchmarks._text import Target
+from benchmarks._text import Target, summary
 from benchmarks._zoo import INPUTS, descend, inputs, network, patterns, triangles
-from skrelu import ExponentialReLURegressor
-from skrelu.regions import (
-    LinearRegionsDisplay,
-    PiecewiseLinear,
-    RegionCountDisplay,
-    RegionRecorder,
-    estimate_regions,
-    expected_regions,
-    fewest_neurons,
-    max_regions,
-    regions_along,
-    regions_in_box,
-    regions_in_plane,
-)
+from skrelu import ExponentialReLURegressor, regions
+from skrelu.regions import RegionCountDisplay, RegionRecorder, regions_along, regions_in_plane
 
 LINE, BOX = [[0.0], [1.0]], ([-3.0, -3.0], [3.0, 3.0])
 WIDTHS, EPOCHS = [16, 16, 16], 100
@@ -49,40 +37,37 @@ def counting(quick: bool) -> Experiment:
 
     def along(depth: int, seed: int) -> Row:
         net = triangles(depth, seed)
-        regions, seconds = timed(regions_along, net, LINE)
+        found, seconds = timed(regions_along, net, LINE)
         seen = patterns(net, grid(400_001))
-        n_seen = 1 + int((seen[1:] != seen[:-1]).any(1).sum())
-        return {"regions": regions.n_linear_regions, "seen": n_seen, **seconds}
+        share = 100 * (1 + int((seen[1:] != seen[:-1]).any(1).sum())) / found.n_linear_regions
+        return {"regions": found.n_linear_regions, "share": share, **seconds}
 
     def inside(widths: list[int], seed: int) -> Row:
         net, n, box = network(widths, seed, "he"), widths[0], [[-3] * widths[0], [3] * widths[0]]
         count = (
-            partial(regions_in_plane, net, *BOX) if n == 2 else partial(regions_in_box, net, *box)
+            partial(regions_in_plane, net, *BOX)
+            if n == 2
+            else partial(regions.regions_in_box, net, *box)
         )
-        regions, seconds = timed(count)
+        found, seconds = timed(count)
         axes = [np.linspace(-3, 3, 1000 if n == 2 else 100)] * n
         points = np.stack(np.meshgrid(*axes), -1).reshape(-1, n)
-        row = {"seen": len(np.unique(patterns(net, points), axis=0)), **seconds}
-        row["area_off"] = abs(regions.areas.sum() / 36 - 1) if n == 2 else None
-        return {"regions": regions.n_activation_regions, **row}
+        n_found, n_seen = found.n_activation_regions, len(np.unique(patterns(net, points), axis=0))
+        off = abs(found.areas.sum() / 36 - 1) if n == 2 else None
+        return {"regions": n_found, "share": 100 * n_seen / n_found, "area_off": off, **seconds}
 
-    def table(rows: pd.DataFrame) -> pd.DataFrame:
-        rows = rows.assign(share=100 * rows["seen"] / rows["regions"])
-        found = rows.groupby("problem", sort=False)
-        frame = found["regions"].agg(["min", "max"]).set_axis(["regions, least", "most"], axis=1)
-        frame["s, median"] = found["wall_seconds"].median()
-        frame["found by a grid, %"], frame["least"] = found["share"].median(), found["share"].min()
-        return frame.rename_axis("network")
+    columns = {"regions, least": ("regions", "min"), "most": ("regions", "max"),
+               "s, median": ("wall_seconds", "median"), "found by a grid, %": ("share", "median"),
+               "least": ("share", "min")}  # fmt: skip
 
     def targets(rows: pd.DataFrame) -> list[Target]:
-        wanted, plane = [], rows[rows["problem"] == "plane, 3 x 32"]
-        for depth in (12, 17):
-            found = rows[rows["problem"] == f"line, triangle waves of depth {depth}"]
-            if len(found):
-                off = (found["regions"] - 2**depth).abs().max()
-                what = f"depth {depth}: linear regions, away from 2^{depth}"
-                wanted.append(Target(what, off, 0))
-        name = "plane, 3 x 32"
+        of = {str(name): found for name, found in rows.groupby("problem", sort=False)}
+        wanted = [
+            Target(f"depth {depth}: linear regions, away from 2^{depth}",
+                   (of[name]["regions"] - 2**depth).abs().max(), 0)
+            for depth in (12, 17) if (name := f"line, triangle waves of depth {depth}") in of
+        ]  # fmt: skip
+        plane, name = of["plane, 3 x 32"], "plane, 3 x 32"
         return [
             *wanted,
             Target(f"{name}: seconds, most", plane["wall_seconds"].max(), 5),
@@ -100,9 +85,9 @@ def counting(quick: bool) -> Experiment:
         problems={name: (count,) for name, count in list(problems.items())[:: 2 if quick else 1]},
         methods={"exact": None},
         measure=lambda problem, method, seed: problem[0](seed),
-        scores=("regions", "seen", "area_off"),
+        scores=("regions", "share", "area_off"),
         repeats=n_draws,
-        table=table,
+        table=summary(["problem"], columns, "network"),
         targets=targets,
         note=f"""\
 {n_draws} networks each. Line: linear regions on [0, 1], peaks drawn in (0.001, 0.999), grid of
@@ -120,26 +105,21 @@ def estimates(quick: bool) -> Experiment:
         n_inputs, hidden = case
         net = network([n_inputs, *hidden, 1], seed, "he")
         box = [-1] * n_inputs, [1] * n_inputs
-        estimate, seconds = timed(lambda: estimate_regions(net, *box, random_state=seed))
+        estimate, seconds = timed(lambda: regions.estimate_regions(net, *box, random_state=seed))
         n = estimate.n_activation_regions
         row = {"regions": n, "told": estimate.standard_error / n, **seconds}
         if n_inputs <= 5:
-            exact, exactly = timed(regions_in_box, net, *box)
+            exact, exactly = timed(regions.regions_in_box, net, *box)
             row["regions"] = exact.n_activation_regions
             row["exact_seconds"] = exactly["wall_seconds"]
             row["error"] = n / exact.n_activation_regions - 1
         return row
 
-    def table(rows: pd.DataFrame) -> pd.DataFrame:
-        rows = rows.reindex(columns=[*rows, *({"exact_seconds", "error"} - {*rows})])
-        rows = rows.assign(square=rows["error"] ** 2)
-        found = rows.groupby("problem", sort=False)
-        columns = {"regions": "regions", "s, exact": "exact_seconds", "s": "wall_seconds",
-                   "told error": "told"}  # fmt: skip
-        frame = pd.DataFrame({name: found[column].median() for name, column in columns.items()})
-        frame["error, RMS"], frame["mean"] = found["square"].mean() ** 0.5, found["error"].mean()
-        return frame.astype(float).rename_axis("network")
-
+    columns = {"regions": ("regions", lambda n: float(n.median())),
+               "s, exact": ("exact_seconds", "median"), "s": ("wall_seconds", "median"),
+               "told error": ("told", "median"),
+               "error, RMS": ("error", lambda error: (error**2).mean() ** 0.5),
+               "mean": ("error", "mean")}  # fmt: skip
     return Experiment(
         problems={f"{n} inputs, {hidden}": (n, hidden)
                   for n, hidden in (cases[:2] if quick else cases)},
@@ -147,7 +127,7 @@ def estimates(quick: bool) -> Experiment:
         measure=measure,
         scores=("regions", "told", "exact_seconds", "error"),
         repeats=n_draws,
-        table=table,
+        table=summary(["problem"], columns, "network"),
         note=f"""\
 Activation regions in [-1, 1]^n, medians over {n_draws} networks, weights N(0, 2/fan_in), biases
 N(0, 1/4); of 10 inputs the estimates themselves. Told: the standard error that goes with an
@@ -155,8 +135,9 @@ estimate of 100 samples. Errors are relative to the exact number.""",
     )  # fmt: skip
 
 
-CURVES = {"linear": "random weights", "trained": "random, trained",
-          "during": "triangles, pretraining", "refined": "triangles, refined"}  # fmt: skip
+CURVES = {"random weights": ("linear", "mean"), "random, trained": ("trained", "median"),
+          "triangles, pretraining": ("during", "min"),
+          "triangles, refined": ("refined", "median")}  # fmt: skip
 
 
 def depth(quick: bool) -> Experiment:
@@ -171,15 +152,15 @@ def depth(quick: bool) -> Experiment:
         hidden = [4] * n_layers
         nets = (network([1, *hidden, 1], draw) for draw in range(n_draws))
         found = [regions_along(net, LINE) for net in nets]
-        linear = [regions.n_linear_regions for regions in found]
-        expected = expected_regions(hidden, LINE, n_samples=20 * n_draws, random_state=0)
+        linear = [one.n_linear_regions for one in found]
+        expected = regions.expected_regions(hidden, LINE, n_samples=20 * n_draws, random_state=0)
         return {
-            "activation": float(np.mean([regions.n_activation_regions for regions in found])),
+            "activation": float(np.mean([one.n_activation_regions for one in found])),
             "expected activation": expected.activation_regions,
             "linear": float(np.mean(linear)),
             "expected linear": expected.linear_regions,
             "most": max(linear),
-            "bound": max_regions(hidden, 1),
+            "bound": regions.max_regions(hidden, 1),
         }
 
     def trained(n_layers: int, seed: int) -> Row:
@@ -223,44 +204,43 @@ Adam and by the defaults. Bound: no network of this size has more.""",
     )  # fmt: skip
 
 
-def _by_layers(rows: pd.DataFrame) -> pd.DataFrame:
-    found = rows.groupby("problem", sort=False)
-    frame = found[["activation", "expected activation", "linear", "expected linear"]].mean()
-    for column in ("most", "during most", "bound"):
-        frame[column] = found[column].max()
-    for column in ("trained", "refined by Adam", "refined"):
-        frame[column] = found[column].median()
-    return frame.assign(during=found["during"].min())
-
-
 def by_depth(rows: pd.DataFrame) -> pd.DataFrame:
     """Return counts by the number of layers."""
-    found = _by_layers(rows)
-    whole = ("most", "during", "during most", "bound", "trained", "refined by Adam", "refined")
-    found = found.astype(dict.fromkeys(whole, int))
-    during = found["during"].astype(str) + "-" + found["during most"].astype(str)
-    frame = pd.DataFrame({
-        "activation": found["activation"], "expected": found["expected activation"],
-        "linear": found["linear"], "expected ": found["expected linear"], "most": found["most"],
-        "trained": found["trained"], "triangles, pretraining": during,
-        "refined, Adam": found["refined by Adam"], "refined": found["refined"],
-        "bound": found["bound"],
-    })  # fmt: skip
-    return frame.rename_axis("layers")
+    whole = {how: lambda values, how=how: int(values.agg(how)) for how in ("min", "median", "max")}
+    columns = {"activation": ("activation", "mean"), "expected": ("expected activation", "mean"),
+               "linear": ("linear", "mean"), "expected ": ("expected linear", "mean"),
+               "most": ("most", whole["max"]), "trained": ("trained", whole["median"]),
+               "least": ("during", whole["min"]), "during": ("during most", whole["max"]),
+               "refined, Adam": ("refined by Adam", whole["median"]),
+               "refined": ("refined", whole["median"]),
+               "bound": ("bound", whole["max"])}  # fmt: skip
+    frame = summary(["problem"], columns, "layers")(rows)
+    during = frame["least"].astype(str) + "-" + frame["during"].astype(str)
+    frame.insert(6, "triangles, pretraining", during)
+    return frame.drop(columns=["least", "during"])
+
+
+def _during(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the least and the most regions in pretraining, and 2^depth."""
+    found = rows.groupby("problem", sort=False)
+    frame = pd.DataFrame({"least": found["during"].min(), "most": found["during most"].max()})
+    return frame.assign(expected=2.0 ** frame.index.astype(int))
 
 
 def _away(rows: pd.DataFrame) -> float:
-    found = _by_layers(rows)
-    expected = 2.0 ** found.index.astype(int)
-    return float(max(np.abs(found[name] - expected).max() for name in ("during", "during most")))
+    found = _during(rows)
+    return float(found[["least", "most"]].sub(found["expected"], axis=0).abs().max(axis=None))
 
 
 def draw_depth(rows: pd.DataFrame) -> Figure:
     """Draw numbers of regions against depth."""
-    figure, found = Figure(figsize=(5, 3.6), layout="constrained"), _by_layers(rows)
-    curves = {label: found[column].to_numpy() for column, label in CURVES.items()}
-    depths = found.index.astype(int).to_list()
-    display = RegionCountDisplay(depths, curves, xlabel="hidden layers of 4")
+    figure, found = (
+        Figure(figsize=(5, 3.6), layout="constrained"),
+        rows.groupby("problem", sort=False),
+    )
+    curves = {label: found[column].agg(how).to_numpy() for label, (column, how) in CURVES.items()}
+    display = RegionCountDisplay([int(n) for n in rows["problem"].unique()], curves,
+                                 xlabel="hidden layers of 4")  # fmt: skip
     display.plot(ax=figure.subplots()).ax_.set_yscale("log")
     return figure
 
@@ -271,8 +251,8 @@ def fewest(quick: bool) -> Experiment:
 
     def measure(n_teeth: int, factor: int, seed: int) -> Row:
         corners = np.linspace(0, 1, 2 * n_teeth + 1)
-        zigzag = PiecewiseLinear(corners, np.arange(len(corners)) % 2 * 1.0, 0.0, 0.0)
-        n, X = fewest_neurons(zigzag), np.linspace(0, 1, 1000)[:, None]
+        zigzag = regions.PiecewiseLinear(corners, np.arange(len(corners)) % 2 * 1.0, 0.0, 0.0)
+        n, X = regions.fewest_neurons(zigzag), np.linspace(0, 1, 1000)[:, None]
         y, row = zigzag(X[:, 0]), {"regions": zigzag.n_linear_regions, "fewest": n}
         if factor:
             net = network([1, factor * n, 1], seed)
@@ -398,25 +378,17 @@ of the decision boundary in the box, median.""",
     )  # fmt: skip
 
 
-def _ends(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the first and the last epoch of each training."""
-    return tuple(
-        rows[rows["epoch"] == epoch].set_index(["problem", "repeat"])
-        for epoch in (0, rows["epoch"].max())
-    )
-
-
 def by_inputs(rows: pd.DataFrame) -> pd.DataFrame:
     """Return what became of the inputs, the least intricate first."""
-    first, last = _ends(rows)
+    first, last = (rows[rows["epoch"] == epoch].set_index(["problem", "repeat"])
+                   for epoch in (0, rows["epoch"].max()))  # fmt: skip
     last = last.assign(first=first["linear"], ratio=last["linear"] / first["linear"])
-    found = last.groupby(level=0, sort=False)
-    frame = found[["leaves", "accuracy"]].mean()
-    frame["regions, epoch 0"] = found["first"].median()
-    frame[f"epoch {EPOCHS}"] = found["linear"].median()
-    frame["ratio"], frame["least"] = found["ratio"].median(), found["linear"].min()
-    frame["most"], frame["boundary"] = found["linear"].max(), found["boundary"].median()
-    return frame.astype(float).sort_values("leaves", kind="stable").rename_axis("inputs")
+    columns = {"leaves": ("leaves", "mean"), "accuracy": ("accuracy", "mean"),
+               "regions, epoch 0": ("first", "median"), f"epoch {EPOCHS}": ("linear", "median"),
+               "ratio": ("ratio", "median"), "least": ("linear", "min"),
+               "most": ("linear", "max"), "boundary": ("boundary", "median")}  # fmt: skip
+    frame = summary(["problem"], columns, "inputs")(last).astype(float)
+    return frame.sort_values("leaves", kind="stable")
 
 
 def draw_intricacy(rows: pd.DataFrame) -> Figure:
@@ -444,9 +416,8 @@ def evolution(quick: bool) -> Experiment:
     """Follow decisions and regions from epoch 0 to 100."""
 
     def table(rows: pd.DataFrame) -> pd.DataFrame:
-        names = {"epoch": "epoch", "loss": "cross-entropy", "accuracy": "accuracy",
-                 "activation": "activation", "linear": "linear", "boundary": "boundary"}  # fmt: skip
-        frame = rows.set_index("problem")[list(names)].rename(columns=names)
+        names = ["epoch", "loss", "accuracy", "activation", "linear", "boundary"]
+        frame = rows.set_index("problem")[names].rename(columns={"loss": "cross-entropy"})
         return frame.rename_axis("inputs")
 
     return training(
@@ -465,10 +436,10 @@ def draw_evolution(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(names), len(shown))
     for name, line in zip(names, axes, strict=True):
         X, y = inputs(name, 500, 0)
-        found = rows[rows["problem"] == name].sort_values("epoch")
-        for (_, row), axis in zip(found.iterrows(), line, strict=True):
-            regions = regions_in_plane(_unpacked(row["weights"]), *BOX)
-            LinearRegionsDisplay(regions).plot(kind="decision", ax=axis)
+        part = rows[rows["problem"] == name].sort_values("epoch")
+        for (_, row), axis in zip(part.iterrows(), line, strict=True):
+            found = regions_in_plane(_unpacked(row["weights"]), *BOX)
+            regions.LinearRegionsDisplay(found).plot(kind="decision", ax=axis)
             axis.scatter(*X.T, s=1.5, c=np.where(y > 0, "#1f6fb4", "#d1542c"), zorder=3)
             axis.set(xticks=[], yticks=[])
             axis.set_title(f"epoch {row['epoch']}: {row['linear']} regions", fontsize=9)

@@ -22,7 +22,7 @@ from benchmarks._peers import OURS, REGRESSORS, Peer
 from benchmarks._pictures import GRID, tidy
 from benchmarks._sources import TABLES
 from benchmarks._standings import by_table, median_seconds, ranks, standings
-from benchmarks._text import Target
+from benchmarks._text import Target, summary
 
 NEURAL = ("MLP", "MLP tuned", "kernel ridge", "RealMLP")
 NAMES = (OURS, "Ridge", *NEURAL[:3], "random forest", "HistGB", "LightGBM", "CatBoost", "RealMLP",
@@ -74,11 +74,12 @@ def tier(name: str, quick: bool) -> Experiment:
     )
 
 
-def small(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return means over folds and the median seconds of a fit: docs/tables/tables_TIER.csv."""
-    found = rows.groupby(["problem", "method"], sort=False)
-    frame = found[["R2", "RMSE"]].mean().assign(seconds=found["wall_seconds"].median())
-    return frame.rename_axis(["table", "method"])
+# Means over folds and the median seconds of a fit: docs/tables/tables_TIER.csv.
+small = summary(
+    ["problem", "method"],
+    {"R2": ("R2", "mean"), "RMSE": ("RMSE", "mean"), "seconds": ("wall_seconds", "median")},
+    ("table", "method"),
+)
 
 
 def targets(rows: pd.DataFrame) -> list[Target]:

@@ -22,34 +22,19 @@ INTEGERS = (int, int, int, np.int8, np.uint8, np.int32, np.uint64)
 
 @dataclass(frozen=True)
 class Case:
-    """One fit, and what there is to know about it.
-
-    Attributes
-    ----------
-    number : int
-    estimator : class
-    parameters : dict
-    data : dict
-        What `fit` is given.
-    inputs : Inputs
-    targets : Targets
-    tags : tuple of (str, str)
-        Areas and what was drawn there.
-    earlier : (dict, dict) or None
-        Parameters and data of an earlier fit of the same estimator.
-    reasons : tuple of str
-        Why the fit must be refused, if it must.
-    """
+    """One fit, and what there is to know about it."""
 
     number: int
     estimator: Callable[..., Any]
     parameters: dict[str, Any]
-    data: dict[str, Any]
+    data: dict[str, Any]  # what `fit` is given
     inputs: Inputs
     targets: Targets
-    tags: tuple[tuple[str, str], ...]
-    earlier: tuple[dict[str, Any], dict[str, Any]] | None = None
-    reasons: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...]  # areas and what was drawn there
+    earlier: tuple[dict[str, Any], dict[str, Any]] | None = (
+        None  # parameters and data, fitted before
+    )
+    reasons: tuple[str, ...] = ()  # why the fit must be refused, if it must
 
     @property
     def classifies(self) -> bool:
@@ -77,7 +62,8 @@ def _power(low: float, high: float) -> Callable[[Generator], float]:
     return lambda rng: float(10 ** rng.uniform(low, high))
 
 
-VALID: dict[str, Callable[[Generator], Any]] = {
+Draw = Callable[[Generator], Any]
+VALID: dict[str, Draw] = {
     "depth": _integer(1, 2, 3, 6, 12, 30, 52),
     "n_subnetworks": _integer(1, 2, 3, 6, 12, 40),
     "n_init": _integer(1, 2, 3, 7, 20),

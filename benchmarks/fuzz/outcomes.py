@@ -8,10 +8,8 @@ import pickle
 import random
 import traceback
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,27 +21,11 @@ import torch
 import skrelu
 
 OUTCOMES = (
-    "fitted",
-    "refused",
-    "foreign",
-    "warned",
-    "not refused",
-    "raises later",
-    "non-finite",
-    "wrong shape",
-    "container matters",
-    "to_torch differs",
-    "parts differ",
-    "pickle differs",
-    "refit differs",
-    "biased",
-    "not linear",
-    "model lost",
-    "state changed",
-    "over time",
-    "over memory",
-    "crashed",
-)
+    "fitted", "refused", "foreign", "warned", "not refused", "raises later", "non-finite",
+    "wrong shape", "container matters", "to_torch differs", "parts differ", "pickle differs",
+    "refit differs", "biased", "not linear", "model lost", "state changed", "over time",
+    "over memory", "crashed",
+)  # fmt: skip
 ROOTS = {
     module.__name__: f"{Path(module.__file__).parent}{os.sep}"
     for module in (skrelu, sklearn, torch, np, scipy)
@@ -92,10 +74,7 @@ def _nearest(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
 
 
 def is_sentence(error: BaseException) -> bool:
-    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote.
-
-    One of skrelu must come from a ``raise``: what a function in C raises has no frame of its own.
-    """
+    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote."""
     if not isinstance(error, ValueError | TypeError) or len(str(error).split()) < 4:
         return False
     stack = traceback.extract_tb(error.__traceback__)
@@ -104,15 +83,12 @@ def is_sentence(error: BaseException) -> bool:
         return False
     if _package(nearest.filename) == "sklearn":
         return True
-    *_, trace = _traces(error)
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-
-
-def _traces(error: BaseException) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
+    trace = (
+        error.__traceback__
+    )  # to a ``raise``: what a function in C raises has no frame of its own
+    while trace.tb_next is not None:
         trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _place(stack: traceback.StackSummary) -> str:
