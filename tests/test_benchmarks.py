@@ -106,7 +106,8 @@ def test_a_run_that_broke_off_resumes_where_it_ended(sums, tmp_path, broken_line
 def test_fresh_measures_again_what_is_chosen(sums, tmp_path):
     store = Store(tmp_path / "rows.csv", ["total"], quick=False)
     run(sums.experiment(), "sums", store)
-    run(sums.experiment(), "sums", store, Choice(methods=["plus 100"], problems=["one"]), fresh=True)
+    chosen = Choice(methods=["plus 100"], problems=["one"])
+    run(sums.experiment(), "sums", store, chosen, fresh=True)
     assert len(sums.calls) == 15
     assert len(totals(store)) == 12
 

@@ -111,7 +111,8 @@ def fingerprint(values: Any) -> Any:
     if isinstance(values, dict):
         return {name: fingerprint(value) for name, value in values.items()}
     if isinstance(values, torch.Tensor):
-        bits = values.detach().clone().view(torch.uint8).numpy() if values.ndim else values.detach()
+        flat = values.detach().clone().contiguous()
+        bits = flat.view(torch.uint8).numpy() if values.ndim else flat
         return values.dtype, values.requires_grad, values.grad is None, np.array(bits).tobytes()
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.dtype, values.flags.writeable, values.shape, values.tobytes()
