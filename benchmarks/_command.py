@@ -40,10 +40,7 @@ def parse(name: str, description: str, declared: Declared, options: Mapping[str,
 
 
 def main(
-    name: str,
-    description: str,
-    declared: Declared,
-    options: Mapping[str, Any] | None = None,
+    name: str, description: str, declared: Declared, options: Mapping[str, Any] | None = None
 ) -> None:
     """Run experiments from the command line; print and save what comes of them.
 

@@ -136,15 +136,12 @@ def cost(quick: bool) -> Experiment:
     return Experiment(
         problems={curve.name: curve for curve in ([CURVES[0], CURVES[-1]] if quick else CURVES)},
         methods={name: m for name, m in METHODS.items() if not quick or m.n_seeds == 5},
-        measure=measure,
-        scores=("mse", "family", "size", "parameters"),
-        repeats=2 if quick else 5,
+        measure=measure, scores=("mse", "family", "size", "parameters"), repeats=2 if quick else 5,
         table=lambda rows: _errors(medians(rows)),
         report=lambda rows: f"{_frontiers(medians(rows))}\n\n{_beaten(medians(rows))}",
         files={"paper_cost": lambda rows: medians(rows)[[
             "method", "size", "curve", "parameters", "seconds", "mse", "mse_min", "mse_max"]]},
-        pictures={"paper_cost": lambda rows: _draw(medians(rows))},
-        note=NOTE,
+        pictures={"paper_cost": lambda rows: _draw(medians(rows))}, note=NOTE,
     )  # fmt: skip
 
 

@@ -40,9 +40,7 @@ PAPER_CURVES = [
         lambda x: -((np.pi / 2) ** 2) * np.sin(np.pi * x / 2),
     ),
     Curve(
-        "tanh(3x)",
-        lambda x: np.tanh(3 * x),
-        lambda x: -18 * np.tanh(3 * x) / np.cosh(3 * x) ** 2,
+        "tanh(3x)", lambda x: np.tanh(3 * x), lambda x: -18 * np.tanh(3 * x) / np.cosh(3 * x) ** 2
     ),
 ]
 # Those of the study of depth: smooth and convex, smooth with an inflection, not smooth.

@@ -38,10 +38,7 @@ def legend(figure: Figure, axis: Axes, n_columns: int = 0, place: str = "upper")
 
 
 def dots(
-    rows: pd.DataFrame,
-    score: str,
-    xlabel: str,
-    line: tuple[str, Mapping[str, float]] | None = None,
+    rows: pd.DataFrame, score: str, xlabel: str, line: tuple[str, Mapping[str, float]] | None = None
 ) -> Figure:
     """Draw a panel for each problem, a line of dots for each method, the median marked.
 

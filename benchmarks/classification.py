@@ -61,17 +61,11 @@ def measure(data, peer: Peer, fold: int) -> Row:
 def tier(name: str, quick: bool) -> Experiment:
     """Fit methods to the tables of a tier, and say how they compare."""
     return Experiment(
-        problems=dict(list(TABLES[name].items())[: 2 if quick else None]),
-        methods=CLASSIFIERS,
-        measure=measure,
-        scores=("logloss", "accuracy"),
-        repeats=1 if quick else N_FOLDS,
-        lasting=[method for method in CLASSIFIERS if method != OURS],
-        table=table,
-        report=fewer_folds,
-        targets=targets,
-        note=NOTE,
-    )
+        problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=CLASSIFIERS,
+        measure=measure, scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS,
+        lasting=[method for method in CLASSIFIERS if method != OURS], table=table,
+        report=fewer_folds, targets=targets, note=NOTE,
+    )  # fmt: skip
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -197,20 +191,16 @@ def spirals(quick: bool) -> Experiment:
         ]
 
     return Experiment(
-        problems={"spirals": None},
-        methods=ways,
-        measure=measure,
-        scores=("ce", "accuracy", "test_ce", "test_accuracy"),
-        repeats=n_seeds,
-        table=summary(["method"], columns, " "),
-        targets=targets,
+        problems={"spirals": None}, methods=ways, measure=measure,
+        scores=("ce", "accuracy", "test_ce", "test_accuracy"), repeats=n_seeds,
+        table=summary(["method"], columns, " "), targets=targets,
         note=f"""\
 Two spirals of two turns, 1000 points to learn from and 1000 others to test on; {n_seeds} seeds.
 {N_SUBNETWORKS} sub-networks, 4 wide and {DEPTH} deep. skrelu: ExponentialReLUClassifier, one start,
 alpha 1e-4, tol 1e-2, no rows held out, not released. layer: skrelu.nn.ExponentialReLULayer,
 {n_steps} full steps with peaks and {n_steps} released. default: as many steps from the weights that
 torch draws by default, in the same blocks or dense.""",
-    )
+    )  # fmt: skip
 
 
 def temperature(quick: bool) -> Experiment:
@@ -234,16 +224,12 @@ def temperature(quick: bool) -> Experiment:
 
     return Experiment(
         problems=dict(list(TABLES["choose"].items())[: 2 if quick else None]),
-        methods={"as fitted": CLASSIFIERS[OURS], "temperature": Peer(scaled)},
-        measure=measure,
-        scores=("logloss", "accuracy"),
-        repeats=1 if quick else N_FOLDS,
-        table=table,
-        report=better,
+        methods={"as fitted": CLASSIFIERS[OURS], "temperature": Peer(scaled)}, measure=measure,
+        scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS, table=table, report=better,
         note="""\
 Log-loss on the tables of "choose", means over folds. Temperature: CalibratedClassifierCV with
 method="temperature", which divides the logits by a number found by cross-validation.""",
-    )
+    )  # fmt: skip
 
 
 EXPERIMENTS = {

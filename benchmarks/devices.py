@@ -52,13 +52,9 @@ def everything(quick: bool) -> Experiment:
         return rows[list(names)].rename(columns=names).set_index("rows")
 
     return Experiment(
-        problems=data,
-        methods={"all devices": devices()},
-        measure=measure,
-        scores=("device", "n_samples", "R2", "apart", "predict"),
-        table=table,
-        n_threads=None,
-    )
+        problems=data, methods={"all devices": devices()}, measure=measure,
+        scores=("device", "n_samples", "R2", "apart", "predict"), table=table, n_threads=None,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

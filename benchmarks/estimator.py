@@ -61,14 +61,10 @@ def fit_time(quick: bool) -> Experiment:
 
     return Experiment(
         problems={f"noise={n}, {seed}": (n, seed) for n in (0, 20) for seed in range(n_seeds)},
-        methods={OURS: SKRELU, "MLP": MLP},
-        measure=measure,
-        scores=("noise",),
-        repeats=n_repeats,
-        table=table,
-        note=f"Medians of {n_repeats} fits in turns, then over {n_seeds} data sets.",
+        methods={OURS: SKRELU, "MLP": MLP}, measure=measure, scores=("noise",), repeats=n_repeats,
+        table=table, note=f"Medians of {n_repeats} fits in turns, then over {n_seeds} data sets.",
         targets=lambda rows: [Target("ratio without noise", table(rows)["ratio"]["noise=0"], 2)],
-    )
+    )  # fmt: skip
 
 
 def concrete(quick: bool) -> Experiment:
@@ -99,9 +95,7 @@ def concrete(quick: bool) -> Experiment:
             "MLP, X and y scaled": SCALED_MLP, "HistGradientBoosting": BOOSTING,
             "RandomForest": REGRESSORS["random forest"],
         },
-        measure=measure,
-        scores=("R2", "RMSE"),
-        repeats=5 * n_splits,
+        measure=measure, scores=("R2", "RMSE"), repeats=5 * n_splits,
         table=summary(["method"], columns, "concrete"),
         note=f"Means over 5 folds, {n_splits} shuffles; median seconds.",
         targets=lambda rows: [Target(
@@ -142,10 +136,7 @@ def friedman(quick: bool) -> Experiment:
             f"friedman{i}, {seed}": (f"friedman{i}", make, seed)
             for i, make in enumerate(makers, 1) for seed in range(1 if quick else 3)
         },
-        methods=methods,
-        measure=measure,
-        scores=("error", "function"),
-        table=table,
+        methods=methods, measure=measure, scores=("error", "function"), table=table,
         note="1000 training rows, 10000 test rows; data set's seed after its name.",
         targets=lambda rows: [
             Target(f"{name}, ratio of medians", ratio, 0.2)
@@ -177,8 +168,7 @@ def lowering(quick: bool) -> Experiment:
                   for name, find in found.items()},
         methods={kind: kind for kind in kinds},
         skip=lambda problem, method: not problem.startswith(method),
-        measure=lambda problem, method, repeat: problem[1](),
-        scores=("of", "inside", "outside"),
+        measure=lambda problem, method, repeat: problem[1](), scores=("of", "inside", "outside"),
         table=lambda rows: rows.set_index("method").rename_axis("largest relative difference")[
             ["of", "inside", "outside"]],
         targets=wanted,
@@ -317,14 +307,10 @@ def grid_search(quick: bool) -> Experiment:
         return float((found.max(axis=1) - found.min(axis=1)).max())
 
     return Experiment(
-        problems={"concrete": _data.concrete},
-        methods={"n_jobs=1": 1, "n_jobs=2": 2},
-        measure=measure,
-        scores=("depth", "R2", "fit_seconds"),
-        table=table,
-        report=seconds,
+        problems={"concrete": _data.concrete}, methods={"n_jobs=1": 1, "n_jobs=2": 2},
+        measure=measure, scores=("depth", "R2", "fit_seconds"), table=table, report=seconds,
         targets=lambda rows: [Target("largest difference", apart(rows), 0)],
-    )
+    )  # fmt: skip
 
 
 EXPERIMENTS = {

@@ -58,17 +58,13 @@ def comparison(noise: float, quick: bool) -> Experiment:
         problems={
             f.name: (f, (n_train, n_test, noise)) for f in FUNCTIONS.values() if f.name in names
         },
-        methods=METHODS,
-        measure=measure,
-        scores=("error", "parameters", "group", "n_inputs"),
+        methods=METHODS, measure=measure, scores=("error", "parameters", "group", "n_inputs"),
         lasting=[name for name in METHODS if name != OURS],
         table=lambda rows: judged(rows).set_index(["group", "function"]),
         report=lambda rows: f"{by_group(rows)}\n\n{by_method(rows)}",
-        targets=partial(targets, noise=noise),
-        files={name: small},
-        pictures={name: draw},
-        note=NOTE.format(n_train=n_train, n_test=n_test, noise=noise),
-    )
+        targets=partial(targets, noise=noise), files={name: small},
+        pictures={name: draw}, note=NOTE.format(n_train=n_train, n_test=n_test, noise=noise),
+    )  # fmt: skip
 
 
 def small(rows: pd.DataFrame) -> pd.DataFrame:
@@ -175,17 +171,14 @@ def parameters(quick: bool) -> Experiment:
 
     return Experiment(
         problems={name: FUNCTIONS[name] for name in names},
-        methods=dict(list(methods.items())[:: 3 if quick else 1]),
-        measure=measure,
-        scores=("error", "parameters", "weights", "n_inputs"),
-        repeats=n_seeds,
+        methods=dict(list(methods.items())[:: 3 if quick else 1]), measure=measure,
+        scores=("error", "parameters", "weights", "n_inputs"), repeats=n_seeds,
         table=lambda rows: by_size(rows).set_index("function").drop(columns="n_inputs"),
         report=lambda rows: table(
             ["at equal error", "error", "skrelu", "MLP", "ratio", "ratio of weights"],
             [[name, *row] for name, row in at_equal_error(by_size(rows)).items()],
         ),
-        targets=size_targets,
-        files={"functions_parameters": by_size},
+        targets=size_targets, files={"functions_parameters": by_size},
         pictures={"functions_parameters": lambda rows: draw_sizes(by_size(rows))},
         note=f"""\
 Relative RMSE without noise, {n_train} training rows; medians over the seeds, {n_seeds} of them.
@@ -194,7 +187,7 @@ L-BFGS to tol=1e-6, up to 5000 iterations; X and y standardized. Parameters are 
 fitted; weights those of the plain ReLU network, of which skrelu's lowering sets most to constants.
 At equal error: the lowest error that both come to, and the fewest parameters (or weights), among
 these sizes, with which each is there or below.""",
-    )
+    )  # fmt: skip
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:

@@ -58,12 +58,10 @@ def training(
 
     return Experiment(
         problems={f"learning rate {lr:g}": lr for lr in rates},
-        methods={name: HEADS[name] for name in heads},
-        measure=measure,
-        scores=("epoch", *SIZES, *FACTS),
-        repeats=range(FIRST_SEED, FIRST_SEED + n_seeds),
+        methods={name: HEADS[name] for name in heads}, measure=measure,
+        scores=("epoch", *SIZES, *FACTS), repeats=range(FIRST_SEED, FIRST_SEED + n_seeds),
         **further,
-    )
+    )  # fmt: skip
 
 
 def setting_of(quick: bool, data: str | None, path: Path | None, device: str | None):

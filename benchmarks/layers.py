@@ -106,8 +106,7 @@ def timing(n_widths: int, convert: Callable, quick: bool, device: str | None) ->
     columns = (*SIZES, "peaks ms", "stack ms", "to deep", *forms_of)
     return sizes(
         WIDTHS[: 1 if quick else n_widths], BATCHES, DEPTHS, measure, columns,
-        methods={"layer": convert},
-        report=met,
+        methods={"layer": convert}, report=met,
         targets=lambda rows: [Target("peaks, largest ratio", rows["peaks"].max(), TARGET_TIME)],
         note=f"""\
 Forward and backward on {place} with one thread: median time, and ratio of each form
@@ -122,8 +121,7 @@ def sizes(widths, batches, depths, measure: Callable, columns: Sequence[str], **
     return Experiment(
         problems={f"width {w}, batch {b}, depth {d}": (w, b, d)
                   for w, b, d in product(widths, batches, depths)},
-        measure=measure,
-        scores=columns,
+        measure=measure, scores=columns,
         table=lambda rows: rows.set_index(first)[list(columns[1:])],
         **{"methods": {"layer": None}, **more},
     )  # fmt: skip
@@ -218,10 +216,8 @@ def release(quick: bool, device: str | None) -> Experiment:
     return Experiment(
         problems={f"{n_in} to {n_out}, std {spread}": ((n_in, n_out), spread)
                   for (n_in, n_out), spread in product(shapes, (1, 100))},
-        methods={f"depth {depth}": depth for depth in range(1, 9)},
-        measure=measure,
-        scores=("in", "out", "std of inputs", "change", "of_terms"),
-        repeats=2 if quick else 12,
+        methods={f"depth {depth}": depth for depth in range(1, 9)}, measure=measure,
+        scores=("in", "out", "std of inputs", "change", "of_terms"), repeats=2 if quick else 12,
         table=lambda rows: frame(rows).reset_index().set_index("in"),
         targets=lambda rows: [Target("largest change", rows["change"].max(), TARGET_CHANGE)],
         note="""\

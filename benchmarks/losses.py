@@ -63,12 +63,8 @@ def losses(quick: bool) -> Experiment:
     return Experiment(
         problems={f"{name}, {label}": (name, label)
                   for name in NAMES[: 1 if quick else None] for label in SCORES},
-        methods=METHODS,
-        measure=measure,
-        scores=("D2", "table", "loss"),
-        repeats=1 if quick else 5,
-        table=table,
-        targets=targets,
+        methods=METHODS, measure=measure, scores=("D2", "table", "loss"), repeats=1 if quick else 5,
+        table=table, targets=targets,
         note="1 - loss / loss of the best constant, means over 5 folds; seconds a fit, one thread.",
     )  # fmt: skip
 
@@ -113,11 +109,8 @@ def intervals(quick: bool) -> Experiment:
         return pd.concat(parts, axis=1).rename_axis("table")
 
     return Experiment(
-        problems={name: SOURCES[name] for name in NAMES[: 1 if quick else None]},
-        methods=METHODS,
-        measure=measure,
-        scores=("held", "width", "crossed"),
-        table=table,
+        problems={name: SOURCES[name] for name in NAMES[: 1 if quick else None]}, methods=METHODS,
+        measure=measure, scores=("held", "width", "crossed"), table=table,
         targets=lambda rows: [Target(
             "most that the share held is off 0.9", (table(rows)["held"] - 0.9).abs().max(), 0.03)],
         note="""\
@@ -148,9 +141,7 @@ def shapes(quick: bool) -> Experiment:
         problems={name: name for name in list(KNOWN)[: 1 if quick else None]},
         methods={f"{name}{', monotone' * monotone}": (peer, monotone)
                  for name, peer in METHODS.items() for monotone in (False, True)},
-        measure=measure,
-        scores=("R2",),
-        repeats=2 if quick else 10,
+        measure=measure, scores=("R2",), repeats=2 if quick else 10,
         table=lambda rows: by_table(rows, "R2").rename_axis("table"),
         note=f"R^2, means over 10 draws of {FEW} rows to learn from. Known:\n{known}.",
     )  # fmt: skip

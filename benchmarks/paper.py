@@ -82,11 +82,9 @@ def spread(score: str, more: Mapping[str, tuple[str, str]], corner=("curve", "fi
 def drawn(name: str, score: str, xlabel: str, frame, line=None, **more) -> Experiment:
     """Return an experiment whose table is paper_NAME.csv, and and whose picture has a dot a fit."""
     return Experiment(
-        table=frame,
-        files={f"paper_{name}": frame},
-        pictures={f"paper_{name}": lambda rows: dots(rows, score, xlabel, line)},
-        **more,
-    )
+        table=frame, files={f"paper_{name}": frame},
+        pictures={f"paper_{name}": lambda rows: dots(rows, score, xlabel, line)}, **more,
+    )  # fmt: skip
 
 
 def with_line(frame, label: str, column: str, values):
@@ -138,10 +136,7 @@ def dense(quick: bool) -> Experiment:
         with_line(frame, "best spline", "min", SPLINES), ("best spline of 32 pieces", SPLINES),
         problems={curve.name: curve for curve in PAPER_CURVES},
         methods={**batched, RECIPE: partial(recipe, n_steps=n_steps), DEFAULT: default},
-        measure=measure,
-        scores=("mse", "max_error"),
-        repeats=n_starts,
-        batched=list(batched),
+        measure=measure, scores=("mse", "max_error"), repeats=n_starts, batched=list(batched),
         report=lambda rows: table(["the paper's figures", *header], figures),
         targets=lambda rows: [t for curve in frame(rows).index.unique(0)
                               for t in _dense_targets(curve, frame(rows).loc[curve])],
@@ -204,9 +199,7 @@ def sparse(quick: bool) -> Experiment:
         "sparse", "test_mse", "test MSE", frame, ("the paper's minimum", paper),
         problems={curve.name: curve for curve in PAPER_CURVES},
         methods={"PyTorch default, Adam": by_torch, RECIPE: by_recipe, DEFAULT: default},
-        measure=measure,
-        scores=("test_mse", "training_mse"),
-        repeats=n_starts,
+        measure=measure, scores=("test_mse", "training_mse"), repeats=n_starts,
         batched=["PyTorch default, Adam"],
         report=lambda rows: table(["the paper's minima", *SPLINES],
                                   [[name, *values] for name, values in PAPER_SPARSE.items()]),
@@ -256,9 +249,7 @@ def noise(quick: bool) -> Experiment:
             DEFAULT: partial(default, n_init="auto"),
             "smoothing spline": fitted_by(smoothing_spline),
         },
-        measure=measure,
-        scores=("error",),
-        repeats=n_draws,
+        measure=measure, scores=("error",), repeats=n_draws,
         note=f"""\
 1 - R^2: mean squared error against the clean curve on 20001 points of [0, 1], over its
 variance. 500 training points; gaussian: of 5 % of the standard deviation of y (0.0025
@@ -286,10 +277,7 @@ def learning_rate(quick: bool) -> Experiment:
         "learning_rate", "mse", "training MSE, by learning rate", frame,
         ("best spline of 32 pieces", SPLINES),
         problems={c.name: (grid(500), c.value(grid(500)[:, 0])) for c in PAPER_CURVES},
-        methods=methods,
-        measure=train_mse,
-        scores=("mse",),
-        repeats=n_starts,
+        methods=methods, measure=train_mse, scores=("mse",), repeats=n_starts,
         batched=list(methods),
         note=f"""\
 Training MSE on 500 points, one 4x5 network, {n_starts} starts in one batch; the
@@ -313,9 +301,7 @@ def several(quick: bool) -> Experiment:
             RECIPE: partial(recipe, n_subnetworks=2, n_steps=n_steps),
             DEFAULT: partial(default, n_subnetworks=2),
         },
-        measure=train_mse,
-        scores=("mse",),
-        repeats=n_starts,
+        measure=train_mse, scores=("mse",), repeats=n_starts,
         targets=lambda rows: least(rows, "mse", TARGET_TWO),
         note=f"""\
 Training MSE. Two sub-networks of depth 5; 500 evenly spaced points on [-1, 1], and a grid of
@@ -361,10 +347,7 @@ def concrete(quick: bool) -> Experiment:
             "recipe, released to dense": partial(by_layers, released=True),
             "dense, PyTorch default": by_layers,
         },
-        measure=measure,
-        scores=("test_mse", "training_mse"),
-        repeats=n_folds,
-        table=frame,
+        measure=measure, scores=("test_mse", "training_mse"), repeats=n_folds, table=frame,
         targets=lambda rows: [Target("skrelu, mean test MSE", frame(rows)["mean"]["skrelu"], 22)],
         files={"paper_concrete": frame},
         pictures={"paper_concrete": picture},
@@ -377,7 +360,7 @@ Adam: {n_steps} full-batch steps at 1e-3 in total. Released: half of them as tri
 waves, then all weights of the dense layers, in float32 as PyTorch's. The best step on
 the training rows is kept by skrelu's Adam, the last one by PyTorch's. The paper: 30.1
 block-diagonal (40.8 from PyTorch default weights), 22.3 dense (21.2).""",
-    )
+    )  # fmt: skip
 
 
 OTHER, SPLINE = "PyTorch default weights, LM", "best spline of 2^depth pieces"
@@ -402,10 +385,7 @@ def depth(quick: bool) -> Experiment:
             DEFAULT: default,
             OTHER: partial(plain, draw=torch_default, standardize=True, solver="lm"),
         },
-        measure=measure,
-        scores=("mse", "curve", "depth"),
-        repeats=n_seeds,
-        batched=[OTHER],
+        measure=measure, scores=("mse", "curve", "depth"), repeats=n_seeds, batched=[OTHER],
         table=by_depth,
         targets=lambda rows: [t for c in SMOOTH_CONVEX for t in _depth_targets(c, by_depth(rows))],
         files={"paper_depth": lambda rows: by_depth(rows).reset_index()},
@@ -416,7 +396,7 @@ One network of 4 neurons a layer; min(4096, max(500, 4 * 2^depth)) evenly spaced
 standardized X and y, at most 500 trial steps of LM, starts in one batch. A fitted network may
 have more than 2^depth linear regions, so the spline is no bound. Ratio: MSE of one layer fewer
 over that of this depth, by the medians.""",
-    )
+    )  # fmt: skip
 
 
 def by_depth(rows: pd.DataFrame) -> pd.DataFrame:

@@ -83,17 +83,14 @@ def counting(quick: bool) -> Experiment:
     }
     return Experiment(
         problems={name: (count,) for name, count in list(problems.items())[:: 2 if quick else 1]},
-        methods={"exact": None},
-        measure=lambda problem, method, seed: problem[0](seed),
-        scores=("regions", "share", "area_off"),
-        repeats=n_draws,
-        table=summary(["problem"], columns, "network"),
-        targets=targets,
+        methods={"exact": None}, measure=lambda problem, method, seed: problem[0](seed),
+        scores=("regions", "share", "area_off"), repeats=n_draws,
+        table=summary(["problem"], columns, "network"), targets=targets,
         note=f"""\
 {n_draws} networks each. Line: linear regions on [0, 1], peaks drawn in (0.001, 0.999), grid of
 400 001 points. Plane and box: activation regions in [-3, 3]^n, weights N(0, 2/fan_in), biases
 N(0, 1/4), grid of a million points. 3 x 32: three hidden layers of 32 neurons.""",
-    )
+    )  # fmt: skip
 
 
 def estimates(quick: bool) -> Experiment:
@@ -123,10 +120,8 @@ def estimates(quick: bool) -> Experiment:
     return Experiment(
         problems={f"{n} inputs, {hidden}": (n, hidden)
                   for n, hidden in (cases[:2] if quick else cases)},
-        methods={"estimate": None},
-        measure=measure,
-        scores=("regions", "told", "exact_seconds", "error"),
-        repeats=n_draws,
+        methods={"estimate": None}, measure=measure,
+        scores=("regions", "told", "exact_seconds", "error"), repeats=n_draws,
         table=summary(["problem"], columns, "network"),
         note=f"""\
 Activation regions in [-1, 1]^n, medians over {n_draws} networks, weights N(0, 2/fan_in), biases
@@ -185,11 +180,8 @@ def depth(quick: bool) -> Experiment:
     scores = ("activation", "expected activation", "linear", "expected linear", "most", "trained",
               "during", "during most", "refined by Adam", "refined", "bound")  # fmt: skip
     return Experiment(
-        problems={str(n): n for n in ((1, 3, 5) if quick else range(1, 11))},
-        methods=ways,
-        measure=lambda n_layers, way, seed: way(n_layers, seed),
-        scores=scores,
-        repeats=n_fits,
+        problems={str(n): n for n in ((1, 3, 5) if quick else range(1, 11))}, methods=ways,
+        measure=lambda n_layers, way, seed: way(n_layers, seed), scores=scores, repeats=n_fits,
         table=by_depth,
         targets=lambda rows: [Target(
             "triangles in pretraining, linear regions away from 2^depth", _away(rows), 0)],
@@ -279,16 +271,14 @@ def fewest(quick: bool) -> Experiment:
     return Experiment(
         problems={str(n): n for n in ((2, 4) if quick else (2, 4, 8, 16))},
         methods={**{name: factor for factor, name in columns.items()}, "skrelu": 0},
-        measure=measure,
-        scores=("regions", "fewest", "neurons", "RMSE"),
-        repeats=1 if quick else 5,
+        measure=measure, scores=("regions", "fewest", "neurons", "RMSE"), repeats=1 if quick else 5,
         table=table,
         note="""\
 A zigzag of so many teeth on [0, 1], 1000 rows. Fewest neurons: of one hidden layer, exactly. RMSE:
 of one hidden layer of that many neurons, of twice and of four times as many after 5000 full-batch
 steps of Adam at 0.01 from torch's default weights, median of 5. skrelu: one sub-network of depth
 log2(teeth) + 1, free scales, 8 starts. The zigzag's standard deviation is 0.29.""",
-    )
+    )  # fmt: skip
 
 
 def trained(name: str, seed: int, n_epochs: int, keep: bool) -> list[Row]:
@@ -344,9 +334,7 @@ def training(names, n_seeds: int, quick: bool, keep: bool = False, **further) ->
         return [row | {key: value / len(rows) for key, value in seconds.items()} for row in rows]
 
     return Experiment(
-        problems={name: name for name in names},
-        methods={"Adam": None},
-        measure=measure,
+        problems={name: name for name in names}, methods={"Adam": None}, measure=measure,
         scores=(
             "epoch",
             "loss",
@@ -357,17 +345,15 @@ def training(names, n_seeds: int, quick: bool, keep: bool = False, **further) ->
             "leaves",
             "weights",
         ),
-        repeats=n_seeds,
-        **further,
-    )
+        repeats=n_seeds, **further,
+    )  # fmt: skip
 
 
 def intricacy(quick: bool) -> Experiment:
     """Train the same network on inputs of growing intricacy."""
     n_seeds = 1 if quick else 10
     return training(
-        INPUTS, n_seeds, quick,
-        table=by_inputs,
+        INPUTS, n_seeds, quick, table=by_inputs,
         pictures={"regions_intricacy": draw_intricacy},
         note=f"""\
 Networks of {WIDTHS} with torch's default weights, 500 points of two classes, standardized;
@@ -421,10 +407,8 @@ def evolution(quick: bool) -> Experiment:
         return frame.rename_axis("inputs")
 
     return training(
-        ("moons", "spirals 1", "random labels"), 1, quick, keep=True,
-        table=table,
-        pictures={"regions_evolution": draw_evolution},
-        note="As in the section before, one seed.",
+        ("moons", "spirals 1", "random labels"), 1, quick, keep=True, table=table,
+        pictures={"regions_evolution": draw_evolution}, note="As in the section before, one seed.",
     )  # fmt: skip
 
 

@@ -130,14 +130,12 @@ def growing(name: str, cases: Iterable[Case], methods: Iterable[str], **further)
     }  # fmt: skip
     return Experiment(
         problems={problem: lambda case=case: case for problem, case in by_name.items()},
-        methods={method: Method(method) for method in methods},
-        measure=measure,
+        methods={method: Method(method) for method in methods}, measure=measure,
         scores=(*CASE, *list(COSTS)[1:]),
         skip=lambda problem, method: by_name[problem].n_samples > LARGEST.get(method, 10**9),
         table=lambda rows: costs(rows).rename(columns=CASE | COSTS).set_index("method"),
-        files={f"scale_{name}": lambda rows: costs(rows, False)},
-        **further,
-    )
+        files={f"scale_{name}": lambda rows: costs(rows, False)}, **further,
+    )  # fmt: skip
 
 
 def costs(rows: pd.DataFrame, used: bool = True) -> pd.DataFrame:

@@ -61,17 +61,12 @@ def _name(peer: Peer) -> str:
 def tier(name: str, quick: bool) -> Experiment:
     """Fit methods to the tables of a tier, and say how they compare."""
     return Experiment(
-        problems=dict(list(TABLES[name].items())[: 2 if quick else None]),
-        methods=METHODS,
-        measure=measure,
-        scores=("R2", "RMSE"),
-        repeats=1 if quick else 5,
+        problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=METHODS,
+        measure=measure, scores=("R2", "RMSE"), repeats=1 if quick else 5,
         lasting=[method for method in METHODS if method != OURS],
-        table=lambda rows: standings(rows, "R2", NAMES, False, pd.DataFrame()),
-        targets=targets,
-        files={f"tables_{name}": small},
-        note=NOTE,
-    )
+        table=lambda rows: standings(rows, "R2", NAMES, False, pd.DataFrame()), targets=targets,
+        files={f"tables_{name}": small}, note=NOTE,
+    )  # fmt: skip
 
 
 # Means over folds and the median seconds of a fit: docs/tables/tables_TIER.csv.
@@ -142,15 +137,9 @@ default by {best.mean():.2g} in the mean: no search can be expected to reach tha
     methods["searched"] = Peer(searched, mixed=True)
     return Experiment(
         problems={name: TABLES["choose"][name] for name in SEARCHED[: 2 if quick else None]},
-        methods=methods,
-        measure=measure,
-        scores=("R2", "RMSE"),
-        repeats=1 if quick else 5,
-        table=table,
-        report=reached,
-        targets=wanted,
-        files={"tables_grid_search": small},
-    )
+        methods=methods, measure=measure, scores=("R2", "RMSE"), repeats=1 if quick else 5,
+        table=table, report=reached, targets=wanted, files={"tables_grid_search": small},
+    )  # fmt: skip
 
 
 def picture(quick: bool) -> Experiment:

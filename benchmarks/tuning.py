@@ -95,10 +95,8 @@ def compare(name: str, values: list[Any], rows: int, repeats: int) -> str:
     experiment = Experiment(
         problems=dict(problems(rows)),
         methods={str(value): value for value in [getattr(tuning, name), *values]},
-        measure=partial(measure, name),
-        scores=("loss",),
-        repeats=repeats,
-    )
+        measure=partial(measure, name), scores=("loss",), repeats=repeats,
+    )  # fmt: skip
     store = Store(None, experiment.scores, quick=False)
     run(experiment, name, store)
     return shown(ratios(store.rows([name])))
