@@ -60,23 +60,32 @@ def main(
     given = {option: getattr(said, option) for option in options or {}}
     experiments = {part: make(said.quick, **given) for part, make in declared.items()}
     chosen = Choice(said.methods, said.problems, said.repeats)
+    known = {name for e in experiments.values() for name in (*e.methods, *e.problems)}
+    if unknown := {*(said.methods or ()), *(said.problems or ())} - known:
+        raise SystemExit(f"There is no {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     text = said.output or (None if said.quick else TABLES / f"{name}.txt")
     keeps = text is not None and (text.is_file() or not text.exists())
     scores = [score for experiment in experiments.values() for score in experiment.scores]
     settings = " ".join(f"{key}={value}" for key, value in given.items() if value is not None)
     store = Store(text.with_suffix(".csv") if keeps else None, scores, said.quick, settings)
-    sections = [machine()]
+    where = "Made of kept rows; each section says where and when they were measured."
+    sections = [where if said.report else machine()]
     print(sections[0], flush=True)
     for part in said.only or experiments:
         experiment = experiments[part]
         if not said.report:
             run(experiment, part, store, chosen, said.fresh)
         rows = store.rows(experiment.rows_of or [part], experiment.lasting)
-        sections.append(section(experiment, part, rows, said.quick))
-        print(f"\n{sections[-1]}\n", flush=True)
-        if keeps and len(rows):
-            images = IMAGES if text.parent.resolve() == TABLES else text.parent
-            save(experiment, rows, text.parent, images)
-    whole = not said.only and not any("Nothing has been measured." in part for part in sections)
-    if text is not None and (said.output or (whole and not settings and chosen == Choice())):
+        try:
+            sections.append(section(experiment, part, rows, said.quick))
+            print(f"\n{sections[-1]}\n", flush=True)
+            if keeps and (said.output or not settings):
+                images = IMAGES if text.parent.resolve() == TABLES else text.parent
+                save(experiment, rows, text.parent, images)
+        except LookupError as error:
+            if len(rows) and chosen == Choice() and not said.report:
+                raise
+            print(f"{part}: too little has been measured for a report ({error!r}).")
+    whole = len(sections) > len(experiments) and chosen == Choice() and not settings
+    if text is not None and (said.output or whole):
         text.write_text("\n\n".join(sections) + "\n")

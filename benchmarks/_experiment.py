@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,10 @@ class Experiment:
     def units(self, chosen: Choice) -> Iterator[tuple[str, str, Any]]:
         """Yield problem, method and repeat in the order in which they run: methods in turns."""
         repeats = list(range(self.repeats) if isinstance(self.repeats, int) else self.repeats)
-        for problem in chosen.of(self.problems, chosen.problems):
+        problems, methods = chosen.problems or self.problems, chosen.methods or self.methods
+        for problem in (name for name in self.problems if name in problems):
             for i, repeat in enumerate(repeats[: chosen.repeats]):
-                for method in chosen.of(self.methods, chosen.methods):
+                for method in (name for name in self.methods if name in methods):
                     together = method in self.batched
                     if not self.skip(problem, method) and not (i and together):
                         yield problem, method, repeats if together else repeat
@@ -95,15 +97,11 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the command line leaves to be measured."""
+    """What the command line leaves to be measured: names, and how many repeats."""
 
-    methods: Sequence[str] | None = None
-    problems: Sequence[str] | None = None
+    methods: Collection[str] | None = None
+    problems: Collection[str] | None = None
     repeats: int | None = None
-
-    def of(self, names: Iterable[str], chosen: Sequence[str] | None) -> list[str]:
-        """Return the names that are chosen, in their order."""
-        return [name for name in names if chosen is None or name in chosen]
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, float]]:
@@ -117,20 +115,19 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str,
 @contextmanager
 def one_silent_thread(n_threads: int | None = 1) -> Iterator[None]:
     """Limit torch, BLAS and processes that are started to a thread, and silence warnings."""
-    before, environment = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
-    with warnings.catch_warnings(), threadpool_limits(n_threads):
+    before = torch.get_num_threads()
+    environment = {} if n_threads is None else {"OMP_NUM_THREADS": str(n_threads)}
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(n_threads),
+        patch.dict(os.environ, environment),
+    ):
         warnings.simplefilter("ignore")
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
-            os.environ["OMP_NUM_THREADS"] = str(n_threads)
+        torch.set_num_threads(n_threads or before)
         try:
             yield
         finally:
             torch.set_num_threads(before)
-            if environment is None:
-                os.environ.pop("OMP_NUM_THREADS", None)
-            else:
-                os.environ["OMP_NUM_THREADS"] = environment
 
 
 def run(
@@ -192,7 +189,7 @@ def measure_one(
 def section(experiment: Experiment, name: str, rows: pd.DataFrame, quick: bool) -> str:
     """Return tables, note and verdicts of an experiment as text."""
     if rows.empty:
-        return f"{name}\n{'=' * len(name)}\nNothing has been measured."
+        raise LookupError("nothing")
     cpu = rows["cpu_seconds"].sum()
     dates = {*rows["date"].iloc[[0, -1]]} - {""}
     where = ", ".join([*rows["machine"].unique(), *sorted(dates)])
@@ -202,9 +199,8 @@ def section(experiment: Experiment, name: str, rows: pd.DataFrame, quick: bool) 
     if experiment.report is not None:
         parts.append(experiment.report(rows))
     missing = experiment.missing()
-    absent = [m for m in experiment.methods if m not in set(rows["method"])]
-    lines = [f"{m}: not measured" + (f", needs {missing[m]}" if m in missing else "")
-             for m in absent if rows["method"].size]  # fmt: skip
+    absent = [method for method in experiment.methods if method not in set(rows["method"])]
+    lines = [f"{m}: not measured{', needs ' + missing[m] if m in missing else ''}" for m in absent]
     versions = rows.groupby("version", sort=False)["method"].unique()
     lines += [f"skrelu {v}: {', '.join(of)}" for v, of in versions.items() if len(versions) > 1]
     parts += [experiment.note] if experiment.note else []

@@ -38,12 +38,14 @@ class Store:
         self.path = path
         self.version = skrelu.__version__
         self.settings = {"quick": str(quick), "settings": settings}
-        text = path.read_text() if path is not None and path.is_file() else ""
+        begun = path is not None and path.is_file()
+        text = path.read_text() if begun else ""
         text = text[: text.rfind("\n") + 1]  # a line that broke off is measured again
         self.lines = list(csv.DictReader(io.StringIO(text)))
         known = list(self.lines[0]) if self.lines else []
         self.columns = list(dict.fromkeys([*COLUMNS, *known, *scores]))
-        self._write(self.lines)
+        if begun:  # perhaps with new columns
+            self._write(self.lines)
 
     def _text(self, lines: Iterable[Mapping[str, Any]], header: bool = True) -> str:
         text = io.StringIO()
@@ -66,8 +68,9 @@ class Store:
         text = self._text(({**row, **self.settings, **here} for row in rows), header=False)
         self.lines += csv.DictReader(io.StringIO(text), self.columns)
         if self.path is not None:
+            begun = self.path.is_file()
             with self.path.open("a") as file:
-                file.write(text)
+                file.write(text if begun else self._text([]) + text)
 
     def rows(self, experiments: Collection[str], lasting: Collection[str] = ()) -> pd.DataFrame:
         """Return the rows of experiments that this version measured with these settings.

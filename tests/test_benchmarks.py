@@ -156,6 +156,13 @@ def test_a_report_measures_nothing_and_says_the_same(command, sums):
     assert len(sums.calls) == 8
 
 
+def test_too_few_rows_for_a_report_are_kept_and_said(command, tmp_path, capsys):
+    command("--report")
+    assert "sums: too little has been measured" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="There is no plus 3; there are one, plus 100"):
+        command("--methods", "plus 3")
+
+
 def test_a_quick_run_keeps_nothing_unless_told_where(sums, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(_command, "TABLES", tmp_path)
     monkeypatch.setattr(sys, "argv", ["sums", "--quick"])
