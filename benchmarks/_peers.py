@@ -10,14 +10,9 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from sklearn import ensemble
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import GridSearchCV
@@ -181,8 +176,8 @@ REGRESSORS = {
     "MLP tuned": Peer(_tuned_mlp, (GOLD, "^"), mixed=True),
     "kernel ridge": Peer(_kernel_ridge, ("#7d8790", "X"), mixed=True),
     "pykan": Peer(_pykan, ("#6a3d9a", "P"), "kan", "pykan pandas pyyaml tqdm"),
-    "random forest": Peer(RandomForestRegressor, ("#3a8f5c", "^")),
-    "HistGB": Peer(HistGradientBoostingRegressor, ("#1f6fb4", "s"), mixed=True),
+    "random forest": Peer(ensemble.RandomForestRegressor, ("#3a8f5c", "^")),
+    "HistGB": Peer(ensemble.HistGradientBoostingRegressor, ("#1f6fb4", "s"), mixed=True),
     "LightGBM": Peer(LIGHTGBM("LGBMRegressor"), ("#6fb3e3", "s"), "lightgbm", mixed=True),
     "CatBoost": Peer(CatBoost, ("#123f6b", "D"), "catboost", mixed=True),
     "RealMLP": Peer(_realmlp, ("#c76bb0", "p"), "pytabkit", mixed=True),
@@ -194,8 +189,8 @@ CLASSIFIERS = {
     "logistic": Peer(lambda random_state: scaled(LogisticRegression(max_iter=10_000))),
     "MLP": Peer(lambda **settings: scaled(MLPClassifier(**settings))),
     "MLP tuned": Peer(_tuned_classifier),
-    "random forest": Peer(RandomForestClassifier),
-    "HistGB": Peer(HistGradientBoostingClassifier),
+    "random forest": Peer(ensemble.RandomForestClassifier),
+    "HistGB": Peer(ensemble.HistGradientBoostingClassifier),
     "LightGBM": Peer(LIGHTGBM("LGBMClassifier"), package="lightgbm"),
     "CatBoost": Peer(CATBOOST("CatBoostClassifier"), package="catboost"),
     # Label smoothing of 0.1 and the epoch with the best accuracy are defaults; pytabkit advises

@@ -48,11 +48,7 @@ def fit_time(quick: bool) -> Experiment:
         medians = rows.groupby(["noise", "problem", "method"], sort=False)["wall_seconds"].median()
         by_seed, frames = medians.unstack(), {}
         for noise, found in by_seed.groupby(level=0, sort=False):
-            each, ours, theirs = (
-                found[OURS] / found["MLP"],
-                found[OURS].median(),
-                found["MLP"].median(),
-            )
+            each, (ours, theirs) = found[OURS] / found["MLP"], found[[OURS, "MLP"]].median()
             spread = f"{each.min():.2f} to {each.max():.2f}"
             frames[f"noise={noise}"] = [ours, theirs, ours / theirs, spread]
         columns = ["skrelu s", "MLP s", "ratio", "ratio by data set"]
@@ -79,15 +75,11 @@ def concrete(quick: bool) -> Experiment:
         rmse = root_mean_squared_error(y[test], predicted)
         return {"R2": r2_score(y[test], predicted), "RMSE": rmse, **seconds}
 
-    digits = {"R^2": np.mean, "sd": np.std, "min": np.min}
-    columns = {
-        **{
-            name: ("R2", lambda r2, of=of: f"{of(r2.to_numpy()):.4f}")
-            for name, of in digits.items()
-        },
-        "RMSE": ("RMSE", "mean"),
-        "s a fit": ("wall_seconds", "median"),
-    }
+    def four_digits(of):
+        return "R2", lambda r2: f"{of(r2.to_numpy()):.4f}"
+
+    columns = {"R^2": four_digits(np.mean), "sd": four_digits(np.std), "min": four_digits(np.min),
+               "RMSE": ("RMSE", "mean"), "s a fit": ("wall_seconds", "median")}  # fmt: skip
     return Experiment(
         problems={"concrete": _data.concrete},
         methods={

@@ -15,21 +15,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks import _images_training as cnn
 from benchmarks._command import main
 from benchmarks._data import Array
 from benchmarks._experiment import Experiment, Row, timed
-from benchmarks._images_training import (
-    BATCH,
-    FACTS,
-    HEADS,
-    N_FIRST,
-    READ_OUT,
-    SOURCES,
-    WIDTH,
-    Head,
-    images,
-    train,
-)
 from benchmarks._pictures import legend, panels
 from benchmarks._text import table
 
@@ -47,9 +36,9 @@ def training(
     quick, source, path, device = setting
     n_seeds = 2 if quick else 10 if source == "digits" else 3
 
-    def measure(lr: float, head: Head, seed: int) -> list[Row]:
-        data = images(source, path, seed, device)
-        (history, facts), seconds = timed(train, head, data, seed, lr, n_epochs)
+    def measure(lr: float, head: cnn.Head, seed: int) -> list[Row]:
+        data = cnn.images(source, path, seed, device)
+        (history, facts), seconds = timed(cnn.train, head, data, seed, lr, n_epochs)
         return [
             {"epoch": epoch, **dict(zip(SIZES, map(float, values), strict=True)),
              **facts, **{name: value / len(history) for name, value in seconds.items()}}
@@ -58,8 +47,8 @@ def training(
 
     return Experiment(
         problems={f"learning rate {lr:g}": lr for lr in rates},
-        methods={name: HEADS[name] for name in heads}, measure=measure,
-        scores=("epoch", *SIZES, *FACTS), repeats=range(FIRST_SEED, FIRST_SEED + n_seeds),
+        methods={name: cnn.HEADS[name] for name in heads}, measure=measure,
+        scores=("epoch", *SIZES, *cnn.FACTS), repeats=range(FIRST_SEED, FIRST_SEED + n_seeds),
         **further,
     )  # fmt: skip
 
@@ -154,19 +143,21 @@ def heads(quick: bool, **options) -> Experiment:
         pictures={"images": draw},
         note=f"""\
 Mean and standard error over seeds; differences to the first head, paired by seed (split, first
-convolutions, order of batches). Adam, batches of {BATCH}. dense: torch's first weights. waves:
-swap_dense, fit_windows on {N_FIRST} images. dense, scaled: first weights such that on these images
+convolutions, order of batches). Adam, batches of {cnn.BATCH}. dense: torch's first weights. waves:
+swap_dense, fit_windows on {cnn.N_FIRST} images. dense, scaled: first weights such that on these images
 hidden neurons have zero mean and unit variance, outputs zero mean and standard deviation
-{READ_OUT}, as those of waves have.""",
+{cnn.READ_OUT}, as those of waves have.""",
     )  # fmt: skip
 
 
 def described(rows: pd.DataFrame) -> str:
     """Say how many images and parameters there are."""
-    dense, waves = (rows[rows["method"] == name][list(FACTS)].max() for name in ("dense", "waves"))
+    dense, waves = (
+        rows[rows["method"] == name][list(cnn.FACTS)].max() for name in ("dense", "waves")
+    )
     return (
         f"{dense['n_images']:.0f} images to learn from, {dense['n_tested']:.0f} to test on. "
-        f"Heads of {dense['features']:.0f} features:\nLinear-ReLU-Linear of width {WIDTH}, "
+        f"Heads of {dense['features']:.0f} features:\nLinear-ReLU-Linear of width {cnn.WIDTH}, "
         f"{dense['parameters']:.0f} parameters, {waves['waves']:.0f} waves, "
         f"{waves['parameters']:.0f}."
     )
@@ -219,7 +210,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 EXPERIMENTS = {"heads": heads, "windows": windows, "release": release}
 OPTIONS = {
-    "data": {"choices": list(SOURCES), "help": "default: digits"},
+    "data": {"choices": list(cnn.SOURCES), "help": "default: digits"},
     "path": {"type": Path, "metavar": "DIR", "help": "where data is, but of digits"},
     "device": {"metavar": "DEVICE", "help": "default: cpu"},
 }
