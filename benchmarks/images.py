@@ -144,8 +144,8 @@ def heads(quick: bool, **options) -> Experiment:
         note=f"""\
 Mean and standard error over seeds; differences to the first head, paired by seed (split, first
 convolutions, order of batches). Adam, batches of {cnn.BATCH}. dense: torch's first weights. waves:
-swap_dense, fit_windows on {cnn.N_FIRST} images. dense, scaled: first weights such that on these images
-hidden neurons have zero mean and unit variance, outputs zero mean and standard deviation
+swap_dense, fit_windows on {cnn.N_FIRST} images. dense, scaled: first weights such that on these
+images hidden neurons have zero mean and unit variance, outputs zero mean and standard deviation
 {cnn.READ_OUT}, as those of waves have.""",
     )  # fmt: skip
 
