@@ -16,6 +16,11 @@ TABLES, IMAGES = ROOT / "docs" / "tables", ROOT / "docs" / "images"
 Declared = Mapping[str, Callable[..., Experiment]]
 
 
+def named(*functions: Callable[..., Experiment]) -> dict[str, Callable[..., Experiment]]:
+    """Return functions that declare experiments, by their names."""
+    return {function.__name__: function for function in functions}
+
+
 def parse(name: str, description: str, declared: Declared, options: Mapping[str, Any]):
     """Return what the command line says."""
     parser = argparse.ArgumentParser(

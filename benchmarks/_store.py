@@ -40,11 +40,11 @@ class Store:
         self.settings = {"quick": str(quick), "settings": settings}
         begun = path is not None and path.is_file()
         text = path.read_text() if begun else ""
-        text = text[: text.rfind("\n") + 1]  # a line that broke off is measured again
-        self.lines = list(csv.DictReader(io.StringIO(text)))
+        whole = text[: text.rfind("\n") + 1]  # a line that broke off is measured again
+        self.lines = list(csv.DictReader(io.StringIO(whole)))
         known = list(self.lines[0]) if self.lines else []
         self.columns = list(dict.fromkeys([*COLUMNS, *known, *scores]))
-        if begun:  # perhaps with new columns
+        if begun and (self.columns != known or whole != text):
             self._write(self.lines)
 
     def _text(self, lines: Iterable[Mapping[str, Any]], header: bool = True) -> str:

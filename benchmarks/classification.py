@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import log_loss
 from torch import nn
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import folds, split
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import CLASSIFIERS, OURS, Peer
@@ -232,11 +232,7 @@ method="temperature", which divides the logits by a number found by cross-valida
     )  # fmt: skip
 
 
-EXPERIMENTS = {
-    **{name: partial(tier, name) for name in TABLES},
-    "spirals": spirals,
-    "temperature": temperature,
-}
+EXPERIMENTS = {name: partial(tier, name) for name in TABLES} | named(spirals, temperature)
 
 if __name__ == "__main__":
     main("classification", __doc__ or "", EXPERIMENTS)

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import Tensor
 
 from benchmarks import _data
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import Array, split
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import OURS, REGRESSORS, Peer
@@ -305,10 +305,7 @@ def grid_search(quick: bool) -> Experiment:
     )  # fmt: skip
 
 
-EXPERIMENTS = {
-    function.__name__: function
-    for function in (fit_time, concrete, friedman, lowering, grid_search)
-}
+EXPERIMENTS = named(fit_time, concrete, friedman, lowering, grid_search)
 
 if __name__ == "__main__":
     main("estimator", __doc__ or "", EXPERIMENTS)

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import _images_training as cnn
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import Array
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._pictures import legend, panels
@@ -208,7 +208,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-EXPERIMENTS = {"heads": heads, "windows": windows, "release": release}
+EXPERIMENTS = named(heads, windows, release)
 OPTIONS = {
     "data": {"choices": list(cnn.SOURCES), "help": "default: digits"},
     "path": {"type": Path, "metavar": "DIR", "help": "where data is, but of digits"},

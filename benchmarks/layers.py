@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._experiment import Experiment, Row
 from benchmarks._text import Target, summary
 from skrelu._networks.triangle import bounded_peaks, smooth_scales, triangle_sum
@@ -229,9 +229,7 @@ of the sizes of all terms.""",
 EXPERIMENTS = {
     "time": partial(timing, 3, lambda module: module),
     "compiled": partial(timing, 2, compiled),
-    "wave": wave,
-    "memory": memory,
-    "release": release,
+    **named(wave, memory, release),
 }
 OPTIONS = {"device": {"metavar": "DEVICE", "help": "default: cpu"}}
 

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import d2_absolute_error_score, d2_pinball_score, d2_tweedie_score
 from sklearn.model_selection import ShuffleSplit
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import SEED, folds, split
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import OURS, REGRESSORS, Peer
@@ -147,7 +147,7 @@ def shapes(quick: bool) -> Experiment:
     )  # fmt: skip
 
 
-EXPERIMENTS = {"losses": losses, "intervals": intervals, "shapes": shapes}
+EXPERIMENTS = named(losses, intervals, shapes)
 
 if __name__ == "__main__":
     main("losses", __doc__ or "", EXPERIMENTS)

@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import _data
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._cost import cost
 from benchmarks._curve_fits import fitted_by, smoothing_spline
 from benchmarks._curves import DEPTH_CURVES, PAPER_CURVES, Curve
@@ -80,7 +80,7 @@ def spread(score: str, more: Mapping[str, tuple[str, str]], corner=("curve", "fi
 
 
 def drawn(name: str, score: str, xlabel: str, frame, line=None, **more) -> Experiment:
-    """Return an experiment whose table is paper_NAME.csv, and and whose picture has a dot a fit."""
+    """Return an experiment whose table is paper_NAME.csv, and whose picture has a dot a fit."""
     return Experiment(
         table=frame, files={f"paper_{name}": frame},
         pictures={f"paper_{name}": lambda rows: dots(rows, score, xlabel, line)}, **more,
@@ -448,16 +448,7 @@ def draw_depth(rows: pd.DataFrame):
     return figure
 
 
-EXPERIMENTS = {
-    "dense": dense,
-    "sparse": sparse,
-    "noise": noise,
-    "learning_rate": learning_rate,
-    "several": several,
-    "concrete": concrete,
-    "depth": depth,
-    "cost": cost,
-}
+EXPERIMENTS = named(dense, sparse, noise, learning_rate, several, concrete, depth, cost)
 
 if __name__ == "__main__":
     main("paper", __doc__ or "", EXPERIMENTS)

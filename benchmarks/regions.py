@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import grid
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._networks import default, recipe
@@ -431,14 +431,7 @@ def draw_evolution(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-EXPERIMENTS = {
-    "counting": counting,
-    "estimates": estimates,
-    "depth": depth,
-    "fewest": fewest,
-    "intricacy": intricacy,
-    "evolution": evolution,
-}
+EXPERIMENTS = named(counting, estimates, depth, fewest, intricacy, evolution)
 
 if __name__ == "__main__":
     main("regions", __doc__ or "", EXPERIMENTS)

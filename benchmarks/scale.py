@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import make_friedman1
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._experiment import Experiment, Row, one_silent_thread, timed
 from benchmarks._functions import Rows
 from benchmarks._peers import OURS, REGRESSORS, n_parameters
@@ -217,7 +217,7 @@ def size(quick: bool) -> Experiment:
     return growing("size", [Case(n_samples, 5, 0.0, d, n) for d in depths for n in levels], (OURS,))
 
 
-EXPERIMENTS = {"rows": rows, "noisy": noisy, "columns": columns, "size": size}
+EXPERIMENTS = named(rows, noisy, columns, size)
 
 if __name__ == "__main__":
     main("scale", __doc__ or "", EXPERIMENTS)

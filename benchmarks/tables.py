@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 
-from benchmarks._command import main
+from benchmarks._command import main, named
 from benchmarks._data import folds, split_by_size
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import OURS, REGRESSORS, Peer
@@ -247,8 +247,7 @@ def _draw_ranks(axis: Axes, title: str, rows: pd.DataFrame) -> None:
 EXPERIMENTS = {
     "choose": partial(tier, "choose"),
     "confirm": partial(tier, "confirm"),
-    "grid_search": grid_search,
-    "picture": picture,
+    **named(grid_search, picture),
 }
 
 if __name__ == "__main__":
