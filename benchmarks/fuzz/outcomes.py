@@ -67,10 +67,9 @@ def _package(filename: str) -> str:
     return next((name for name, root in ROOTS.items() if filename.startswith(root)), "")
 
 
-def _nearest(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
-    """Return the innermost frame of skrelu or scikit-learn."""
-    frames = [frame for frame in stack if _package(frame.filename) in ("skrelu", "sklearn")]
-    return frames[-1] if frames else None
+def _nearest(stack: traceback.StackSummary, *packages: str) -> traceback.FrameSummary | None:
+    """Return the innermost frame of some packages."""
+    return next((one for one in reversed(stack) if _package(one.filename) in packages), None)
 
 
 def is_sentence(error: BaseException) -> bool:
@@ -78,7 +77,7 @@ def is_sentence(error: BaseException) -> bool:
     if not isinstance(error, ValueError | TypeError) or len(str(error).split()) < 4:
         return False
     stack = traceback.extract_tb(error.__traceback__)
-    nearest = _nearest(stack)
+    nearest = _nearest(stack, "skrelu", "sklearn")
     if nearest is None or _package(stack[-1].filename) in LIBRARIES:
         return False
     if _package(nearest.filename) == "sklearn":
@@ -92,8 +91,8 @@ def is_sentence(error: BaseException) -> bool:
 
 
 def _place(stack: traceback.StackSummary) -> str:
-    frames = [frame for frame in stack if _package(frame.filename) == "skrelu"]
-    return f" in {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+    frame = _nearest(stack, "skrelu")
+    return f" in {Path(frame.filename).name}:{frame.name}" if frame else ""
 
 
 def finding_of(error: BaseException, outcome: str) -> Finding:
@@ -147,7 +146,7 @@ def global_state() -> dict[str, Any]:
 def note_warning(found: list[Finding], message, category, *where, **options) -> None:
     """Note a numerical warning that skrelu, and not scikit-learn, lets through."""
     stack = traceback.extract_stack()
-    nearest = _nearest(stack)
+    nearest = _nearest(stack, "skrelu", "sklearn")
     if issubclass(category, RuntimeWarning) and nearest and _package(nearest.filename) == "skrelu":
         found.append(Finding("warned", f"{message}{_place(stack)}", "".join(stack.format())))
 
