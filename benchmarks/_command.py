@@ -49,17 +49,9 @@ def main(
 ) -> None:
     """Run experiments from the command line; print and save what comes of them.
 
-    Parameters
-    ----------
-    name : str
-        Rows are kept in docs/tables/NAME.csv, the text of a full run in docs/tables/NAME.txt.
-        With ``--output`` both are there instead, and so are pictures; a quick run without it
-        keeps nothing.
-    description : str
-    declared : mapping of names to functions that return an experiment
-        They take whether to be quick, and the values of the options.
-    options : mapping of names to what `ArgumentParser.add_argument` takes, default=None
-        What else the command line may say. Rows of different values are kept apart.
+    Rows are kept in docs/tables/NAME.csv, the text of a full run in docs/tables/NAME.txt. With
+    ``--output`` both are there instead, and so are pictures; a quick run without it keeps nothing.
+    Options are what else `ArgumentParser.add_argument` takes; rows of other values stay apart.
     """
     said = parse(name, description, declared, options or {})
     given = {option: getattr(said, option) for option in options or {}}

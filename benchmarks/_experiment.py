@@ -33,50 +33,25 @@ Draw = Callable[[pd.DataFrame], Figure]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is measured, and what is made of it.
+    """What is measured, and what is made of the rows. Mappings are by name."""
 
-    Attributes
-    ----------
-    problems : mapping of names to what `measure` takes
-        A function without arguments is called first, when the problem's turn comes.
-    methods : mapping of names to what `measure` takes
-        Those with a ``package`` that is missing are left out.
-    measure : function of a problem, a method and a repeat
-        Returns a row, a mapping of scores, or several rows.
-    scores : sequence of str
-        Columns that rows may have beside names, seconds and version.
-    table : function of rows
-        Returns a frame, the text table.
-    repeats : int or sequence of int, default=1
-    batched : collection of methods whose repeats `measure` takes all at once, as a sequence
-    lasting : collection of methods that do not depend on skrelu's version
-    skip : function of a problem's and a method's name that tells whether to leave out a pair
-    rows_of : names of experiments whose rows are reported, by default its own
-    report : function of rows that returns further text
-    note : str
-    targets : function of rows that returns targets
-    files : mapping of names to functions of rows that return a frame, for docs/tables/NAME.csv
-    pictures : mapping of names to functions of rows that return a figure, docs/images/NAME.png
-    n_threads : int or None, default=1
-        None leaves libraries as they are.
-    """
-
-    problems: Mapping[str, Any] = field(default_factory=dict)
-    methods: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, Any] = field(default_factory=dict)  # functions are called in their turn
+    methods: Mapping[str, Any] = field(default_factory=dict)  # without those that are ``missing``
+    # Of a problem, a method and a repeat: returns a row of scores, or several.
     measure: Callable[[Any, Any, Any], Row | Sequence[Row]] = lambda problem, method, repeat: {}
-    scores: Sequence[str] = ()
-    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    scores: Sequence[str] = ()  # columns beside names, seconds and version
+    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None  # the text table
     repeats: int | Sequence[int] = 1
-    batched: Collection[str] = ()
-    lasting: Collection[str] = ()
-    skip: Callable[[str, str], bool] = lambda problem, method: False
-    rows_of: Sequence[str] = ()
-    report: Callable[[pd.DataFrame], str] | None = None
+    batched: Collection[str] = ()  # methods that `measure` gives all repeats at once
+    lasting: Collection[str] = ()  # methods that do not depend on skrelu
+    skip: Callable[[str, str], bool] = lambda problem, method: False  # pairs to leave out
+    rows_of: Sequence[str] = ()  # experiments whose rows are reported, if not its own
+    report: Callable[[pd.DataFrame], str] | None = None  # further text
     note: str = ""
     targets: Callable[[pd.DataFrame], Iterable[Target]] = lambda rows: ()
     files: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = field(default_factory=dict)
     pictures: Mapping[str, Draw] = field(default_factory=dict)
-    n_threads: int | None = 1
+    n_threads: int | None = 1  # None leaves libraries as they are
 
     def units(self, chosen: Choice) -> Iterator[tuple[str, str, Any]]:
         """Yield problem, method and repeat in the order in which they run: methods in turns."""

@@ -15,23 +15,15 @@ import skrelu
 from benchmarks._text import cpu
 
 KEYS = ("experiment", "problem", "method", "repeat")
-SETTINGS = ("version", "quick", "settings")
-WHERE = ("machine", "date")
-COLUMNS = (*KEYS, *SETTINGS, *WHERE, "cpu_seconds", "wall_seconds")
-TEXT = dict.fromkeys((*KEYS[:3], "version", "settings", *WHERE), str)
+WHERE = ("version", "quick", "settings", "machine", "date")
+COLUMNS = (*KEYS, *WHERE, "cpu_seconds", "wall_seconds")
+TEXT = (*KEYS[:3], *WHERE)
 
 
 class Store:
     """Rows in a file, or in memory if there is no path.
 
-    Parameters
-    ----------
-    path : Path or None
-    scores : sequence of str
-        Columns beside those that every row has.
-    quick : bool
-    settings : str
-        What the command line says that scores depend on.
+    Scores are further columns; settings what the command line says that rows depend on.
     """
 
     def __init__(self, path: Path | None, scores: Sequence[str], quick: bool, settings: str = ""):
@@ -75,26 +67,18 @@ class Store:
     def rows(self, experiments: Collection[str], lasting: Collection[str] = ()) -> pd.DataFrame:
         """Return the rows of experiments that this version measured with these settings.
 
-        Parameters
-        ----------
-        experiments : collection of str
-        lasting : collection of str
-            Methods that do not depend on skrelu. What this version has not measured of them is
-            taken from the last one that has.
+        What it has not measured of lasting methods, which do not depend on skrelu, is taken from
+        the last version that has.
         """
         lines = [line for line in self.lines if line["experiment"] in experiments]
         lines = [line for line in lines if self.settings.items() <= line.items()]
         best: dict[tuple, str] = {}
         for line in lines:
-            key = tuple(line[name] for name in KEYS)
+            key = tuple(map(line.get, KEYS))
             if best.get(key) != self.version:
                 best[key] = line["version"]
-        kept = (
-            line
-            for line in lines
-            if line["version"] == best[tuple(line[name] for name in KEYS)]
-            and (line["version"] == self.version or line["method"] in lasting)
-        )
+        lines = [line for line in lines if line["version"] == best[tuple(map(line.get, KEYS))]]
+        kept = (x for x in lines if x["version"] == self.version or x["method"] in lasting)
         frame = pd.DataFrame(kept, columns=self.columns)
         typed = {n: _typed(frame[n].tolist()) for n in self.columns if n not in TEXT}
         return frame.assign(**typed)
@@ -105,9 +89,8 @@ class Store:
         def gone(line: dict[str, str]) -> bool:
             ours = line["experiment"] == experiment and self.settings.items() <= line.items()
             chosen = (line["problem"], line["method"]) in pairs
-            return (
-                ours and chosen and (line["version"] == self.version or line["method"] in lasting)
-            )
+            renewed = line["version"] == self.version or line["method"] in lasting
+            return ours and chosen and renewed
 
         self._write(line for line in self.lines if not gone(line))
 
