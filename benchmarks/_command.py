@@ -45,12 +45,17 @@ def parse(name: str, description: str, declared: Declared, options: Mapping[str,
 
 
 def main(
-    name: str, description: str, declared: Declared, options: Mapping[str, Any] | None = None
+    name: str,
+    description: str,
+    declared: Declared,
+    options: Mapping[str, Any] | None = None,
+    kept: bool = True,
 ) -> None:
     """Run experiments from the command line; print and save what comes of them.
 
     Rows are kept in docs/tables/NAME.csv, the text of a full run in docs/tables/NAME.txt. With
-    ``--output`` both are there instead, and so are pictures; a quick run without it keeps nothing.
+    ``--output`` both are there instead, and so are pictures; a quick run without it keeps nothing,
+    and no run does that is not to be ``kept``.
     Options are what else `ArgumentParser.add_argument` takes; rows of other values stay apart.
     """
     said = parse(name, description, declared, options or {})
@@ -60,7 +65,7 @@ def main(
     known = {name for e in experiments.values() for name in (*e.methods, *e.problems)}
     if unknown := {*(said.methods or ()), *(said.problems or ())} - known:
         raise SystemExit(f"There is no {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
-    text = said.output or (None if said.quick else TABLES / f"{name}.txt")
+    text = said.output or (None if said.quick or not kept else TABLES / f"{name}.txt")
     keeps = text is not None and (text.is_file() or not text.exists())
     scores = [score for experiment in experiments.values() for score in experiment.scores]
     settings = " ".join(f"{key}={value}" for key, value in given.items() if value is not None)
