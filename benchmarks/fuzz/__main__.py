@@ -17,7 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks._report import TABLES, machine, table
+from benchmarks._command import TABLES
+from benchmarks._text import machine, table
 from benchmarks.fuzz.cases import draw_case
 from benchmarks.fuzz.outcomes import OUTCOMES, Result
 from benchmarks.fuzz.worker import results

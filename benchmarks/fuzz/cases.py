@@ -22,34 +22,19 @@ INTEGERS = (int, int, int, np.int8, np.uint8, np.int32, np.uint64)
 
 @dataclass(frozen=True)
 class Case:
-    """One fit, and what there is to know about it.
-
-    Attributes
-    ----------
-    number : int
-    estimator : class
-    parameters : dict
-    data : dict
-        What `fit` is given.
-    inputs : Inputs
-    targets : Targets
-    tags : tuple of (str, str)
-        Areas and what was drawn there.
-    earlier : (dict, dict) or None
-        Parameters and data of an earlier fit of the same estimator.
-    reasons : tuple of str
-        Why the fit must be refused, if it must.
-    """
+    """One fit, and what there is to know about it."""
 
     number: int
     estimator: Callable[..., Any]
     parameters: dict[str, Any]
-    data: dict[str, Any]
+    data: dict[str, Any]  # what `fit` is given
     inputs: Inputs
     targets: Targets
-    tags: tuple[tuple[str, str], ...]
-    earlier: tuple[dict[str, Any], dict[str, Any]] | None = None
-    reasons: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...]  # areas and what was drawn there
+    earlier: tuple[dict[str, Any], dict[str, Any]] | None = (
+        None  # parameters and data, fitted before
+    )
+    reasons: tuple[str, ...] = ()  # why the fit must be refused, if it must
 
     @property
     def classifies(self) -> bool:
@@ -77,7 +62,8 @@ def _power(low: float, high: float) -> Callable[[Generator], float]:
     return lambda rng: float(10 ** rng.uniform(low, high))
 
 
-VALID: dict[str, Callable[[Generator], Any]] = {
+Draw = Callable[[Generator], Any]
+VALID: dict[str, Draw] = {
     "depth": _integer(1, 2, 3, 6, 12, 30, 52),
     "n_subnetworks": _integer(1, 2, 3, 6, 12, 40),
     "n_init": _integer(1, 2, 3, 7, 20),
@@ -108,21 +94,13 @@ INVALID: tuple[tuple[str, Any], ...] = (
     *(("device", value) for value in ("gpu", "cuda:99", "meta", "", "cpu:x", 3)),
     *(("convexity", value) for value in ("flat", {0: "flat"}, {99: "convex"}, {None: "convex"})),
     *(("monotonic_cst", value) for value in ([0] * 99, [[1]], ["up"], {"no such": 1}, 1)),
-    ("tol", 1.0),
-    ("alpha", np.inf),
-    ("learning_rate", np.inf),
-    ("validation_fraction", 1.0),
-    ("smooth", "yes"),
-    ("random_state", "today"),
+    *(("tol", 1.0), ("alpha", np.inf), ("learning_rate", np.inf), ("validation_fraction", 1.0)),
+    *(("smooth", "yes"), ("random_state", "today")),
 )
+INVALID_QUANTILES = (0.0, 1.5, np.nan, [], [0.9, 0.1], ["a"], [[0.5]])
 INVALID_LOSSES: tuple[dict[str, Any], ...] = (
-    {"loss": "mse"},
-    {"quantile": 0.5},
-    {"loss": "quantile"},
-    *(
-        {"loss": "quantile", "quantile": value}
-        for value in (0.0, 1.5, np.nan, [], [0.9, 0.1], ["a"], [[0.5]])
-    ),
+    *({"loss": "mse"}, {"quantile": 0.5}, {"loss": "quantile"}),
+    *({"loss": "quantile", "quantile": value} for value in INVALID_QUANTILES),
 )
 SIZES = ("n_subnetworks", "n_init", "n_levels", "batch_size", "refine_max_iter")
 
@@ -249,8 +227,7 @@ def draw_case(seed: int, number: int) -> Case:
     """Draw one case: the same for the same numbers."""
     rng = np.random.default_rng([seed, number])
     kind = choose(rng, ["regressor", "regressor", "classifier"], [], 0)
-    classifies = kind == "classifier"
-    inputs = draw_inputs(rng)
+    classifies, inputs = kind == "classifier", draw_inputs(rng)
     mode, parameters = _parameters(rng, kind, inputs)
     readable = inputs.seen is not None
     X = np.nan_to_num(inputs.seen) if readable else np.zeros(inputs.shape)
@@ -272,43 +249,23 @@ def draw_case(seed: int, number: int) -> Case:
         parameters = parameters | {"warm_start": True}
         earlier = _earlier(rng, warm, parameters, data, inputs, targets)
     parameters.setdefault("random_state", number)
-    tags = [
-        ("estimator", kind),
-        ("rows", str(len(X)) if len(X) < 3 else "3 or more"),
-        ("columns", inputs.columns),
-        ("table", inputs.change),
-        ("container", inputs.container),
-        ("target", targets.kind),
-        ("target", targets.change),
-        ("parameters", mode),
+    tags = (
+        ("estimator", kind), ("rows", str(len(X)) if len(X) < 3 else "3 or more"),
+        ("columns", inputs.columns), ("table", inputs.change), ("container", inputs.container),
+        ("target", targets.kind), ("target", targets.change), ("parameters", mode),
         *(("parameters", name) for name in parameters if name != "random_state"),
-        ("loss", loss),
-        ("weights", weights),
-        ("validation", validation),
-        ("warm start", warm),
-    ]
-    return Case(
-        number,
-        ExponentialReLUClassifier if classifies else ExponentialReLURegressor,
-        parameters,
-        data,
-        inputs,
-        targets,
-        tuple(tags),
-        earlier,
-        tuple(filter(None, reasons)),
-    )
+        ("loss", loss), ("weights", weights), ("validation", validation), ("warm start", warm),
+    )  # fmt: skip
+    estimator = ExponentialReLUClassifier if classifies else ExponentialReLURegressor
+    why = tuple(filter(None, reasons))
+    return Case(number, estimator, parameters, data, inputs, targets, tags, earlier, why)
 
 
 def exactly_linear(case: Case) -> bool:
     """Tell whether targets are a linear function of the inputs that rows determine."""
-    n, p = case.inputs.shape
-    return (
-        case.targets.far is not None
-        and case.inputs.change in EXACT
-        and case.inputs.columns != "heavy tails"
-        and n >= 3 * p + 20
-    )
+    inputs, (n, p) = case.inputs, case.inputs.shape
+    tame = inputs.change in EXACT and inputs.columns != "heavy tails"
+    return case.targets.far is not None and tame and n >= 3 * p + 20
 
 
 def far_inputs(case: Case) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import copy, deepcopy
 from typing import Any
 
@@ -24,13 +24,7 @@ REFITTED = 5  # one case in so many is fitted twice
 
 
 class Fit:
-    """A fitted case, with what checks compare.
-
-    Parameters
-    ----------
-    case : Case
-    model : estimator
-    """
+    """A fitted case, with what checks compare."""
 
     def __init__(self, case: Case, model: Any) -> None:
         self.case, self.model = case, model
@@ -229,15 +223,7 @@ def _worse_than_shares(fit: Fit) -> Iterator[Finding]:
         yield Finding("biased", f"log-loss {left / best:.3g} times that of the shares")
 
 
-CHECKS: tuple[Callable[[Fit], Iterator[Finding]], ...] = (
-    _predictions,
-    _far_predictions,
-    _to_torch,
-    _parts,
-    _unbiased,
-    _pickled,
-    _refitted,
-)
+CHECKS = (_predictions, _far_predictions, _to_torch, _parts, _unbiased, _pickled, _refitted)
 
 
 def checked(case: Case, model: Any) -> Iterator[Finding]:

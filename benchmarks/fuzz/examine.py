@@ -42,7 +42,8 @@ def examine(case: Case) -> Result:
         except Exception as error:  # of the earlier fit
             foreign = () if is_sentence(error) else (finding_of(error, "foreign"),)
             return Result(case.number, case.tags, "refused", f"earlier fit: {error}", foreign)
-        given, state = fingerprint([case.data, case.parameters]), global_state()
+        passed = {"data": case.data, "parameters": case.parameters}
+        given, state = fingerprint(passed), global_state()
         before = None if case.earlier is None else model.predict(case.earlier[1]["X"])
         ended, sentence, findings = "fitted", "", []
         try:
@@ -54,7 +55,7 @@ def examine(case: Case) -> Result:
             findings += _model_kept(case, model, before)
         else:
             findings += checked(case, model)
-        if fingerprint([case.data, case.parameters]) != given:
+        if fingerprint(passed) != given:
             findings.append(Finding("state changed", "what fit was given"))
         now = global_state()
         changed = [name for name, value in state.items() if now[name] != value]

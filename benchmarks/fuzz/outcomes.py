@@ -8,10 +8,8 @@ import pickle
 import random
 import traceback
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,27 +21,11 @@ import torch
 import skrelu
 
 OUTCOMES = (
-    "fitted",
-    "refused",
-    "foreign",
-    "warned",
-    "not refused",
-    "raises later",
-    "non-finite",
-    "wrong shape",
-    "container matters",
-    "to_torch differs",
-    "parts differ",
-    "pickle differs",
-    "refit differs",
-    "biased",
-    "not linear",
-    "model lost",
-    "state changed",
-    "over time",
-    "over memory",
-    "crashed",
-)
+    "fitted", "refused", "foreign", "warned", "not refused", "raises later", "non-finite",
+    "wrong shape", "container matters", "to_torch differs", "parts differ", "pickle differs",
+    "refit differs", "biased", "not linear", "model lost", "state changed", "over time",
+    "over memory", "crashed",
+)  # fmt: skip
 ROOTS = {
     module.__name__: f"{Path(module.__file__).parent}{os.sep}"
     for module in (skrelu, sklearn, torch, np, scipy)
@@ -85,39 +67,32 @@ def _package(filename: str) -> str:
     return next((name for name, root in ROOTS.items() if filename.startswith(root)), "")
 
 
-def _nearest(stack: traceback.StackSummary) -> traceback.FrameSummary | None:
-    """Return the innermost frame of skrelu or scikit-learn."""
-    frames = [frame for frame in stack if _package(frame.filename) in ("skrelu", "sklearn")]
-    return frames[-1] if frames else None
+def _nearest(stack: traceback.StackSummary, *packages: str) -> traceback.FrameSummary | None:
+    """Return the innermost frame of some packages."""
+    return next((one for one in reversed(stack) if _package(one.filename) in packages), None)
 
 
 def is_sentence(error: BaseException) -> bool:
-    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote.
-
-    One of skrelu must come from a ``raise``: what a function in C raises has no frame of its own.
-    """
+    """Tell whether an exception is one that skrelu or scikit-learn's validation wrote."""
     if not isinstance(error, ValueError | TypeError) or len(str(error).split()) < 4:
         return False
     stack = traceback.extract_tb(error.__traceback__)
-    nearest = _nearest(stack)
+    nearest = _nearest(stack, "skrelu", "sklearn")
     if nearest is None or _package(stack[-1].filename) in LIBRARIES:
         return False
     if _package(nearest.filename) == "sklearn":
         return True
-    *_, trace = _traces(error)
+    trace = (
+        error.__traceback__
+    )  # to a ``raise``: what a function in C raises has no frame of its own
+    while trace.tb_next is not None:
+        trace = trace.tb_next
     return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
-def _traces(error: BaseException) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
 def _place(stack: traceback.StackSummary) -> str:
-    frames = [frame for frame in stack if _package(frame.filename) == "skrelu"]
-    return f" in {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+    frame = _nearest(stack, "skrelu")
+    return f" in {Path(frame.filename).name}:{frame.name}" if frame else ""
 
 
 def finding_of(error: BaseException, outcome: str) -> Finding:
@@ -135,7 +110,8 @@ def fingerprint(values: Any) -> Any:
     if isinstance(values, dict):
         return {name: fingerprint(value) for name, value in values.items()}
     if isinstance(values, torch.Tensor):
-        bits = values.detach().clone().view(torch.uint8).numpy() if values.ndim else values.detach()
+        flat = values.detach().clone().contiguous()
+        bits = flat.view(torch.uint8).numpy() if values.ndim else flat
         return values.dtype, values.requires_grad, values.grad is None, np.array(bits).tobytes()
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values.dtype, values.flags.writeable, values.shape, values.tobytes()
@@ -170,7 +146,7 @@ def global_state() -> dict[str, Any]:
 def note_warning(found: list[Finding], message, category, *where, **options) -> None:
     """Note a numerical warning that skrelu, and not scikit-learn, lets through."""
     stack = traceback.extract_stack()
-    nearest = _nearest(stack)
+    nearest = _nearest(stack, "skrelu", "sklearn")
     if issubclass(category, RuntimeWarning) and nearest and _package(nearest.filename) == "skrelu":
         found.append(Finding("warned", f"{message}{_place(stack)}", "".join(stack.format())))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,10 @@ LARGEST = 1.7e308
 
 @dataclass(frozen=True)
 class Inputs:
-    """A table as `fit` is given it.
-
-    ``seen`` is what it holds in float64, None if that is not only numbers.
-    """
+    """A table as `fit` is given it."""
 
     X: Any
-    seen: NDArray | None
+    seen: NDArray | None  # what it holds in float64, if that is only numbers
     shape: tuple[int, int]
     columns: str
     change: str
@@ -95,19 +93,11 @@ def _with_column(values: Callable[[int], Any]) -> Callable[[NDArray], pd.DataFra
     return lambda X: _frame(X).assign(x0=values(len(X)))
 
 
-def _tensor(dtype: torch.dtype) -> Callable[[NDArray], torch.Tensor]:
-    return lambda X: torch.tensor(X, dtype=dtype)
-
-
-def _strided(X: NDArray) -> NDArray:
-    return np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
-
-
 # Containers of numbers: of which precision they are, and what makes them.
 NUMBERS: dict[str, tuple[Any, Callable[[NDArray], Any]]] = {
     "C order": (float, np.ascontiguousarray),
     "Fortran order": (float, np.asfortranarray),
-    "strided": (float, _strided),
+    "strided": (float, lambda X: np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]),
     "read-only": (float, _read_only),
     "list": (float, lambda X: X.tolist()),
     "object": (float, lambda X: X.astype(object)),
@@ -121,9 +111,9 @@ NUMBERS: dict[str, tuple[Any, Callable[[NDArray], Any]]] = {
     "pandas nullable": (float, lambda X: _frame(X).astype("Float64")),
     "pandas numbers as category": (float, lambda X: _frame(X).astype("category")),
     "polars": (float, lambda X: pl.DataFrame(X, schema=_names(X))),
-    "tensor": (float, _tensor(torch.float64)),
-    "tensor float32": (np.float32, _tensor(torch.float32)),
-    "tensor bfloat16": ("bfloat16", _tensor(torch.bfloat16)),
+    "tensor": (float, partial(torch.tensor, dtype=torch.float64)),
+    "tensor float32": (np.float32, partial(torch.tensor, dtype=torch.float32)),
+    "tensor bfloat16": ("bfloat16", partial(torch.tensor, dtype=torch.bfloat16)),
     "tensor with gradient": (float, lambda X: torch.tensor(X, requires_grad=True)),
 }
 # Containers that no number can be read of, or not a table.

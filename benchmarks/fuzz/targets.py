@@ -19,17 +19,13 @@ REACH = 10  # how many times their range inputs are taken to
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets as `fit` is given them.
-
-    ``values`` are the same as an array; ``far`` what they are at `REACH` times the range of the
-    inputs, None if they do not tell.
-    """
+    """Targets as `fit` is given them."""
 
     y: Any
-    values: NDArray
+    values: NDArray  # the same as an array
     kind: str
     change: str
-    far: NDArray | None
+    far: NDArray | None  # what they are at `REACH` times the range of the inputs, if they tell
     reason: str | None  # why they must be refused
 
 

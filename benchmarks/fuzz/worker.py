@@ -56,12 +56,7 @@ def _serve(connection: Connection, seed: int) -> None:
 
 
 class Worker:
-    """A process that runs one case after another.
-
-    Parameters
-    ----------
-    seed : int
-    """
+    """A process that runs one case after another."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from benchmarks._data import Array
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,7 @@ PAPER_CURVES = [
         lambda x: -((np.pi / 2) ** 2) * np.sin(np.pi * x / 2),
     ),
     Curve(
-        "tanh(3x)",
-        lambda x: np.tanh(3 * x),
-        lambda x: -18 * np.tanh(3 * x) / np.cosh(3 * x) ** 2,
+        "tanh(3x)", lambda x: np.tanh(3 * x), lambda x: -18 * np.tanh(3 * x) / np.cosh(3 * x) ** 2
     ),
 ]
 # Those of the study of depth: smooth and convex, smooth with an inflection, not smooth.
@@ -63,8 +60,3 @@ DEPTH_CURVES = [
         lambda x: 0.75 / np.sqrt(np.abs(x - 1 / 3)),
     ),
 ]
-
-
-def grid(n_points: int) -> Array:
-    """Return evenly spaced points on [0, 1], both ends included, shape (n_points, 1)."""
-    return np.linspace(0, 1, n_points)[:, None]

@@ -1,0 +1,64 @@
+"""How methods compare on many tables: means over folds, ranks, wins, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+
+from benchmarks._peers import OURS
+
+
+def by_table(rows: pd.DataFrame, column: str, how: str = "mean") -> pd.DataFrame:
+    """Return a column over the folds, a table a row and a method a column."""
+    found = rows.groupby(["problem", "method"], sort=False)[column].agg(how).unstack()
+    return found.reindex(rows["problem"].unique()).rename_axis(None)
+
+
+def shared(rows: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
+    """Return the rows of the folds of each table that all of these methods ran on."""
+    rows = rows[rows["method"].isin(methods)]
+    of_fold = rows.groupby(["problem", "repeat"])["method"].transform("nunique")
+    of_table = rows.groupby("problem")["method"].transform("nunique")
+    return rows[of_fold == of_table]
+
+
+def ranks(rows: pd.DataFrame, score: str, methods: Sequence[str], ascending: bool) -> pd.Series:
+    """Return mean ranks among the methods that ran on all tables, the best first."""
+    n_tables = rows["problem"].nunique()
+    everywhere = [m for m in methods if rows[rows["method"] == m]["problem"].nunique() == n_tables]
+    found = by_table(shared(rows, everywhere), score)
+    return found[everywhere].rank(axis=1, ascending=ascending).mean()
+
+
+def wins(rows: pd.DataFrame, score: str, peer: str, ascending: bool) -> str:
+    """Return on how many tables, of those of a peer, skrelu is better."""
+    both = rows[rows["method"].isin([OURS, peer])]
+    both = both[both.groupby("problem")["method"].transform("nunique") == 2]
+    found = by_table(shared(both, [OURS, peer]), score)
+    apart = (found[OURS] - found[peer]) * (1 if ascending else -1)
+    return f"{(apart < 0).sum()}/{len(apart)}"
+
+
+def median_seconds(rows: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
+    """Return the median over tables of the seconds of a fit."""
+    seconds = by_table(rows, "wall_seconds", "median").median()
+    return seconds[[name for name in methods if name in seconds]]
+
+
+def standings(
+    rows: pd.DataFrame, score: str, methods: Sequence[str], ascending: bool, lines: pd.DataFrame
+) -> pd.DataFrame:
+    """Return a score of every method on every table, then further lines, ranks and wins."""
+    seconds = median_seconds(rows, methods)
+    frame = by_table(rows, score)[list(seconds.index)].astype(object)
+    rank = ranks(rows, score, methods, ascending)
+    frame.loc["mean rank"] = rank.reindex(frame.columns)
+    for name, line in lines.items():
+        frame.loc[name] = line.reindex(frame.columns)
+    frame.loc["median s"] = seconds
+    if OURS in frame:
+        frame.loc[f"times {OURS}'s"] = seconds / seconds[OURS]
+        won = {m: wins(rows, score, m, ascending) for m in frame.columns if m != OURS}
+        frame.loc[f"{OURS} better on"] = pd.Series(won).reindex(frame.columns)
+    return frame

@@ -1,1 +1,0 @@
-"""Smooth functions of one to ten inputs, by skrelu and by its peers."""
