@@ -105,7 +105,7 @@ class Job:
         X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
         if loss.classes:
-            target = Scaling.of_shares(y, weights)
+            target = Scaling.of_frequencies(y, weights)
         elif loss.log_link:
             target = Scaling.of_logarithms(y, weights)
         elif loss.centers is not None:

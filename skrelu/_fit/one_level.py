@@ -94,7 +94,7 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
             result = pretrain(plan.model, rows, None, job.alpha, options)
         variances = coefficient_variances(plan.model, result.theta, rows)
     _, theta = plan.model.to_relu(result.theta)
-    _, coef = plan.model.waves(result.theta)
+    _, coef = plan.model.to_waves(result.theta)
     penalty = torch.zeros_like(theta)
     if plan.model.shape is None:  # nothing is released of what has one
         penalty = released_penalty(plan.relu, theta, coef, variances)
@@ -171,7 +171,7 @@ def _refined_in_limit(
     plan: Plan, pretrained: Result, variances: Tensor, rows: Rows, alpha: float, options: Options
 ) -> tuple[Result, Tensor, Tensor]:
     """Lower pretrained triangle waves to the limit of infinite depth and refine there."""
-    waves, coef = plan.model.waves(pretrained.theta)
+    waves, coef = plan.model.to_waves(pretrained.theta)
     network, theta = plan.triangles.to_parabolic(waves, coef)
     first = theta[:, : network.relu.n_parameters]
     penalty = released_penalty(network.relu, first, coef, variances)

@@ -88,7 +88,7 @@ class Loss:
 
     @property
     def central(self) -> bool:
-        """Whether predictions are means or medians."""
+        """Whether predictions are means, medians or, with Huber's loss, between them."""
         return self.centers in (None, (0.5,))
 
     @property
