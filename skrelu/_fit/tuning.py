@@ -169,7 +169,7 @@ WINDOW_ROWS = 20_000
 WINDOW_WORK = 2e10
 # The same with several classes, times the square of their number.
 COUPLED_WINDOW_WORK = 2e9
-# Take more sub-networks if they lower the loss of left-out rows by this fraction.
+# Take more sub-networks if they reduce the loss of left-out rows by this fraction.
 WINDOW_GAIN = 0.02
 # Loss below which no more sub-networks are tried.
 WINDOW_EXACT = 1e-5
@@ -192,7 +192,7 @@ FAILED_START = 3.0
 # Rows with the loss of the best constant on all rows that are added to a start's held-out rows,
 # to estimate the loss of the best constant there.
 NULL_ROWS = 3.0
-# Blend with the linear model if that lowers the held-out loss by this fraction.
+# Blend with the linear model if that reduces the held-out loss by this fraction.
 BLEND_GAIN = 0.005
 # (step, steps to each side) of the grids of weights in the blend: around 1/2, then around the best.
 BLEND_STEPS = ((0.25, 2), (0.05, 4))
@@ -203,8 +203,8 @@ LINEAR_VALUES = 1e7
 # Rows a column above which a linear model gets no ridge (a tiny one with losses other than squared
 # errors, for classes that do not overlap).
 ROWS_A_COLUMN = 100
-# The held-out loss of networks is raised by its standard error times
-# ``1 + FLATTERING_ROWS / held-out rows``: rows that choose the best iteration underestimate it.
+# The optimism of held-out rows, which choose the best iteration, is the standard error of their
+# loss times ``1 + FLATTERING_ROWS / held-out rows``.
 FLATTERING_ROWS = 10.0
 # Fewest held-out rows beyond a quantile for which it is calibrated.
 FEWEST_BEYOND = 5
