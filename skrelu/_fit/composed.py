@@ -134,7 +134,7 @@ def _pretrained_composed(
 
 
 class _Look:
-    """Ends a rough fit if a start has less error than noise, or if all slow down above that."""
+    """Ends a rough fit if an error falls below `COMPOSED_NOISE`, or if all slow down above it."""
 
     def __init__(self) -> None:
         self.patience: Patience | None = None

@@ -75,7 +75,7 @@ def fit_network(
 
 
 def _fit(job: Job, plan: Plan) -> Fitted:
-    """Fit what suits the table: a line, windows side by side, or sub-networks that move."""
+    """Fit the model that suits the table: linear, windows side by side, or moving sub-networks."""
     n_samples, n_features = job.training.X.shape
     automatic = job.warm is None and plan.automatic
     if automatic and n_features >= n_samples > 1:

@@ -14,7 +14,7 @@ from skrelu._solvers.progress import Result, Status
 
 
 class Weights(NamedTuple):
-    """The parameters of a batch of starts after both stages, and the penalty on the last."""
+    """The parameters of a batch of starts after each stage, with the penalty of refinement."""
 
     pretrained: Tensor  # (n_starts, plan.network.n_parameters)
     relu: Tensor  # (n_starts, plan.relu.n_parameters)

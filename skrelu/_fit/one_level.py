@@ -181,7 +181,7 @@ def _refined_in_limit(
 
 
 def _noisy(result: Result, loss: Loss) -> bool:
-    """Return whether the held-out loss is large; for classes the training loss if none is held out.
+    """Return whether the held-out loss (for classes without it, the training loss) shows noise.
 
     Training losses of classes show noise, because the noise of cross-entropies is known: their
     ridge does not vanish, and pretraining seldom fits overlapping classes closely.

@@ -127,7 +127,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT
     )
     if in_limit:
-        # With many rows refinement finds all structure; few rows do not determine it.
+        # With many rows refinement finds the structure; few rows need the peaks of pretraining.
         n_free_peaks = 1 if n_residuals >= relu.n_parameters else min(3, settings.depth - 1)
         model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping

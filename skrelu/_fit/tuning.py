@@ -134,8 +134,8 @@ LOWERED_ROWS = 2000
 MOST_LAYERS_MORE = 8
 # Error above which the other starts are fitted to the end, too, and averaged.
 COMPOSED_AVERAGE = 1e-3
-# Error above which one level is fitted instead; not on larger tables, because that would take
-# minutes.
+# Error above which one level is fitted instead; not with more than `COMPOSED_ROWS` rows, because
+# that would take minutes.
 COMPOSED_NOISE = 0.03
 # Fewest default starts on one level for which this is done: the average of fewer is no better
 # (epa2021, ames, bikeshare).

@@ -26,7 +26,7 @@ from torch import Tensor
 
 # Positions of the hinges of the first three neurons, for t in [0, 1].
 FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
-# The fourth neuron.
+# Selects the fourth neuron, which carries the sum so far.
 CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
 
 

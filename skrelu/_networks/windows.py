@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Factor on the linear columns, relative to the largest window: the ridge hardly affects them.
+# Factor on the linear columns, relative to window columns: the ridge hardly affects them.
 LINEAR = 100.0
 # Smallest width of a window, as a fraction of the width of equal windows.
 NARROWEST = 0.25

@@ -57,7 +57,7 @@ class Rows:
         return replace(self, training=self.training[starts], validation=validation, null=null)
 
     def part(self, kept: Tensor) -> Rows:
-        """Return the rows without training rows other than ``kept``, their indices."""
+        """Return the rows with the training rows ``kept`` (indices) and all held-out rows."""
         others = torch.arange(self.n_trained, self.n_samples, device=kept.device)
         index = torch.cat([kept, others])
 
