@@ -142,7 +142,7 @@ def switch(n_starts: int) -> list[Row]:
     model = TriangleModel(triangles, 1)
     before = pretrain(model, rows, None, alpha, options)
     variance = coefficient_variances(model, before.theta, rows)
-    (_, coef), (_, lowered) = model.waves(before.theta), model.to_relu(before.theta)
+    (_, coef), (_, lowered) = model.to_waves(before.theta), model.to_relu(before.theta)
     penalty = released_penalty(relu, lowered, coef, variance)
     after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, torch.arange(n_starts))
     cost = before.loss * (1 + alpha * (variance * coef.square().mean(-1)).sum(-1))

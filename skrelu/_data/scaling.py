@@ -75,7 +75,7 @@ class Scaling(NamedTuple):
         return cls(np.log(means), np.ones(values.shape[1]))
 
     @classmethod
-    def of_shares(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
+    def of_frequencies(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Scaling:
         """Return the logits of the class frequencies, and ones; values are 0 and 1 or one-hot."""
         frequency = np.clip(weights @ values, SMALLEST_FREQUENCY, 1 - SMALLEST_FREQUENCY)
         mean = np.log(frequency) - (np.log1p(-frequency) if len(frequency) == 1 else 0)

@@ -25,7 +25,7 @@ def attributes_of(fitted: Fitted) -> dict:
     pretrained = torch.tensor(fitted.pretrained)
     peaks = scales = None
     if plan.composed is None:
-        waves, _ = plan.model.waves(pretrained)
+        waves, _ = plan.model.to_waves(pretrained)
         parameters = plan.triangles.unpack(waves)
         directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
     else:

@@ -190,8 +190,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
         - "squared_error": means.
         - "absolute_error": medians.
-        - "huber": squared errors for small residuals and absolute errors for large ones, above 1.35
-          standard deviations of the residuals. These are estimated during the fit.
+        - "huber": squared errors for small residuals and absolute errors for large ones. They meet
+          at 1.35 residual scales, which are estimated during the fit as in
+          `sklearn.linear_model.HuberRegressor` (0.92 standard deviations of gaussian noise).
         - "quantile": quantiles, see ``quantile``.
         - "poisson", "gamma": means, by a deviance with a log link. Predictions are exponentials of
           the network's outputs. Targets must be >= 0 for "poisson" and > 0 for "gamma".

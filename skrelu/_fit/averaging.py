@@ -1,4 +1,4 @@
-"""The share of each start in the average that is the model."""
+"""Shares: the weights of the starts in the average that is the model."""
 
 from __future__ import annotations
 
@@ -12,49 +12,53 @@ from skrelu._fit import tuning
 from skrelu._solvers.progress import Result
 from skrelu._solvers.rows import Rows
 
-EXACT = 1e-24  # losses below are alike
+# Added to losses, so that exact fits have equal shares whatever their rounding errors.
+EXACT = 1e-24
 
 
-def shares_of(result: Result, doubt: float = 0.0) -> Array:
-    """Return the share of each start in the average that is the model; they sum to 1.
+def shares_of(result: Result, standard_error: float = 0.0) -> Array:
+    """Return the share of each start in the average; shares sum to 1.
 
-    Without held-out rows, the start with the lowest training loss is the model.
+    Without held-out rows, the start with the lowest training loss has a share of 1.
     """
     if not result.validation_loss.isnan().all():
-        return shares_by(result.validation_loss, doubt)
+        return shares_by(result.validation_loss, standard_error)
     loss = np.nan_to_num(to_numpy(result.loss), nan=np.inf, posinf=np.inf)
     return (np.arange(len(loss)) == loss.argmin()).astype(float)
 
 
-def shares_by(error: Tensor, doubt: float = 0.0) -> Array:
-    """Return shares that go with the inverse of errors on other rows.
+def shares_by(error: Tensor, standard_error: float = 0.0) -> Array:
+    """Return shares in proportion to the inverse of errors on other rows.
 
-    The best average of estimates with independent errors has them so, but failures get none.
+    These are best for estimates with independent errors. Failed starts have a share of 0.
 
     Parameters
     ----------
     error : Tensor of shape (n_starts,)
-    doubt : float, default=0.0
-        Standard error of the errors: smaller differences are chance.
+    standard_error : float, default=0.0
+        Standard error of the errors. Smaller differences are due to chance.
     """
     loss = np.nan_to_num(to_numpy(error), nan=np.inf, posinf=np.inf)
-    loss = np.maximum(loss, 0)  # those of exact fits round to -1e-17
+    loss = np.maximum(loss, 0)  # rounding errors of exact fits reach -1e-17
     known = np.isfinite(loss)
     if not known.any():  # no start has taken a step
         return np.full(len(loss), 1 / len(loss))
-    usual = np.median(np.where(known, loss, loss[known].max()))
+    median = np.median(np.where(known, loss, loss[known].max()))
     shares = np.where(
-        loss <= tuning.FAILED_START * (usual + doubt), 1 / (loss + doubt + EXACT), 0.0
+        loss <= tuning.FAILED_START * (median + standard_error),
+        1 / (loss + standard_error + EXACT),
+        0.0,
     )
     return shares / shares.sum()
 
 
-def doubt_of(rows: Rows, raw: Tensor) -> float:
-    """Return the standard error of the starts' losses on held-out rows, their median.
+def standard_error_of(rows: Rows, raw: Tensor) -> float:
+    """Return the standard error of held-out losses, as the median over the starts.
 
     Parameters
     ----------
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
+        Raw values of the starts.
     """
     if rows.validation is None or rows.null is None:
         return 0.0

@@ -1,7 +1,7 @@
-"""The last step of a fit: the simplest model that fits wins, and the mean is right.
+"""The blend of the networks with a linear model and the best constant, at the end of a fit.
 
-The average of the networks is weighed against a linear model and the best constant, by rows that
-none of them has seen, and shifted so that predictions are right in the mean.
+Held-out rows choose the weights of the blend, so the simplest model that fits wins. Predictions are
+then shifted so that their mean is right.
 """
 
 from __future__ import annotations
@@ -25,46 +25,51 @@ from skrelu._solvers.progress import chunk_size
 from skrelu._solvers.ridge import RidgeFit, fit_ridge, mean_loss, predicted
 from skrelu._solvers.rows import Rows
 
-# A linear model that leaves no more of the loss than this is exact, to rounding.
+# Loss up to which a linear model is exact, except for rounding errors.
 EXACT_LINE = 1e-18
+# Relative ridge of linear models with many rows a column, for squared errors.
 NO_RIDGE = (1e-15,)
+# The same for other losses.
 LITTLE_RIDGE = (1e-08,)
 
 
 def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
-    """Return a fit whose model is blended with a linear one, and shifted.
+    """Return a fit whose networks are blended with a linear model, and shifted.
 
     Parameters
     ----------
     job : Job
     fitted : Fitted
     rows : Rows
-        Of the starts that ``fitted`` averages.
+        Rows of the starts that ``fitted`` averages.
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
-        What these give, see `raw_values`.
+        Raw values of these starts, see `raw_values`.
     """
     with threads(0.0):
         fitted, rows, raw = _steady(fitted, rows, raw)
         shaped = fitted.plan.model.shape is not None
         linear = None if shaped else _linear(rows, job.ridge_factor)
-        gain, share, error = _weights(fitted, rows, raw, linear)
-        added = _added(fitted, rows, raw, linear, gain, share)
+        gain, line_gain, error = _weights(fitted, rows, raw, linear)
+        added = _added(fitted, rows, raw, linear, gain, line_gain)
         models = gain[:, None] * raw + predicted(added, rows.X)
-        if (
-            not average_loss(fitted.shares, rows, models) <= 1
-        ):  # few held-out rows were met by chance
+        if not average_loss(fitted.shares, rows, models) <= 1:  # few held-out rows chose by chance
             error = 1.0 if linear is None else min(1.0, linear.loss)
-            gain, share = torch.zeros_like(gain), torch.full_like(share, float(error < 1))
-            added = _added(fitted, rows, raw, linear, gain, share)
+            gain, line_gain = torch.zeros_like(gain), torch.full_like(line_gain, float(error < 1))
+            added = _added(fitted, rows, raw, linear, gain, line_gain)
     return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
 
 
 def _added(
-    fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None, gain: Tensor, share: Tensor
+    fitted: Fitted,
+    rows: Rows,
+    raw: Tensor,
+    linear: RidgeFit | None,
+    gain: Tensor,
+    line_gain: Tensor,
 ) -> Tensor:
-    """Return the linear function that is added to networks, shifted so that the mean is right."""
+    """Return the linear function that is added to networks, with the shift of the mean."""
     line = raw.new_zeros(1 + len(rows.X), len(rows.y)) if linear is None else linear.coef
-    added = line * share
+    added = line * line_gain
     models = gain[:, None] * raw + predicted(added, rows.X)
     if isinstance(rows.loss, Pinball):
         shift = _held_out_shift(fitted, rows, models)
@@ -75,9 +80,9 @@ def _added(
 
 
 def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tensor]:
-    """Leave out starts whose values are not finite or mostly rounding.
+    """Leave out starts whose values are not finite or mostly rounding errors.
 
-    If that is all of them, the first is kept as a network that is 0 everywhere.
+    If all are left out, the first is kept as a network that is 0 everywhere.
     """
     network, theta = fitted.plan.relu, to_tensor(fitted.relu, raw.device)
     part = slice(0, rows.n_trained, -(-rows.n_trained // tuning.STEADY_ROWS))
@@ -105,7 +110,7 @@ def _steady(fitted: Fitted, rows: Rows, raw: Tensor) -> tuple[Fitted, Rows, Tens
 
 
 def _without_output(fitted: Fitted) -> Fitted:
-    """Return networks that are 0 everywhere, with what is finite of their hidden layers."""
+    """Return networks that are 0 everywhere, with the finite weights of their hidden layers."""
     relu = fitted.plan.relu
     weights = relu.unpack(torch.tensor(fitted.relu).nan_to_num(0, 0, 0))
     for part in (weights.output, weights.linear, weights.intercept):
@@ -122,7 +127,7 @@ def _without_output(fitted: Fitted) -> Fitted:
 def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
     """Return networks times a gain, plus a linear function of [1, x], (1 + n_features, n_outputs).
 
-    All starts get the same: then their average does, and a warm start goes on from there.
+    All starts are changed alike, so their average is, too, and a warm start can continue them.
     """
     plan, parts = fitted.plan, (torch.tensor(gain), torch.tensor(added))
     return replace(
@@ -133,17 +138,18 @@ def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
 
 
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
-    """Return what each network gives for all rows, (n_starts, n_outputs, n_samples)."""
+    """Return the raw values of each network for all rows, (n_starts, n_outputs, n_samples)."""
     size = chunk_size(2 * len(theta) * network.n_subnetworks * WIDTH, theta.dtype)
     return torch.cat([network.forward(theta, rows.X[:, chunk]) for chunk in rows.chunks(size)], -1)
 
 
 def average_loss(shares: Array, rows: Rows, raw: Tensor) -> float:
-    """Return the average's loss on the rows that train, relative to the best constant's.
+    """Return the loss of the average on training rows, relative to that of the best constant.
 
     Parameters
     ----------
     shares : ndarray of shape (n_starts,)
+        Weights of the starts in the average.
     rows : Rows
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
     """
@@ -157,22 +163,20 @@ def _average(shares: Array, raw: Tensor) -> Tensor:
 
 
 def base_weights(rows: Rows) -> Tensor:
-    """Return the weights of the rows in the table, (n_trained,)."""
-    assert rows.base is not None  # as those of every job are
+    """Return the weights of the training rows in the table, (n_trained,)."""
+    assert rows.base is not None  # every job sets them
     return rows.base
 
 
 def _linear(rows: Rows, factor: float) -> RidgeFit:
-    """Fit a linear model; its left-out predictions are for all rows."""
+    """Fit a linear model, whose ``left_out`` predicts all rows."""
     n = rows.n_trained
     n_fitted = min(n, max(1000, int(tuning.LINEAR_VALUES / (len(rows.X) + 1))))
     part = slice(n_fitted)  # rows are in random order
     weights = base_weights(rows)[part]
     weights = weights / weights.sum()
     X, y = rows.X[:, part], rows.y[:, part]
-    if n_fitted > tuning.ROWS_A_COLUMN * len(
-        X
-    ):  # each row tells next to nothing of its own prediction
+    if n_fitted > tuning.ROWS_A_COLUMN * len(X):  # a row hardly affects its own prediction
         ridges = NO_RIDGE if isinstance(rows.loss, SquaredError) else LITTLE_RIDGE
         found = fit_ridge(X, y, weights, rows.loss, (X, y, weights), ridges, factor)
     else:
@@ -184,13 +188,13 @@ def _linear(rows: Rows, factor: float) -> RidgeFit:
 def _weights(
     fitted: Fitted, rows: Rows, raw: Tensor, linear: RidgeFit | None
 ) -> tuple[Tensor, Tensor, float]:
-    """Return weights in the blend of networks and linear model, (n_outputs,), and its loss."""
+    """Return weights of networks and linear model, (n_outputs,), and the loss of the blend."""
     one, zero = torch.ones_like(rows.y[:, 0]), torch.zeros_like(rows.y[:, 0])
     if linear is not None and linear.loss <= EXACT_LINE:
         return zero, one, linear.loss
     if rows.validation is None:
         error = fitted.error
-        if fitted.interrupted or not np.isfinite(error):  # not known: of rows that train
+        if fitted.interrupted or not np.isfinite(error):  # unknown, so that of training rows
             error = average_loss(fitted.shares, rows, raw)
         if linear is not None and linear.loss <= min(error, 1.0):
             return zero, one, linear.loss
@@ -204,50 +208,51 @@ def _weights(
     y, network = rows.y[:, samples], raw[starts, :, samples].mT
     line = torch.zeros_like(y) if linear is None else linear.left_out[:, samples]
 
-    def losses(gain: Tensor, share: Tensor) -> Tensor:
-        blend = gain[:, None] * network + share[:, None] * line
+    def losses(gain: Tensor, line_gain: Tensor) -> Tensor:
+        blend = gain[:, None] * network + line_gain[:, None] * line
         scale = rows.loss.scale(blend, y, weights)
         values = rows.loss.values(blend, y, scale) / rows.loss.unit(blend)
         return values.mean(0).expand(values.shape) if rows.loss.coupled else values
 
-    # Networks stop where held-out rows are met best, which flatters them by about an error.
+    # Held-out rows chose the best iteration: their loss is optimistic by about a standard error.
     alone = losses(one, zero)
     spread = alone - (alone @ weights)[:, None]
-    doubt = (spread.square() @ weights.square()).sqrt()
+    standard_error = (spread.square() @ weights.square()).sqrt()
     fewest = float((rows.validation > 0).sum(1).amin())
-    doubt = doubt * (1 + tuning.FLATTERING_ROWS / max(1.0, fewest))
+    optimism = standard_error * (1 + tuning.FLATTERING_ROWS / max(1.0, fewest))
 
-    # The average varies less than each of its networks does, which is to its credit.
+    # The loss of the average is lower than that of its networks, by their variance: the credit.
     variance = raw[..., samples].var(0) if len(raw) > 1 else torch.zeros_like(y)
     scale = rows.loss.scale(network, y, weights)
     _, curvature = rows.loss.working(network, y, scale)
     credit = (1 - 1 / len(raw)) * variance * curvature / rows.loss.unit(y)
     credit = credit.mean(0).expand(credit.shape) if rows.loss.coupled else credit
-    credit = torch.minimum(credit, alone / 2)  # variances may be far from those of parabolas
+    credit = torch.minimum(credit, alone / 2)  # the loss may be far from a parabola
 
-    def cost(gain: Tensor, share: Tensor) -> Tensor:
-        found = (losses(gain, share) - gain.square()[:, None] * credit) @ weights + gain * doubt
-        return torch.where(gain + share <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
+    def cost(gain: Tensor, line_gain: Tensor) -> Tensor:
+        found = losses(gain, line_gain) - gain.square()[:, None] * credit
+        found = found @ weights + gain * optimism
+        return torch.where(gain + line_gain <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
 
     best, center = (one, zero), (one / 2, one / 2)
     lowest = first = cost(*best)
     for step_size, n_steps in tuning.BLEND_STEPS:
         offsets = [step_size * i for i in range(-n_steps, n_steps + 1)]
-        for by_gain, by_share in product(offsets, offsets if linear is not None else [0.0]):
+        for by_gain, by_line_gain in product(offsets, offsets if linear is not None else [0.0]):
             gain = (center[0] + by_gain).clamp(0, 1)
-            share = (center[1] + by_share).clamp(0, 1) if linear is not None else zero
-            found = cost(gain, share)
+            line_gain = (center[1] + by_line_gain).clamp(0, 1) if linear is not None else zero
+            found = cost(gain, line_gain)
             better = found < lowest
             lowest = torch.where(better, found, lowest)
-            best = torch.where(better, gain, best[0]), torch.where(better, share, best[1])
+            best = torch.where(better, gain, best[0]), torch.where(better, line_gain, best[1])
         center = best
     kept = lowest > (1 - tuning.BLEND_GAIN) * first
-    gain, share = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
-    return gain, share, float((losses(gain, share) @ weights).mean())
+    gain, line_gain = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
+    return gain, line_gain, float((losses(gain, line_gain) @ weights).mean())
 
 
 def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
-    """Return the shift of quantiles by the rows held out from each start."""
+    """Return the shifts that calibrate quantiles on the held-out rows of each start."""
     assert isinstance(rows.loss, Pinball)
     if rows.validation is None:
         return torch.zeros_like(raw[0, :, 0])
@@ -258,7 +263,7 @@ def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:
 
 
 def quantile_shift(loss: Pinball, residual: Tensor, weights: Tensor) -> Tensor:
-    """Return shifts after which the right part of some rows is below each quantile.
+    """Return shifts after which the right fraction of rows is below each quantile.
 
     Parameters
     ----------
@@ -268,7 +273,7 @@ def quantile_shift(loss: Pinball, residual: Tensor, weights: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (n_outputs,)
-        0 where too few rows are beyond.
+        0 if too few rows are beyond the quantile.
     """
     levels: Array = np.broadcast_to(loss.quantiles, len(residual))
     shift = weighted_quantiles(to_numpy(residual).T, to_numpy(weights), levels)

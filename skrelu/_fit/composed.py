@@ -1,4 +1,4 @@
-"""The fit of composed sub-networks, which read the outputs of earlier ones."""
+"""The fit of composed sub-networks, which read the outputs of earlier sub-networks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from skrelu._solvers.rows import Rows
 
 
 def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
-    """Fit composed sub-networks; None where many starts on one level should do better."""
+    """Fit composed sub-networks; None if many starts on one level should predict better."""
     settings, warm = job.settings, job.warm
     plan = replace(plan, solver="adam" if settings.solver == "adam" else "lm")
     n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
     if settings.early_stopping == "auto" and (plan.loss.classes or settings.solver == "adam"):
-        hold_out = plan.early_stopping  # networks are too sure of the classes that they train on
+        hold_out = plan.early_stopping  # networks are overconfident on training rows
     rows = job.rows(n_starts, hold_out, tuning.COMPOSED_ROWS)
     refining = settings.refine and settings.refine_max_iter != "auto"
     pretraining: Result | None = None
@@ -73,7 +73,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
 def _pretrained_composed(
     job: Job, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
 ) -> tuple[Result, Rows]:
-    """Return composed networks with their errors (on held-out rows or estimated), and rows."""
+    """Return pretrained networks, with held-out or estimated errors, and the rows of the starts."""
     settings = job.settings
     max_iter, work = settings.max_iter, network.n_parameters**2
     n_first = max(2 * network.n_parameters, int(tuning.COMPOSED_WORK / work))
@@ -111,7 +111,7 @@ def _pretrained_composed(
         if ends_on_all and not result.interrupted:
             options = job.options("lm", "pretraining on all rows", tuning.ALL_ROWS_ITER, so_far)
             last = fit(result.theta, rows.of(starts), options)
-            # Too few iterations to converge in are no reason to warn.
+            # So few iterations need not converge, and are no reason for a warning.
             status = last.status if last.interrupted else result.status
             result = replace(last.after(result), status=status)
         return result
@@ -134,14 +134,14 @@ def _pretrained_composed(
 
 
 class _Look:
-    """Ends a rough fit where a start gets below the error of noise, or all slow down above it."""
+    """Ends a rough fit if an error falls below `COMPOSED_NOISE`, or if all slow down above it."""
 
     def __init__(self) -> None:
         self.patience: Patience | None = None
         self.slow = torch.tensor(False)
 
     def __call__(self, progress: Progress) -> bool:
-        """Take in one iteration; tell whether to end."""
+        """Record an iteration, and return whether to end."""
         if self.patience is None:
             self.patience = Patience.from_now(*tuning.LOOK_SLOW, progress.watched)
             return False
@@ -154,7 +154,7 @@ class _Look:
 def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows) -> Result:
     """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
 
-    A fit that goes on does not know of it: the generator is left as it was, nothing is reported.
+    This does not affect a later fit: the generator does not change, and nothing is reported.
     """
     work = network.n_parameters**2
     n_rows = max(2 * network.n_parameters, int(tuning.LOOK_WORK / work))
@@ -170,21 +170,21 @@ def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: R
 
 
 def _may_give_up(job: Job, plan: Plan) -> bool:
-    """Tell whether there is time for many starts on one level instead; classes get both."""
+    """Return whether many starts on one level may be fitted instead; classes get both fits."""
     small = job.settings.n_levels == "auto" and len(job.training.X) <= tuning.COMPOSED_ROWS
     return small and plan.n_starts >= tuning.MANY_STARTS and not plan.loss.classes
 
 
 def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
-    """Tell whether many starts on one level should predict better."""
+    """Return whether many starts on one level should predict better."""
     return _may_give_up(job, plan) and bool(error.median() > tuning.COMPOSED_NOISE)
 
 
 def _lowered(
     network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
 ) -> tuple[ReLUNetwork, Tensor]:
-    """Lower composed sub-networks with as many layers as it takes to lose nothing by it."""
-    X = rows.X[:, :: -(-rows.n_samples // tuning.LOWERED_ROWS)]  # they are sorted
+    """Lower composed sub-networks, with more layers if fewer would add too much error."""
+    X = rows.X[:, :: -(-rows.n_samples // tuning.LOWERED_ROWS)]  # training rows and held-out rows
     limit = network.forward(theta, X)
     for more in range(tuning.MOST_LAYERS_MORE + 1):
         relu, lowered = network.to_relu(theta, depth + more)

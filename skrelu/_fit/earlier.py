@@ -1,4 +1,4 @@
-"""An earlier fit as arrays and plain values, and what it is in the units of new data."""
+"""An earlier fit as arrays and plain values, for a warm start on data in other units."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from skrelu._networks.triangle_network import TriangleNetwork
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a warm start goes on from.
+    """The earlier fit that a warm start continues.
 
     Parameters
     ----------
     X_scaling, y_scaling : Scaling
     solver, described : str
-        Of its plan.
+        Solver of its plan, and `Plan.described`.
     model : TriangleModel or ComposedNetwork
     network : ReLUNetwork
     pretrained, relu, penalty, shares : ndarray
@@ -46,11 +46,11 @@ class Earlier:
     shares: Array
 
     def pretrained_in(self, X_scaling: Scaling, y_scaling: Scaling, device: torch.device) -> Tensor:
-        """Return the pretrained parameters in terms of another standardization."""
+        """Return the pretrained parameters for another standardization."""
         return self._in(self.model, self.pretrained, X_scaling, y_scaling, device)
 
     def relu_in(self, X_scaling: Scaling, y_scaling: Scaling, device: torch.device) -> Tensor:
-        """Return the refined parameters in terms of another standardization."""
+        """Return the refined parameters for another standardization."""
         return self._in(self.network, self.relu, X_scaling, y_scaling, device)
 
     def _in(
@@ -68,7 +68,7 @@ class Earlier:
 
 
 def stored(fitted: Fitted) -> dict[str, Any]:
-    """Return what to keep of a fit to go on from, but the standardization: no classes of skrelu."""
+    """Return what a warm start needs of a fit, except its standardization, as plain values."""
     plan = fitted.plan
     return {
         "solver": plan.solver,
@@ -83,7 +83,7 @@ def stored(fitted: Fitted) -> dict[str, Any]:
 
 
 def read(kept: dict[str, Any], X_scaling: Scaling, y_scaling: Scaling) -> Earlier:
-    """Return an earlier fit from what `stored` gave and its standardization."""
+    """Return an earlier fit, given the result of `stored` and the standardization."""
     model: dict[str, Any] = dict(kept["model"])
     model["shape"] = None if model["shape"] is None else Shape(**model["shape"])
     kind: type[TriangleModel | ComposedNetwork] = ComposedNetwork
@@ -94,5 +94,5 @@ def read(kept: dict[str, Any], X_scaling: Scaling, y_scaling: Scaling) -> Earlie
 
 
 def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:
-    """Return factor and shift that turn newly standardized values into the old ones."""
+    """Return factor and shift from newly standardized values to the old ones."""
     return quotients(new.scale, 1.0, old.scale), old.apply(new.mean)

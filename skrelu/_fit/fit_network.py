@@ -1,6 +1,6 @@
 """The fit as a function on arrays: pretrain, lower, refine, average.
 
-The estimators validate and store; everything in between is here.
+The estimators validate the data and store the outcome.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def fit_network(
     Parameters
     ----------
     training, validation : Table
-        Without a validation table, rows of the training table are held out if the plan
-        asks for early stopping: other rows for each start.
+        Without a validation table, each start holds out its own rows of the training table if
+        the plan asks for early stopping.
     settings : Settings
     warm : Earlier or None
-        A fit to go on from.
+        An earlier fit to continue.
     device : torch.device
     generator : torch.Generator
     report : callable, optional
@@ -58,10 +58,10 @@ def fit_network(
     Raises
     ------
     KeyboardInterrupt
-        If the user ends it before there is anything better than a constant.
+        If the user interrupts it before there is a model better than a constant.
     """
     if warm is not None and warm.solver == "ridge":
-        warm = None  # linear least squares, which it does not matter where to start
+        warm = None  # linear least squares need no starting point
     settings = settings if warm is None else like(settings, warm)
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
     plan = plan if warm is None else going_on(plan, warm)
@@ -75,13 +75,13 @@ def fit_network(
 
 
 def _fit(job: Job, plan: Plan) -> Fitted:
-    """Fit what suits the table: a line, windows side by side, or sub-networks that move."""
+    """Fit the model that suits the table: linear, windows side by side, or moving sub-networks."""
     n_samples, n_features = job.training.X.shape
     automatic = job.warm is None and plan.automatic
     if automatic and n_features >= n_samples > 1:
         return fit_linear(job, plan)
     windows = fit_windows(job, plan) if automatic else None
-    # Left-out rows tell of linear least squares, but too few of them of what moves.
+    # So few left-out rows can judge linear least squares, but not sub-networks that move.
     if automatic and job.validation is None and 1 < n_samples < tuning.MIN_ROWS_TO_HOLD_OUT:
         return windows or fit_linear(job, plan)
     if windows is None:
@@ -89,7 +89,7 @@ def _fit(job: Job, plan: Plan) -> Fitted:
     noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))
     if noise is None or windows.error > tuning.WINDOWS_EXPLAIN * noise:
         fitted: Fitted | None = _fit_moving(job, plan)
-    else:  # many starts on one level could not do much better
+    else:  # many starts on one level would be hardly better
         fitted = _fit_composed(job, plan) if windows.error < tuning.COMPOSED_NOISE else None
     if fitted is None or fitted.error <= max(windows.error, tuning.SMALL_ERROR):
         return fitted or windows
@@ -97,22 +97,22 @@ def _fit(job: Job, plan: Plan) -> Fitted:
 
 
 def _loss(job: Job, fitted: Fitted) -> float:
-    """Return the loss that a model leaves on the rows that train, relative to the constant's."""
+    """Return the loss of a model on training rows, relative to that of the best constant."""
     rows = job.rows(1, False, len(job.training.X))
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
     return average_loss(fitted.shares, rows, raw)
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:
-    """Fit sub-networks whose directions and windows move: composed, on one level, or both.
+    """Fit sub-networks whose directions and windows move: composed, or on one level.
 
-    Held-out rows tell which of both separates classes better; of other losses either is known to
-    suit the table before the second would begin.
+    For classes both kinds are fitted, and held-out rows choose. For other losses, one level is
+    fitted only if composed sub-networks do not suit the table.
     """
     settings = job.settings
     composed = _fit_composed(job, plan)
-    both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
-    if composed is not None and (composed.interrupted or not both):
+    fits_both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
+    if composed is not None and (composed.interrupted or not fits_both):
         return composed
     noisy = (job.warm is None and plan.noise_expected) or plan.composed is not None
     plan = replace(plan, composed=None)
@@ -126,5 +126,5 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
 
 
 def _fit_composed(job: Job, plan: Plan) -> Fitted | None:
-    """Fit composed sub-networks; None where the plan has none, or one level should do better."""
+    """Fit composed sub-networks; None if the plan has none, or if one level should be better."""
     return None if plan.composed is None else fit_composed(job, plan, plan.composed)

@@ -1,4 +1,4 @@
-"""What a fit takes and what it ends with, and how to go on from there."""
+"""The outcome of a fit, with all that a warm start needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skrelu._solvers.progress import Result, Status
 
 
 class Weights(NamedTuple):
-    """The parameters of a batch of starts, of both stages."""
+    """The parameters of a batch of starts after each stage, with the penalty of refinement."""
 
     pretrained: Tensor  # (n_starts, plan.network.n_parameters)
     relu: Tensor  # (n_starts, plan.relu.n_parameters)
@@ -23,9 +23,9 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """The networks that a fit ended with; their weighted average, blended, is the model.
+    """The fitted networks of all starts; their weighted average is the model.
 
-    Parameters of both stages are kept, on standardized data, to go on from.
+    The parameters of both stages are kept, for standardized data, so that warm starts can continue.
     """
 
     X_scaling: Scaling
@@ -33,19 +33,19 @@ class Fitted:
     pretrained: Array  # (n_starts, plan.network.n_parameters)
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
-    shares: Array  # (n_starts,), in the average
-    error: float  # loss left on other rows, relative to the best constant's; NaN if unknown
+    shares: Array  # (n_starts,), weights of the starts in the average
+    error: float  # loss on other rows, relative to that of the best constant; NaN if unknown
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None
 
     @property
     def interrupted(self) -> bool:
-        """Whether the user ended the fit."""
+        """Whether the user interrupted the fit."""
         stages = self.pretraining, self.refinement
         return any(stage is not None and stage.interrupted for stage in stages)
 
     def with_status(self, status: Status) -> Fitted:
-        """Return the same with another reason for the end of pretraining."""
+        """Return the same fit with another status of pretraining."""
         assert self.pretraining is not None
         return replace(self, pretraining=replace(self.pretraining, status=status))

@@ -1,4 +1,4 @@
-"""Rows that starts hold out."""
+"""Folds: the rows that each start holds out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from skrelu._data.table import Array
 def folds_of(
     y: Array, n_starts: int, fraction: float, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """Mark the rows that each start holds out: disjoint ones as long as rows last.
+    """Mark the rows that each start holds out, disjoint as long as there are enough rows.
 
-    All have about the same targets: rare classes and events are shared out evenly.
+    All folds have about the same distribution of targets, with rare classes spread evenly.
 
     Parameters
     ----------
@@ -37,16 +37,16 @@ def folds_of(
 
 
 def _stratified_order(y: Array, size: int, generator: torch.Generator) -> NDArray[np.int64]:
-    """Return rows in an order of which every stretch of ``size`` has targets like all."""
+    """Return an order of rows in which every ``size`` rows have about the targets of all."""
     n_samples = len(y)
     shuffled = torch.randperm(n_samples, generator=generator).numpy()
     by_target = shuffled[np.lexsort(y[shuffled].T[::-1])]
     n_folds = -(-n_samples // size)
-    # Of each n_folds rows with neighbouring targets one goes to each stretch.
+    # Each fold gets one of every n_folds rows with neighbouring targets.
     places = torch.rand(n_samples, generator=generator, dtype=torch.float64).numpy()
     block = np.arange(n_samples) // n_folds
     within = np.lexsort([places, block])
     rank = np.arange(n_samples) % n_folds
-    stretch = np.empty(n_samples, np.int64)
-    stretch[within] = rank
-    return by_target[np.lexsort([block, stretch])]
+    fold = np.empty(n_samples, np.int64)
+    fold[within] = rank
+    return by_target[np.lexsort([block, fold])]

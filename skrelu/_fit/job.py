@@ -1,4 +1,4 @@
-"""What every way to fit needs: tables, rows of a start, options of a stage, the outcome."""
+"""A job: the tables of a fit, rows of each start, options of each stage, and its outcome."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from skrelu._fit.plan import Plan, Settings
 from skrelu._solvers.progress import Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
-# Takes a stage's name, how far it is and, where there is one, a function that returns the
-# network as it is then; tells whether to end the stage.
+# Called with the name of a stage, its progress and, if there is a model, a function that returns
+# the model at this iteration. Returns whether to end the stage.
 Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A table to fit and how, see `fit_network`."""
+    """The arguments of a fit, see `fit_network`."""
 
     training: Table
     validation: Table | None
@@ -45,7 +45,7 @@ class Job:
         max_iter: int,
         fitted: Callable[[Result], Fitted] | None = None,
     ) -> Options:
-        """Return the options of a stage, with a function that tells what it has led to."""
+        """Return the options of a stage; ``fitted`` turns its result into a model for callbacks."""
 
         def report(progress: Progress) -> bool:
             assert self.report is not None
@@ -79,10 +79,10 @@ class Job:
 
     @property
     def alpha(self) -> float:
-        """Return the penalty as solvers want it.
+        """Return the strength of the ridge for solvers.
 
-        The parameter counts beside the sum of the losses of all rows, in units of the noise: half
-        of squared errors, or cross-entropies, of which the noise is known. Solvers take means.
+        The parameter is relative to the sum of the losses in units of the noise: half of squared
+        errors, or cross-entropies, whose noise is known. Solvers minimise means of losses.
         """
         if self.settings.loss.classes:
             return self.settings.alpha
@@ -90,9 +90,9 @@ class Job:
 
     @property
     def ridge_factor(self) -> float:
-        """Return what ridges that left-out rows choose are multiplied with: 1 by default.
+        """Return the factor on ridges that left-out rows choose: 1 by default.
 
-        Rows that stand for fewer than one each determine classes less.
+        For classes it is larger if the sample weights are below 1 on average.
         """
         factor = self.settings.alpha / tuning.DEFAULT_ALPHA
         if not self.settings.loss.classes:
@@ -101,11 +101,11 @@ class Job:
 
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
-        """Return the standardization of X and of y."""
+        """Return the standardizations of X and y."""
         X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
         if loss.classes:
-            target = Scaling.of_shares(y, weights)
+            target = Scaling.of_frequencies(y, weights)
         elif loss.log_link:
             target = Scaling.of_logarithms(y, weights)
         elif loss.centers is not None:
@@ -115,16 +115,16 @@ class Job:
         return Scaling.of(X, weights), target
 
     def targets(self, y: Array) -> Array:
-        """Return targets in units in which 0 is the best constant of the raw values."""
+        """Return targets in units for which raw values of 0 are the best constant."""
         scaling = self.scalings[1]
         if self.settings.loss.classes:
             return y
         return y / np.exp(scaling.mean) if self.settings.loss.log_link else scaling.apply(y)
 
     def rows(self, n_starts: int, hold_out: bool, most: int) -> Rows:
-        """Standardize the tables and weigh training and held-out rows for each start.
+        """Standardize the tables, and give each start its training and held-out weights.
 
-        Of more than ``most`` training rows a random part is taken.
+        A random part is taken of more than ``most`` training rows.
         """
         training, validation, scalings = self.training, self.validation, self.scalings
         if len(training.X) > most:
@@ -173,9 +173,9 @@ class Job:
         pretraining: Result | None,
         refinement: Result | None,
     ) -> Fitted:
-        """Return what a fit ended with, without the starts that have no share.
+        """Return the outcome of a fit, without the starts whose share is 0.
 
-        ``error`` is the loss that each start leaves on other rows.
+        ``error`` is the loss of each start on other rows.
         """
         kept = torch.from_numpy(shares.nonzero()[0]).to(self.device)
         return Fitted(
@@ -192,9 +192,9 @@ class Job:
 
 
 def _null(rows: Rows) -> Tensor:
-    """Return what the best constant loses on the rows held out from each start, (n_starts,).
+    """Return the loss of the best constant on the held-out rows of each start, (n_starts,).
 
-    Of few rows it is drawn to 1, what it loses on all.
+    With few held-out rows it is shrunk towards 1, its loss on all rows.
     """
     assert rows.validation is not None
     starts = torch.arange(len(rows.training), device=rows.X.device)

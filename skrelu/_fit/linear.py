@@ -1,4 +1,4 @@
-"""The fit of tables with no fewer features than rows: linear, as nothing else can be told."""
+"""The fit of a linear model, for tables with no fewer features than rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skrelu._solvers.progress import Result, Status
 
 
 def fit_linear(job: Job, plan: Plan) -> Fitted:
-    """Fit a linear model, beside one sub-network that counts for nothing."""
+    """Fit a linear model, with one sub-network whose coefficient is 0."""
     rows = job.rows(1, False, len(job.training.X))
     triangles = replace(plan.triangles, n_subnetworks=1, n_free_peaks=None)
     model = TriangleModel(triangles, len(rows.y))

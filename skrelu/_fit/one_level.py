@@ -10,7 +10,7 @@ from torch import Tensor
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit import tuning
-from skrelu._fit.averaging import doubt_of, shares_of
+from skrelu._fit.averaging import shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
@@ -26,22 +26,22 @@ from skrelu._solvers.rows import Rows
 
 @dataclass(frozen=True)
 class _State:
-    """Where the starts are, and which results led there."""
+    """The weights of all starts, and the results that led to them."""
 
     weights: Weights
     pretraining: Result | None = None
     refinement: Result | None = None
-    last: Result | None = None  # that the weights are of
+    last: Result | None = None  # the result with these weights
     ended: bool = False
 
 
 def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
-    """Pretrain triangle waves, refine the lowered network.
+    """Pretrain triangle waves, and refine the lowered network.
 
     Parameters
     ----------
     noisy : bool, default=False
-        Whether much noise is expected: pretraining is brief then, unless there is less.
+        Whether much noise is expected. Then pretraining is brief, unless little noise is found.
     """
     rows = job.rows(plan.n_starts, plan.early_stopping, len(job.training.X))
     if job.warm is not None and plan.max_refinement:
@@ -50,9 +50,9 @@ def fit_on_one_level(job: Job, plan: Plan, noisy: bool = False) -> Fitted:
         state = _pretrained(job, plan, rows, noisy)
     if not state.ended:
         state = _released(job, plan, rows, state)
-    assert state.last is not None  # a warm start refines, any other pretrains
+    assert state.last is not None  # warm starts are refined, others are pretrained
     raw = raw_values(plan.relu, state.weights.relu, rows)
-    shares = shares_of(state.last, doubt_of(rows, raw))
+    shares = shares_of(state.last, standard_error_of(rows, raw))
     fitted = _fitted(job, plan, state, shares, state.last.validation_loss)
     kept = torch.from_numpy(shares.nonzero()[0])
     return blended(job, fitted, rows.of(kept), raw[kept])
@@ -63,7 +63,7 @@ def _fitted(job: Job, plan: Plan, state: _State, shares: Array, error: Tensor) -
 
 
 def _as_before(job: Job, warm: Earlier) -> Weights:
-    """Return what an earlier fit ended with."""
+    """Return the weights of an earlier fit."""
     scalings = job.scalings
     return Weights(
         warm.pretrained_in(*scalings, job.device),
@@ -94,13 +94,13 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
             result = pretrain(plan.model, rows, None, job.alpha, options)
         variances = coefficient_variances(plan.model, result.theta, rows)
     _, theta = plan.model.to_relu(result.theta)
-    _, coef = plan.model.waves(result.theta)
+    _, coef = plan.model.to_waves(result.theta)
     penalty = torch.zeros_like(theta)
-    if plan.model.shape is None:  # nothing is released of what has one
+    if plan.model.shape is None:  # with a shape nothing is refined
         penalty = released_penalty(plan.relu, theta, coef, variances)
     automatic = job.settings.refine_max_iter == "auto"
     limited = automatic and _noisy(result, plan.loss)
-    # Where noise was expected and found, the limit never halved what is left.
+    # If noise was expected and found, refinement in the limit never halved the held-out loss.
     ended = plan.max_refinement == 0 or result.interrupted
     ended = ended or (limited and (noisy or not plan.in_limit))
     state = _State(Weights(result.theta, theta, penalty), result, last=result, ended=ended)
@@ -120,7 +120,7 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
 
 
 def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
-    """Fit all weights of the lowered network."""
+    """Refine all weights of the lowered network."""
 
     def so_far(result: Result) -> Fitted:
         weights = state.weights._replace(relu=result.theta)
@@ -142,7 +142,7 @@ def _trials(plan: Plan) -> tuple[float, ...]:
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
-    """Return when to stop pretraining: earlier where refinement decides how good it gets."""
+    """Return the options of pretraining, which ends sooner if refinement follows."""
     if plan.model.shape is not None:
         options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
     classes = plan.loss.classes
@@ -153,12 +153,12 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
 
 
 def _pretrained_briefly(model: TriangleModel, rows: Rows, alpha: float, options: Options) -> Result:
-    """Pretrain where much noise is expected; at length only if there is less."""
+    """Pretrain briefly if much noise is expected, and then at length if little is found."""
     if rows.validation is None:
         return pretrain(model, rows, None, alpha, options)
     tol, patience = tuning.NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))
-    # Slopes of steep waves that cancel want the precision of the rows afterwards.
+    # Steep waves that cancel need double precision afterwards.
     first = pretrain(model, rows.to(torch.float32), None, alpha, brief).to(rows.X.dtype)
     if options.solver != "lm" or _noisy(first, rows.loss) or first.interrupted:
         return first
@@ -170,8 +170,8 @@ def _pretrained_briefly(model: TriangleModel, rows: Rows, alpha: float, options:
 def _refined_in_limit(
     plan: Plan, pretrained: Result, variances: Tensor, rows: Rows, alpha: float, options: Options
 ) -> tuple[Result, Tensor, Tensor]:
-    """Lower pretrained triangle waves to the limit of infinite depth and refine there."""
-    waves, coef = plan.model.waves(pretrained.theta)
+    """Lower pretrained triangle waves to the limit of infinite depth, and refine there."""
+    waves, coef = plan.model.to_waves(pretrained.theta)
     network, theta = plan.triangles.to_parabolic(waves, coef)
     first = theta[:, : network.relu.n_parameters]
     penalty = released_penalty(network.relu, first, coef, variances)
@@ -181,15 +181,15 @@ def _refined_in_limit(
 
 
 def _noisy(result: Result, loss: Loss) -> bool:
-    """Tell whether much of the loss of held-out rows is left; without such rows, of classes only.
+    """Return whether the held-out loss (for classes without it, the training loss) shows noise.
 
-    How much noise a cross-entropy stands for is known, so that few overlapping classes are met
-    closely in pretraining.
+    Training losses of classes show noise, because the noise of cross-entropies is known: their
+    ridge does not vanish, and pretraining seldom fits overlapping classes closely.
     """
     left = result.watched if loss.classes else result.validation_loss
     return bool(left.median() > tuning.REFINED_NOISE)  # False for NaN
 
 
 def _improved(result: Result, earlier: Result) -> bool:
-    """Tell whether held-out rows are met much better than before."""
+    """Return whether the held-out loss is less than half of the earlier one."""
     return bool(result.validation_loss.median() < earlier.validation_loss.median() / 2)

@@ -1,4 +1,4 @@
-"""What a fit is going to do, chosen from its parameters and the size of the data."""
+"""The plan of a fit, chosen by its parameters and the size of the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skrelu._solvers.progress import FEWEST_CHUNKED
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of an estimator that shape a fit; see its docstring."""
+    """The parameters of an estimator that determine a fit; see its docstring."""
 
     depth: int
     n_subnetworks: int | str
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit does, once the data's size is known."""
+    """The choices of a fit, given the size of the data."""
 
     model: TriangleModel
     relu: ReLUNetwork  # of one start
@@ -56,21 +56,21 @@ class Plan:
     tries_several: bool  # dampings at once in refinement
     n_branches: int  # of each start, in the limit
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
-    noise_expected: bool  # as the loss tells
-    automatic: bool  # whether any kind of fit will do
+    noise_expected: bool  # whether the loss makes much noise likely
+    automatic: bool  # whether any kind of model may be fitted
 
     @property
     def triangles(self) -> TriangleNetwork:
-        """The waves of `model`."""
+        """The triangle waves of `model`."""
         return self.model.wave_network
 
     @property
     def network(self) -> TriangleModel | ComposedNetwork:
-        """What is pretrained, of one start."""
+        """The network of one start that is pretrained."""
         return self.model if self.composed is None else self.composed
 
     def for_noise(self) -> Plan:
-        """Return the plan where much noise is expected."""
+        """Return the plan if much noise is expected: with few free peaks."""
         triangles = self.model.triangles
         if triangles.n_free_peaks is not None or not triangles.smooth:
             return self
@@ -79,12 +79,12 @@ class Plan:
         return replace(self, model=replace(self.model, triangles=triangles))
 
     def by_least_squares(self, model: TriangleModel, relu: ReLUNetwork) -> Plan:
-        """Return the plan of one start whose waves stay where they are."""
+        """Return the plan of one start with fixed waves, whose coefficients are fitted."""
         one = replace(self, model=model, relu=relu, n_starts=1)
         return replace(one, solver="ridge", composed=None, in_limit=False)
 
     def described(self) -> str:
-        """Say what shape the network has."""
+        """Return the sizes and the kind of the network in words."""
         return (
             f"depth={self.triangles.depth}, n_subnetworks={self.network.n_subnetworks}, "
             f"n_levels={self.network.n_levels}, smooth={self.triangles.smooth}, "
@@ -100,14 +100,14 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     Raises
     ------
     ValueError
-        If what is asked for takes more memory than there may be, or excludes each other.
+        If the parameters need too much memory, or contradict each other.
     """
     _check_size(settings, n_samples, n_features, n_outputs)
     model = _model(settings, n_samples, n_features, n_outputs)
     relu = ReLUNetwork(n_features, model.wave_network.n_subnetworks, settings.depth, n_outputs)
     n_waves, n_residuals = model.wave_network.n_parameters, n_samples * n_outputs
     work = n_waves**2 * (n_samples + n_waves / 3)
-    if _special(settings):
+    if _joint(settings):
         rows = n_samples if settings.loss.classes else n_residuals
         work = model.n_parameters**2 * (rows + model.n_parameters / 3)
     n_starts = _n_starts(settings, work)
@@ -123,11 +123,11 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         and settings.smooth
         and settings.depth > 1
         and n_outputs == 1
-        and not settings.loss.classes  # little is left to gain
+        and not settings.loss.classes  # it would gain little
         and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT
     )
     if in_limit:
-        # With many rows all of the structure is left to refinement; few do not determine it.
+        # With many rows refinement finds the structure; few rows need the peaks of pretraining.
         n_free_peaks = 1 if n_residuals >= relu.n_parameters else min(3, settings.depth - 1)
         model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping
@@ -158,7 +158,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
 
 
 def _model(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> TriangleModel:
-    """Return sub-networks on one level, as many as are asked for or rows determine."""
+    """Return sub-networks on one level: as many as requested, or as the rows determine."""
     n_subnetworks = settings.n_subnetworks
     if n_subnetworks == "auto":
         most = 8 if n_features == 1 else 32
@@ -173,7 +173,7 @@ def _model(settings: Settings, n_samples: int, n_features: int, n_outputs: int) 
 
 
 def _n_starts(settings: Settings, work: float) -> int:
-    """Return the number of starts, of which each takes so many multiplications an iteration."""
+    """Return the number of starts, given the multiplications of one start in an iteration."""
     if settings.n_init != "auto":
         return int(settings.n_init)
     fewest = tuning.FEWEST_STARTS_OF_CLASSES if settings.loss.classes else 1
@@ -190,7 +190,7 @@ class _Refinement(NamedTuple):
 def _refinement(
     settings: Settings, solver: str, n_starts: int, n_residuals: int, n_weights: int
 ) -> _Refinement:
-    """Return how long and in which way released weights are fitted."""
+    """Return how long, and how, released weights are refined."""
     if settings.shape is not None and settings.refine_max_iter != "auto" and settings.refine:
         raise ValueError(
             f"refine_max_iter={settings.refine_max_iter}, but with convexity or monotonic_cst "
@@ -218,13 +218,13 @@ def _refinement(
 
 
 def _affordable(work: float, tries_several: bool) -> int:
-    """Return the number of iterations of refinement that take `REFINEMENT_SECONDS`."""
+    """Return the number of iterations of refinement within `REFINEMENT_SECONDS`."""
     each = tuning.SECONDS_TRYING if tries_several else tuning.SECONDS_NOT_TRYING
     return int(tuning.REFINEMENT_SECONDS / (tuning.SECONDS_AN_ITERATION + each * work))
 
 
 def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: int) -> None:
-    """Refuse what cannot be held, before anything is made."""
+    """Raise an error if the networks would not fit into memory."""
     asked = {
         name: getattr(settings, name)
         for name in ("n_subnetworks", "n_levels", "n_init")
@@ -254,18 +254,18 @@ def _check_size(settings: Settings, n_samples: int, n_features: int, n_outputs: 
 def _composed(
     settings: Settings, solver: str, n_samples: int, n_features: int, n_outputs: int
 ) -> ComposedNetwork | None:
-    """Return the composed network to try, None for sub-networks on one level.
+    """Return the composed network to fit, None for sub-networks on one level.
 
     Parameters
     ----------
     solver : {"lm", "adam"}
-        What one level would be fitted by.
+        Solver of sub-networks on one level.
     """
     classes = settings.loss.classes
     if settings.n_levels == "auto":
         automatic = settings.n_subnetworks == settings.n_init == "auto" and settings.smooth
         possible = automatic and settings.solver != "adam" and settings.shape is None
-        # Of large tables few composed sub-networks learn less than many on one level.
+        # On large tables, few composed sub-networks learn less than many on one level.
         suits = isinstance(settings.loss, SquaredError) or (classes and solver == "lm")
         if not (possible and suits) or n_samples < tuning.MIN_ROWS_COMPOSED:
             return None
@@ -300,7 +300,7 @@ def _composed(
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs, shape)
         for size in range(tuning.MOST_COMPOSED, 0, -1)
     ]
-    # The outputs of classes are those of one row; others are numbers of their own.
+    # A row counts once for classes, and once for each output for other losses.
     enough_rows = n_samples * (1 if classes else n_outputs) // 2
     *larger, smallest = sizes
     for network in larger:
@@ -310,6 +310,6 @@ def _composed(
     return smallest if fits or settings.n_levels != "auto" else None
 
 
-def _special(settings: Settings) -> bool:
-    """Tell whether coefficients cannot be eliminated, for a loss or a shape."""
+def _joint(settings: Settings) -> bool:
+    """Return whether a loss or a shape prevents the elimination of coefficients."""
     return settings.shape is not None or not isinstance(settings.loss, SquaredError)

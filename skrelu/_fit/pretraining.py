@@ -21,13 +21,14 @@ def pretrain(
 ) -> Result:
     """Fit a batch of sums of triangle-wave sub-networks.
 
-    Levenberg-Marquardt eliminates the coefficients from squared errors; else everything moves.
+    With squared errors and no shape, Levenberg-Marquardt eliminates the coefficients. Otherwise all
+    parameters move.
 
     Parameters
     ----------
     theta : Tensor of shape (n_starts, model.n_parameters) or None
-        Where to start; None draws at random, with coefficients of least squares, or 0 where there
-        is a shape.
+        Starting points. None draws them at random, with coefficients by least squares, or 0 with
+        a shape.
     """
     if options.solver == "lm" and _separable(model, rows):
         separable = SeparableProblem(model, rows, alpha)
@@ -69,12 +70,12 @@ def random_starts(
     generator: torch.Generator,
     n_screened: int = tuning.N_SCREENED,
 ) -> Tensor:
-    """Return random points to start from, with coefficients.
+    """Draw starting points with coefficients.
 
     Parameters
     ----------
     n_screened : int
-        Sub-networks to draw for each start in all, of which the network that fits best is kept.
+        Number of sub-networks drawn for each start; the network that fits best is kept.
     """
     if model.shape is not None:
         return model.random(len(rows.training), rows.X, generator)
@@ -87,7 +88,7 @@ def random_starts(
 def _screened(
     problem: SeparableProblem, generator: torch.Generator, n_screened: int = tuning.N_SCREENED
 ) -> Tensor:
-    """Draw several random networks for each start and keep the one that fits best."""
+    """Draw several random networks for each start, and keep the one with the lowest cost."""
     model, n_starts = problem.model, len(problem.rows.training)
     n_draws = max(1, n_screened // model.n_subnetworks)
     n_draws = max(1, min(n_draws, int(tuning.MOST_SCREENED / (n_starts * problem.n_columns**2))))

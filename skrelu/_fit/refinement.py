@@ -1,10 +1,9 @@
-"""Refinement: all weights of the lowered network, released.
+"""Refinement: training of all weights of the lowered network.
 
-The second stage starts from the pretrained network lowered exactly, so the loss does not
-move at the switch. Where the later peaks are 1/2, it first goes to the limit of infinite
-depth (`refine_in_limit`), which ends where all layers are released. The ridge penalty of
-pretraining moves along: it is spread over the output weights so that it, too, has the same
-value at each switch.
+This stage starts from the pretrained network, lowered exactly, so the loss does not change at this
+switch. If the later peaks are 1/2, it begins in the limit of infinite depth (`refine_in_limit`) and
+ends with all layers released. The ridge of pretraining is spread over the output weights, so that
+it does not change at a switch either.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from skrelu._solvers.rows import Rows
 
 
 def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor) -> Tensor:
-    """Turn the ridge on the coefficients into one on the weights of a lowered network.
+    """Return the penalty on the weights of a lowered network that is the ridge on coefficients.
 
     Parameters
     ----------
@@ -45,22 +44,22 @@ def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance
 
 
 def _spread_penalty(network: ReLUNetwork, theta: Tensor, sizes: Tensor, linear: Tensor) -> Tensor:
-    """Spread the penalty of each sub-network evenly over its output weights.
+    """Return the penalty that spreads the ridge of each sub-network over its output weights.
 
     Parameters
     ----------
     sizes : Tensor of shape (n_starts, n_subnetworks)
-        What the penalty of a sub-network is to be at theta.
+        Ridge of each sub-network at theta, a weighted sum of squares.
     linear : Tensor of shape (n_starts, n_features)
-        Weight of the squares of the linear part.
+        Weights of the squares of the linear part.
     """
     weights = network.unpack(theta)
     released = weights.output.square().sum((-1, -2))
-    share = torch.where(released > 0, sizes / released, 0)
+    each = torch.where(released > 0, sizes / released, 0)
     zeros = network.unpack(torch.zeros_like(theta))
     return network.pack(
         zeros._replace(
-            output=share[..., None, None].expand_as(weights.output),
+            output=each[..., None, None].expand_as(weights.output),
             linear=linear[..., None].expand_as(weights.linear),
         )
     )
@@ -79,7 +78,7 @@ def refine(
     Parameters
     ----------
     theta : Tensor of shape (n_starts, network.n_parameters)
-        Where to start.
+        Starting points.
     penalty : Tensor of shape (n_starts, network.n_parameters)
         See `released_penalty`.
     """
@@ -98,28 +97,28 @@ def refine_in_limit(
     options: Options,
     n_branches: int = 1,
 ) -> tuple[Result, Tensor, Tensor]:
-    """Fit the first layers with the later ones at their limit, then unfold those.
+    """Fit the first layers with the limit of the later ones, then unfold the later layers.
 
     Parameters
     ----------
     theta : Tensor of shape (n_starts, network.n_parameters)
-        Where to start.
+        Starting points.
     depth : int
         Number of hidden layers to end with.
     penalty : Tensor of shape (n_starts, network.relu.n_parameters)
         See `released_penalty`.
     options : Options
-        ``max_iter`` counts what follows, too.
+        ``max_iter`` includes the iterations of the refinement that follows.
     n_branches : int, default=1
-        Each start goes on in so many branches with other random neurons, of which the one
-        that fits best after a few iterations at full depth is kept.
+        Number of branches of each start, with different random neurons. The branch that fits best
+        after a few iterations at full depth is kept.
 
     Returns
     -------
     result : Result
-        Of the last fit, after those before it.
+        Of the last fit, with the iterations of all.
     theta, penalty : Tensor of shape (n_starts, n_parameters)
-        Of the `ReLUNetwork` of that depth to refine further.
+        Of the `ReLUNetwork` of this depth, to refine further.
     """
     deepest = max(network.relu.depth, depth - tuning.UNFOLDED_LAYERS)
     n_fits = deepest - network.relu.depth + 1
@@ -158,6 +157,6 @@ def _without_parabolas(network: ParabolicNetwork, theta: Tensor) -> Tensor:
 
 
 def _sizes(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the penalty of each sub-network and the weights on the linear part."""
-    weights, shares = network.unpack(theta), network.unpack(penalty)
-    return (shares.output * weights.output**2).sum((-1, -2)), shares.linear[..., 0]
+    """Return the ridge of each sub-network, and the penalty on the linear part."""
+    weights, penalties = network.unpack(theta), network.unpack(penalty)
+    return (penalties.output * weights.output**2).sum((-1, -2)), penalties.linear[..., 0]

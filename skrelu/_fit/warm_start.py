@@ -1,4 +1,4 @@
-"""Where a warm start goes on from."""
+"""Warm starts: the networks and the plan that they continue."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from skrelu._networks.triangle_model import TriangleModel
 
 
 def start_from(job: Job, warm: Earlier) -> Earlier | None:
-    """Return the networks to go on from, None to start anew.
+    """Return the networks that a warm start continues, None to start anew.
 
-    They are the same function as before, or where units have changed the same function of
-    standardized values, whichever fits better: neither, if both are worse than the best constant.
+    They are the same function of X as before, or the same function of standardized X, in case units
+    have changed. The one with the lower loss is taken; neither, if it exceeds that of the best
+    constant.
     """
     rows = job.rows(1, False, tuning.WARM_ROWS)
     with threads(0.0):
@@ -35,7 +36,7 @@ def start_from(job: Job, warm: Earlier) -> Earlier | None:
 
 
 def like(settings: Settings, warm: Earlier) -> Settings:
-    """Return settings with the sizes of an earlier fit where none are asked for."""
+    """Return settings in which the sizes of an earlier fit replace "auto"."""
     if settings.n_subnetworks == "auto":
         settings = replace(settings, n_subnetworks=warm.model.n_subnetworks)
     if settings.n_levels == "auto":
@@ -44,7 +45,7 @@ def like(settings: Settings, warm: Earlier) -> Settings:
 
 
 def going_on(plan: Plan, warm: Earlier) -> Plan:
-    """Return a plan with the parameters of an earlier fit; refuse other networks."""
+    """Return the plan with the model of an earlier fit; raise an error if networks differ."""
     if plan.described() != warm.described:
         raise ValueError(
             f"warm_start=True goes on from a fit with {warm.described}, but now there are "

@@ -1,7 +1,7 @@
-"""The fit of triangle waves whose windows lie side by side: curves of one feature or two.
+"""The fit of triangle waves with windows side by side, for one feature or two.
 
-Nothing moves but the coefficients, so the best of many sizes is found in a moment. Such a model
-follows what few sub-networks with free directions cannot: many periods, jumps, corners.
+Only the coefficients are fitted, so that the best of many sizes is found fast. Such a model follows
+many periods, jumps and corners, which few sub-networks with free directions cannot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from skrelu._solvers.rows import Rows
 
 
 def fit_windows(job: Job, plan: Plan) -> Fitted | None:
-    """Fit windows side by side; None where there are too few rows or too many features."""
+    """Fit windows side by side; None with too few rows or too many features."""
     rows = job.rows(1, False, tuning.WINDOW_ROWS)
     varying = bool((rows.X.amax(1) > rows.X.amin(1)).all())
     if (
@@ -65,7 +65,7 @@ class _Dictionary:
 
     triangles: TriangleNetwork
     theta: Tensor  # (triangles.n_parameters,)
-    scales: Tensor  # (n_features + n_subnetworks,), of the columns
+    factors: Tensor  # (n_features + n_subnetworks,), of the columns
 
     @classmethod
     def of(cls, X: Tensor, depth: int, n_directions: int, n_windows: int) -> _Dictionary:
@@ -73,19 +73,19 @@ class _Dictionary:
         triangles = TriangleNetwork(len(X), len(directions), depth)
         peaks = X.new_full((len(directions), depth + 1), 0.5)
         theta = triangles.pack(directions, offsets, peaks, peaks[:, :depth])
-        scales = widths**1.5
-        largest = (scales[:, None] * triangles.basis(theta, X)).abs().amax()
-        return cls(triangles, theta, torch.cat([(LINEAR * largest).expand(len(X)), scales]))
+        factors = widths**1.5
+        largest = (factors[:, None] * triangles.basis(theta, X)).abs().amax()
+        return cls(triangles, theta, torch.cat([(LINEAR * largest).expand(len(X)), factors]))
 
     def columns(self, X: Tensor) -> Tensor:
-        return self.scales[:, None] * torch.cat([X, self.triangles.basis(self.theta, X)])
+        return self.factors[:, None] * torch.cat([X, self.triangles.basis(self.theta, X)])
 
     def coef(self, fit: RidgeFit) -> Tensor:
         """Return the coefficients of [1, x, F]."""
-        return torch.cat([fit.coef[:1], self.scales[:, None] * fit.coef[1:]])
+        return torch.cat([fit.coef[:1], self.factors[:, None] * fit.coef[1:]])
 
     def fit(self, rows: Rows, ridges: Sequence[float] | None = None) -> RidgeFit:
-        """Choose by held-out rows, or else by leaving each row out."""
+        """Fit the coefficients, with the ridge chosen by held-out or else by left-out rows."""
         n, other = rows.n_trained, None
         if rows.validation is not None:
             held_out = slice(n, None)
@@ -95,7 +95,7 @@ class _Dictionary:
 
 
 def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
-    """Return as many windows as lower the loss of left-out rows."""
+    """Return the windows with the number that left-out rows choose, and their fit."""
     squared, n = isinstance(rows.loss, SquaredError), rows.n_trained
     most_work = (
         tuning.COUPLED_WINDOW_WORK / len(rows.y) ** 2 if rows.loss.coupled else tuning.WINDOW_WORK
@@ -118,9 +118,9 @@ def _best_size(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
 
 
 def _quantiles(rows: Rows, plan: Plan) -> tuple[_Dictionary, RidgeFit] | None:
-    """Fit quantiles with the size and about the ridge that suit the mean.
+    """Fit quantiles, with the number of windows, and about the ridge, that suit the mean.
 
-    Left-out rows choose the ridge, and the right part of them is brought below.
+    Left-out rows choose the ridge and calibrate the quantiles.
     """
     assert isinstance(rows.loss, Pinball)
     low, high = (rows.y.quantile(q, 1, keepdim=True) for q in tuning.QUANTILE_CLIP)

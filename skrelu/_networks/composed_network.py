@@ -1,15 +1,15 @@
 r"""Composed networks: sub-networks on levels, in the limit of infinite depth.
 
-The first level's sub-networks read the inputs x, those of each further level read x and
-what all earlier levels put out; the output is linear in x and all of them. A sub-network is
-:math:`h(w \cdot s + o)`, s being what it reads and h a `Wave`. One level is
-a sum of ridge functions, which stalls on products of three and more inputs; several levels do not.
+Sub-networks of the first level read the inputs x. Those of each later level read x and the outputs
+of all earlier levels. The output is linear in x and all of them. A sub-network is
+:math:`h(w \cdot s + o)`, where s is what it reads and h is a `Wave`. One level is a sum of ridge
+functions. It hardly learns products of three or more inputs; several levels do.
 
-Without a shape all waves are a `Bump`, with one they are convex and concave ramps (`Ramp`).
-A rising convex function of rising convex functions rises and is convex. So signs of weights
-guarantee the shape: weights on earlier levels and in the output are not negative, those on features
-have the signs of their slopes. Where curvatures are guaranteed, ramps read earlier ones of their
-own kind only (Amos, Xu, Kolter 2017).
+Without a shape all waves are a `Bump`. With a shape they are convex and concave ramps (`Ramp`). An
+increasing convex function of increasing convex functions is increasing and convex. So the shape
+follows from signs of weights: weights on earlier levels and in the output are not negative, and
+weights on features have the signs of their slopes. If a curvature is guaranteed, ramps read only
+earlier ramps of the same curvature (Amos, Xu, Kolter 2017).
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 
@@ -32,7 +32,7 @@ from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved
 from skrelu._networks.shapes import Bounds, Shape
 from skrelu._networks.smooth_waves import Bump, Ramp, Wave
 
-# Standard deviation of what a random sub-network's h is applied to, but for its offset.
+# Standard deviation of w . s for a random sub-network.
 SPREAD = 0.5
 
 
@@ -47,14 +47,14 @@ class ComposedWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class ComposedNetwork:
-    """The shape of a composed network.
+    """A composed network: its sizes and its shape. Weights are arguments of the methods.
 
     Parameters
     ----------
     n_features, n_subnetworks, n_levels, n_outputs : int
         ``n_levels`` divides ``n_subnetworks``: levels have the same number of sub-networks.
     shape : Shape, optional
-        None leaves everything open.
+        Guaranteed signs of slopes and curvatures.
     """
 
     n_features: int
@@ -70,14 +70,14 @@ class ComposedNetwork:
 
     @property
     def n_signals(self) -> list[int]:
-        """Number of values that each level reads, and the output after all."""
+        """Number of values that each level reads, and last the number that the output reads."""
         counts = [self.n_features]
         for n in self.levels:
             counts.append(counts[-1] + n)
         return counts
 
     def groups(self) -> list[int]:
-        """Return the number of weights of each group: by level, output, and last the intercept."""
+        """Return the number of weights in each group: by level, of the output, of the intercept."""
         pairs = zip(self.levels, self.n_signals, strict=False)
         hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
         return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
@@ -88,13 +88,13 @@ class ComposedNetwork:
         return sum(self.groups())
 
     def pack(self, weights: ComposedWeights) -> Tensor:
-        """Write weights into one vector, shape (..., n_parameters)."""
+        """Join weights to one vector, shape (..., n_parameters)."""
         pairs = zip(weights.directions, weights.offsets, strict=True)
         parts = [part for matrix, bias in pairs for part in (matrix.flatten(-2), bias)]
         return torch.cat([*parts, weights.output.flatten(-2), weights.intercept], -1)
 
     def unpack(self, theta: Tensor) -> ComposedWeights:
-        """Read the vector back: the inverse of `pack`, as views."""
+        """Split the vector into weights: the inverse of `pack`, as views."""
         *hidden, output, intercept = theta.split(self.groups(), -1)
         pairs = zip(hidden[::2], self.levels, strict=True)
         return ComposedWeights(
@@ -113,7 +113,7 @@ class ComposedNetwork:
         return [Ramp(found[k % len(found)]) for k in range(self.levels[0])]
 
     def bounds(self, like: Tensor) -> Bounds | None:
-        """Return what every parameter must not be below and above; None without a shape."""
+        """Return lower and upper bounds of the parameters, None without a shape."""
         if self.shape is None:
             return None
         shape = self.shape
@@ -162,12 +162,12 @@ class ComposedNetwork:
         bounds = self.bounds(theta)
         if bounds is None:
             return theta
-        low, high = bounds  # mirrored at 0 where only one side is allowed
+        low, high = bounds  # reflected at 0 where only one sign is allowed
         theta = torch.where((low == 0) & (high > 0), theta.abs(), theta)
         return torch.where((high == 0) & (low < 0), -theta.abs(), theta).clamp(low, high)
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
-        """Return f(factor * x + shift), both of shape (n_features,)."""
+        """Return the parameters of f(factor * x + shift), both of shape (n_features,)."""
         weights = self.unpack(theta)
         linear, others = weights.output.tensor_split([self.n_features], -2)
         levels = [
@@ -184,7 +184,7 @@ class ComposedNetwork:
         )
 
     def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
-        """Return gain * f plus a linear function of [1, x].
+        """Return the parameters of gain * f plus a linear function of [1, x].
 
         Parameters
         ----------
@@ -212,7 +212,7 @@ class ComposedNetwork:
         Parameters
         ----------
         cotangent : Tensor of shape (..., n_outputs, n_samples)
-            What those of each output are multiplied with.
+            Factor on the derivatives of each output, row by row.
         """
         for output in range(self.n_outputs):
             alone = torch.zeros_like(cotangent)
@@ -226,7 +226,7 @@ class ComposedNetwork:
         return weights.output.mT @ signals + weights.intercept[..., None]
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
-        """Return the derivatives of a combination of the outputs.
+        """Return the derivatives of a linear combination of the outputs by all parameters.
 
         Parameters
         ----------
@@ -293,7 +293,7 @@ class ComposedNetwork:
         return weights.output.mT @ second + 2 * (moved.output.mT @ first)
 
     def _signals(self, weights: ComposedWeights, X: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return x and all sub-networks' values, and the slopes of h by level."""
+        """Return x and the values of all sub-networks, and the slopes of their waves by level."""
         signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             z = directions @ signals + offsets[..., None]
@@ -303,16 +303,16 @@ class ComposedNetwork:
         return signals, slopes
 
     def windows(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return directions in x and offsets that are in [0, 1] where a sub-network bends.
+        """Return w and o with w . x + o in [0, 1] where a sub-network bends.
 
-        What later levels read of earlier ones is left out.
+        Inputs from earlier levels are left out.
         """
         weights = self.unpack(theta)
         directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
         return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
-        """Lower to a plain ReLU network of 2 ``depth`` layers a sub-network, see `Wave`.
+        """Lower to a plain ReLU network with ``2 * depth`` layers a sub-network, see `Wave`.
 
         Parameters
         ----------
@@ -353,7 +353,7 @@ class ComposedNetwork:
         return network, network.pack(lowered)
 
     def _lowered(self, depth: int, like: Tensor) -> tuple[list[Affine], Tensor, Tensor]:
-        """Return the layers after the first of a level, and what reads all sub-networks out.
+        """Return the layers of a level after the first one, and the read-out of all sub-networks.
 
         Returns
         -------
@@ -372,7 +372,7 @@ class ComposedNetwork:
         return layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
 
     def _wave(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the waves of a level at z, and their first two derivatives."""
+        """Return values and the first two derivatives of the waves of a level at z."""
         kinds = sorted(set(self.waves), key=repr)
         if len(kinds) == 1:
             return kinds[0].derivatives(z)

@@ -1,4 +1,4 @@
-"""Exact lowering of triangle waves to four neurons a layer."""
+"""Exact lowering of triangle waves to layers of four neurons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def lower_waves(
     scales: Tensor,
     slopes: tuple[Tensor, Tensor],
 ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]:
-    """Return hidden weights and biases of F, and what reads F out of the last layer.
+    """Return the hidden layers of F, and the weights that read F from the last one.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ def lower_waves(
     offsets : Tensor of shape (..., n_subnetworks)
     peaks, scales : Tensor of shape (..., n_subnetworks, depth)
     slopes : tuple of Tensor of shape (..., n_subnetworks)
-        Left and right of [0, 1].
+        Slopes of F left and right of [0, 1].
 
     Returns
     -------
     hidden, biases : list of Tensor
     read_out, wave : Tensor of shape (..., n_subnetworks, 4)
-        F + shift and the last wave are linear in the last layer.
+        Weights of the last layer that give F + shift and the last wave.
     shift : Tensor of shape (..., n_subnetworks)
     """
     depth = peaks.shape[-1]
@@ -40,7 +40,7 @@ def lower_waves(
     hidden = [torch.stack([-directions, directions, directions, directions], -2)]
     biases = [row(-offsets, offsets, offsets - peaks[..., 0], offsets - 1)]
     left, right = slopes
-    # F changes by -left on (-z)+ and by right on (z - 1)+, beyond the clamped wave.
+    # F is its clamped part - left * (-z)+ + right * (z - 1)+.
     rising = row((-left).relu(), zero, zero, right.relu())
     falling = row(left.relu(), zero, zero, (-right).relu())
     total, shift = rising, zero

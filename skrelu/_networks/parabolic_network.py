@@ -1,4 +1,4 @@
-r"""The limit of infinite depth: narrow ReLU networks that end in a parabola.
+r"""Narrow ReLU networks that end in parabolas: the limit of infinite depth.
 
     f(x) = g(x) + sum_k c_k (w_k . h_k(x) + o_k)^2
 
@@ -7,16 +7,17 @@ waves with peaks of 1/2 add up to a parabola,
 
 .. math::   v (1 - v) = \sum_{j \ge 1} 4^{-j}\, T_{1/2}^{\circ j}(v),
 
-so such a network is what a deep one tends to when its last peaks are 1/2. One more layer
-changes nothing: let v lie in [0, n w] and Z fold this range into n pieces of length w, then
+so a deep network tends to such a network if its last peaks are 1/2. A parabola is the same function
+as one more layer with a parabola: let v lie in [0, n w], and let Z fold this range into n pieces of
+length w. Then
 
 .. math::   v^2 = Z^2 + 4 w (v - w)_+, \qquad Z = v - 2 (v - w)_+ + 2 (v - 2 w)_+,
 
-for n = 3, and without the last term for n = 2. Two neurons of a layer do for n = 2, and
-leave one that can be anything; three multiply the pieces by 3.
+for n = 3, and without the last term for n = 2. This takes n neurons of the layer. One more carries
+the sum so far, which leaves a free neuron for n = 2.
 
-Its first layers can be fitted as if all the later ones were there already, on a smoother
-function with fewer weights. Then `unfold` writes the parabola out as layers.
+In the limit, the first layers are fitted as a smoother function with fewer weights. Then `unfold`
+replaces the parabola by layers.
 
 References
 ----------
@@ -37,12 +38,12 @@ from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 @dataclass(frozen=True)
 class ParabolicNetwork:
-    """The shape of a sum of ReLU sub-networks of one output that end in parabolas.
+    """A sum of ReLU sub-networks that end in parabolas, with one output.
 
     Parameters
     ----------
     relu : ReLUNetwork
-        The network without the parabolas; of one output.
+        The network without the parabolas.
     """
 
     relu: ReLUNetwork
@@ -60,7 +61,7 @@ class ParabolicNetwork:
     def pack(
         self, weights: ReLUWeights, directions: Tensor, offsets: Tensor, curvatures: Tensor
     ) -> Tensor:
-        """Write all weights into one vector, shape (..., n_parameters).
+        """Join all weights to one vector, shape (..., n_parameters).
 
         Parameters
         ----------
@@ -72,7 +73,7 @@ class ParabolicNetwork:
         return torch.cat([self.relu.pack(weights), parabolas.flatten(-2)], -1)
 
     def unpack(self, theta: Tensor) -> tuple[ReLUWeights, Tensor, Tensor, Tensor]:
-        """Read the vector back: the inverse of `pack`, as views."""
+        """Split the vector into weights: the inverse of `pack`, as views."""
         n = self.relu.n_parameters
         parabolas = theta[..., n:].unflatten(-1, (self.relu.n_subnetworks, -1))
         directions, offsets, curvatures = parabolas.split([WIDTH, 1, 1], -1)
@@ -95,7 +96,7 @@ class ParabolicNetwork:
         return self.relu.read_out(weights, last, X) + parabolas
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
-        """Return the derivatives by all weights times the cotangent (..., 1, n_samples).
+        """Return the derivatives by all weights, times the cotangent (..., 1, n_samples).
 
         Returns
         -------
@@ -112,10 +113,10 @@ class ParabolicNetwork:
         return torch.cat([by_relu, by_parabolas.flatten(-3, -2)], -2)
 
     def revive(self, theta: Tensor, X: Tensor, generator: torch.Generator) -> Tensor:
-        """Replace neurons that are zero on all rows by random ones that nothing reads yet.
+        """Replace neurons that are 0 on all rows by random ones with outgoing weights of 0.
 
-        Nothing changes on the rows. Where the waves' windows reach beyond the data, the
-        neurons that stand for the outside would stay dead all through a fit.
+        Values on the rows do not change. If a window reaches beyond the data, the neurons for its
+        outside would otherwise stay dead during the fit.
         """
         weights, directions, offsets, curvatures = self.unpack(theta)
         hidden, biases = [w.clone() for w in weights.hidden], [b.clone() for b in weights.biases]
@@ -137,18 +138,17 @@ class ParabolicNetwork:
     def deepen(
         self, theta: Tensor, X: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ParabolicNetwork, Tensor]:
-        """Add a layer that changes nothing on the rows: it folds the parabola.
+        """Add a layer that folds the parabola and does not change values on the rows.
 
-        The new layer's neurons are what the last one gave to the output, v and hinges on
-        v that fold its range.
+        Its neurons are the part of the last layer in the output, v, and hinges that fold v.
 
         Parameters
         ----------
         theta : Tensor of shape (..., n_parameters)
         X : Tensor of shape (n_features, n_samples)
         generator : torch.Generator, optional
-            With it, the parabola is folded in two, and the fourth neuron is a random one
-            that nothing reads yet. Without, it is folded in three.
+            With it, the parabola is folded in two, and the fourth neuron is random with
+            outgoing weights of 0. Without it, the parabola is folded in three.
         """
         weights, directions, offsets, curvatures = self.unpack(theta)
         last = self.relu.hidden_layers(weights, X)[-1]
@@ -156,7 +156,7 @@ class ParabolicNetwork:
         width = (high - low) / (2 if generator else 3)
         read = weights.output[..., 0]  # (..., n_subnetworks, 4)
         lowest, highest = _range(_along(read, last))
-        lift = (highest - lowest) - lowest.clamp_max(0)  # what is carried stays positive
+        lift = (highest - lowest) - lowest.clamp_max(0)  # the carried value stays positive
         zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
         if generator:
             matrix, bias = random_hinges(last, 1, generator)
@@ -165,7 +165,7 @@ class ParabolicNetwork:
             fourth, fourth_bias, folding = directions, offsets - low - 2 * width, 2 * one
         hidden = torch.stack([read, directions, directions, fourth], -2)
         biases = torch.stack([lift, offsets - low, offsets - low - width, fourth_bias], -1)
-        # v^2 = (v - low)^2 + 2 low (v - low) + low^2, of which the first is folded.
+        # v^2 = (v - low)^2 + 2 low (v - low) + low^2, where the first term is folded.
         output = torch.stack([one, 2 * low * curvatures, 4 * width * curvatures, zero], -1)
         constant = curvatures * low.square() - lift
         network = ParabolicNetwork(replace(self.relu, depth=self.relu.depth + 1))
@@ -180,10 +180,10 @@ class ParabolicNetwork:
         return network, network.pack(deeper, folded, zero, curvatures)
 
     def unfold(self, theta: Tensor, X: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
-        """Write the parabolas out as layers, up to a depth; the rest becomes a line.
+        """Replace the parabolas by layers up to a depth, and then by lines.
 
-        The line is the best one for values that are spread evenly. What it misses falls
-        by a factor of 9 with each layer.
+        A line is the best one for evenly distributed values. Its error falls by a factor of 9 with
+        each layer.
 
         Returns
         -------
@@ -209,7 +209,7 @@ class ParabolicNetwork:
 def random_hinges(
     below: Tensor, n_neurons: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw neurons whose kinks lie within the range that they see.
+    """Draw neurons whose kinks lie within the range of their inputs.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def random_hinges(
     Returns
     -------
     matrix : Tensor of shape (..., n_neurons, n_inputs)
-        Each neuron's input has unit variance; zero where nothing varies.
+        They give each neuron unit variance; 0 for constant inputs.
     bias : Tensor of shape (..., n_neurons)
     """
     shape = (*below.shape[:-2], n_neurons)

@@ -1,4 +1,4 @@
-"""Plain layers: matrices and biases with ReLU in between, joined, clipped and sorted."""
+"""Dense layers with ReLU in between: whole networks, clipping and sorting."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ Affine = tuple[Tensor, Tensor]  # matrix (n_out, n_in) and bias
 
 
 def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[Affine]:
-    """Write one network as plain dense layers (matrix, bias) with ReLU in between.
+    """Write one network as dense layers (matrix, bias) with ReLU in between.
 
-    The blocks stand on the diagonal of each hidden matrix. What later layers need of x
-    rides along in two more neurons a value, as max(v, 0) - max(-v, 0), which ReLU leaves
-    alone: the linear part of each output, or all of x where there are several levels. So
-    do the last layers of earlier levels, in a neuron a value.
+    Hidden matrices are block-diagonal. Further neurons carry the linear part of each output, or all
+    of x if there are several levels. A carried value v takes two neurons, max(v, 0) and max(-v, 0).
+    The last layers of earlier levels are carried, too, in one neuron a value.
     """
     linear = weights.linear
 
@@ -49,7 +48,7 @@ def dense_layers(network: ReLUNetwork, weights: ReLUWeights) -> list[Affine]:
 
 
 def joined(first: Sequence[Affine], second: Sequence[Affine]) -> list[Affine]:
-    """Return the layers of one network on another's outputs."""
+    """Return the layers of the second network applied to the outputs of the first."""
     (inner, shift), (outer, bias) = first[-1], second[0]
     return [*first[:-1], (outer @ inner, outer @ shift + bias), *second[1:]]
 
@@ -66,21 +65,21 @@ def clipping(
 ) -> list[Affine]:
     """Return layers that clip, subtract a center and multiply by a power of two.
 
-    min(v, high) = high - (high - v)+ first, then max(v, low) = low + (v - low)+, exact however far
-    away v is; there is no second step where low is -inf.
+    The first step is min(v, high) = high - (high - v)+, the second max(v, low) = low + (v - low)+.
+    Both are exact for any v. If low is -inf, there is no second step.
 
     Parameters
     ----------
     low, high : Tensor of shape (n,)
-        All of ``high`` are finite.
+        ``high`` is finite.
     center, unit : Tensor of shape (n,), optional
-        By default 0 and 1.
+        Default to 0 and 1.
     """
     center = torch.zeros_like(low) if center is None else center
     unit = torch.ones_like(low) if unit is None else unit
     bounded = low.isfinite()
     low, high = low.where(bounded, 0) * unit, high * unit
-    sign = 1 - 2.0 * bounded.to(low)  # of what is below high, which is not negative
+    sign = 1 - 2.0 * bounded.to(low)  # 1 passes (high - v)+ on, if there is no lower bound
     return [
         (-unit.diag(), high),
         (sign.diag(), (high - low).where(bounded, 0)),
@@ -104,7 +103,7 @@ def sorting(n: int) -> list[Affine]:
 
 
 def modules_of(layers: Sequence[Affine]) -> list[nn.Module]:
-    """Return layers with ReLU in between as modules; nothing is drawn for their weights."""
+    """Return layers as torch modules with ReLU in between, without drawing random weights."""
     modules: list[nn.Module] = []
     for matrix, bias in layers:
         n_out, n_in = matrix.shape

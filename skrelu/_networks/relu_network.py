@@ -1,4 +1,4 @@
-"""Sums of narrow ReLU networks: weights in one vector, values and derivatives.
+"""Sums of narrow ReLU networks: values and derivatives by one vector of weights.
 
 A `ReLUNetwork` is the function
 
@@ -7,9 +7,8 @@ A `ReLUNetwork` is the function
 where h_k is the last hidden layer of sub-network k: `depth` layers of 4 ReLU neurons. On
 one level all sub-networks read the inputs x, and the whole is one block-diagonal ReLU
 network with a linear skip connection. On several levels each sub-network reads x and the
-last hidden layers of all earlier levels. The class knows shapes only; the weights travel
-as one tensor (..., n_parameters) so that solvers see a vector and many starts run in one
-batch.
+last hidden layers of all earlier levels. The class has sizes only. The weights are one tensor
+(..., n_parameters), so that solvers see a vector and many starts run in one batch.
 
 Samples are the last dimension everywhere: X is (n_features, n_samples).
 """
@@ -23,14 +22,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# Neurons in each layer of a sub-network.
 WIDTH = 4
 
 
 class ReLUWeights(NamedTuple):
     """The weights of a `ReLUNetwork`; leading dimensions are batches.
 
-    Hidden layers are in the order in which they run: those of the first level, then those
-    of the next.
+    Hidden layers are in the order of evaluation: first those of the first level.
     """
 
     hidden: list[Tensor]  # (..., n_subnetworks / n_levels, 4, n_inputs), one a layer
@@ -42,7 +41,7 @@ class ReLUWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class ReLUNetwork:
-    """The shape of a sum of 4-wide ReLU sub-networks with a linear part.
+    """A sum of ReLU sub-networks of width 4 and a linear part.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ class ReLUNetwork:
         return [self.n_features + level * WIDTH * self.level_size for level in range(self.n_levels)]
 
     def _layer_sizes(self, level: int) -> list[int]:
-        """Return the number of weights and of biases of each hidden layer, in turns."""
+        """Return the numbers of weights and biases of the hidden layers, alternating."""
         sizes = []
         for layer in range(self.depth):
             sizes += [WIDTH * (WIDTH if layer else self.n_inputs[level]), WIDTH]
@@ -87,7 +86,7 @@ class ReLUNetwork:
         return self.level_size * sum(self._block_sizes) + (self.n_features + 1) * self.n_outputs
 
     def pack(self, weights: ReLUWeights) -> Tensor:
-        """Write weights into one vector, shape (..., n_parameters)."""
+        """Join weights to one vector, shape (..., n_parameters)."""
         outputs = weights.output.split(self.level_size, -3)
         blocks: list[Tensor] = []
         for level, output in enumerate(outputs):
@@ -98,7 +97,7 @@ class ReLUNetwork:
         return torch.cat([*blocks, weights.linear.flatten(-2), weights.intercept], -1)
 
     def unpack(self, theta: Tensor) -> ReLUWeights:
-        """Read the vector back: the inverse of `pack`."""
+        """Split the vector into weights: the inverse of `pack`."""
         sizes = [self.level_size * size for size in self._block_sizes]
         sizes += [self.n_features * self.n_outputs, self.n_outputs]
         *blocks, linear, intercept = theta.split(sizes, -1)
@@ -118,7 +117,7 @@ class ReLUNetwork:
         )
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
-        """Return f(factor * x + shift), both of shape (n_features,)."""
+        """Return the parameters of f(factor * x + shift), both of shape (n_features,)."""
         weights = self.unpack(theta)
         hidden, biases = list(weights.hidden), list(weights.biases)
         for first in range(0, len(hidden), self.depth):
@@ -133,7 +132,7 @@ class ReLUNetwork:
         )
 
     def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
-        """Return gain * f plus a linear function of [1, x].
+        """Return the parameters of gain * f plus a linear function of [1, x].
 
         Parameters
         ----------
@@ -163,7 +162,7 @@ class ReLUNetwork:
         Parameters
         ----------
         cotangent : Tensor of shape (..., n_outputs, n_samples)
-            What those of each output are multiplied with.
+            Factor on the derivatives of each output, row by row.
         """
         for output in range(self.n_outputs):
             alone = torch.zeros_like(cotangent)
@@ -176,10 +175,10 @@ class ReLUNetwork:
         return self.read_out(weights, self.last(self.hidden_layers(weights, X)), X)
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
-        """Return the derivatives of a combination of the outputs by all weights.
+        """Return the derivatives of a linear combination of the outputs by all weights.
 
-        Backpropagation by hand: each weight's derivative is the product of a layer's
-        input and of g, the derivative of the combination by the neuron it feeds.
+        Backpropagation by hand: the derivative by a weight is its input times g, the derivative of
+        the combination by its neuron.
 
         Parameters
         ----------
@@ -277,7 +276,7 @@ class ReLUNetwork:
         for layer, (matrix, bias) in enumerate(zip(weights.hidden, weights.biases, strict=True)):
             if layer % self.depth == 0:
                 h = self.inputs(layers, X, layer // self.depth)
-            if matrix.dim() == 3 and layer % self.depth:  # one network: a third faster
+            if matrix.dim() == 3 and layer % self.depth:  # a third faster for one network
                 h = torch.baddbmm(bias[..., None], matrix, h).relu_()
             else:
                 h = (matrix @ h).add_(bias[..., None]).relu_()
@@ -285,7 +284,7 @@ class ReLUNetwork:
         return layers
 
     def inputs(self, layers: list[Tensor], X: Tensor, level: int) -> Tensor:
-        """Return what a level reads: (..., 1, n_inputs, n_samples), or X on the first."""
+        """Return the inputs of a level, (..., 1, n_inputs, n_samples), or X on the first one."""
         if level == 0:
             return X
         last = self.last(layers[: level * self.depth]).flatten(-3, -2)
@@ -306,19 +305,19 @@ class ReLUNetwork:
 def moved_inputs(
     matrix: Tensor, bias: Tensor, factor: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return a layer whose first inputs are the features, for factor * x + shift."""
+    """Return a layer for features x that is the given one for features factor * x + shift."""
     by_features, others = matrix.tensor_split([len(factor)], -1)
     return torch.cat([by_features * factor, others], -1), bias + by_features @ shift
 
 
 def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNetwork, Tensor]:
-    """Return the one network that is a weighted average of a batch of networks.
+    """Return the network that is the weighted average of a batch of networks.
 
     Parameters
     ----------
     theta : Tensor of shape (n_networks, n_parameters)
     shares : Tensor of shape (n_networks,)
-        Weights that sum to 1.
+        Weights of the networks in the average; they sum to 1.
 
     Returns
     -------
@@ -331,7 +330,7 @@ def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNe
     whole = replace(network, n_subnetworks=network.n_subnetworks * n_networks)
     hidden = list(weights.hidden)
     for level in range(1, network.n_levels):
-        # Each network reads the earlier levels of its own, and none of the others.
+        # Each network reads its own earlier levels only.
         matrix = hidden[level * network.depth]  # (n_networks, size, 4, n_inputs)
         by_features, by_levels = matrix.split([network.n_features, level * size * WIDTH], -1)
         by_levels = by_levels.unflatten(-1, (level, 1, size * WIDTH))

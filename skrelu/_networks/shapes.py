@@ -1,4 +1,4 @@
-"""Shapes that can be guaranteed, and the kinds of sub-networks that have them."""
+"""Guaranteed shapes (monotone, convex, concave), and kinds of sub-networks that have them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Bounds = tuple[Tensor, Tensor]
-"""What every parameter must not be below and above, each (n_parameters,)."""
+"""Lower and upper bounds of the parameters, each (n_parameters,)."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Signs of slopes and of curvatures, one a feature; 0 leaves it open.
+    """Guaranteed signs of slopes and curvatures, one for each feature; 0 for no guarantee.
 
     Parameters
     ----------
     monotonic : tuple of int
-        1 where f rises with a feature, -1 where it falls.
+        1 if f increases with a feature, -1 if it decreases.
     convexity : tuple of int
-        1 where f is convex in a feature, -1 where it is concave. Features with the same
-        sign are so jointly.
+        1 if f is convex in a feature, -1 if it is concave; jointly for features with the same sign.
     """
 
     monotonic: tuple[int, ...]
     convexity: tuple[int, ...]
 
     def kinds(self) -> list[Kind]:
-        """Return the kinds of sub-networks that it takes."""
+        """Return the kinds of sub-networks that have this shape."""
         pairs = list(zip(self.monotonic, self.convexity, strict=True))
-        # A ramp that reads nothing that rises is a wave and a part of the linear function; waves
-        # beside ramps, which read less, predicted worse (concrete, boston, diabetes).
+        # Without monotone features a ramp is a wave plus a linear function. With them, waves read
+        # fewer features, and waves beside ramps predicted worse (concrete, boston, diabetes).
         names = ("step", "ramp") if any(self.monotonic) else ("wave",)
         return [
             kind
@@ -41,13 +40,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a sub-network is made of, and the sign of its coefficient."""
+    """Form of a sub-network, and the sign of its coefficient."""
 
     name: str
-    sign: int  # of the coefficient; of the curvature, but for a step
+    sign: int  # of the coefficient; opposite to that of the curvature, except for a step
 
     def reads(self, rise: int, bend: int) -> bool:
-        """Tell whether it may read a feature."""
+        """Return whether it may read a feature with these guaranteed signs."""
         if self.name == "step":
             return bend == 0
         return -self.sign * bend >= 0 and (self.name == "ramp" or rise == 0)

@@ -1,18 +1,19 @@
-r"""Waves in the limit of infinite depth: what a composed sub-network does along its direction.
+r"""Waves of composed sub-networks: functions of one variable in the limit of infinite depth.
 
-A parabola is what triangle waves with peaks of 1/2 add up to,
-:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. With straight ends it is
+Triangle waves with peaks of 1/2 add up to a parabola,
+:math:`1 - (2 t - 1)^2 = \sum_{j \ge 1} 4^{1-j}\, T_{1/2}^{\circ j}(t)`. The waves
+here are made of a parabola with straight ends,
 
 .. math::   v(z) = z^2 \text{ for } |z| \le 1, \text{ else } 2 |z| - 1.
 
-A `Wave` knows its values and derivatives, and the layers of four neurons that it is lowered to. All
-lowerings begin with the neurons :math:`(z)_+, (-z)_+, (z - 1)_+, (-z - 1)_+`. They fold z to
+A `Wave` has values, derivatives, and layers of four neurons that it is lowered to. All lowerings
+begin with the neurons :math:`(z)_+, (-z)_+, (z - 1)_+, (-z - 1)_+`. They fold z to
 :math:`t = \min(|z|, 1)`. Three neurons of a further layer fold t in three, with
 
 .. math::   t^2 = Z^2 + 4 w (t - w)_+, \qquad Z = t - 2 (t - w)_+ + 2 (t - 2 w)_+
 
-for t in [0, 3 w], and within Z so on. The fourth neuron carries the sum so far. The last
-:math:`Z^2` becomes a line, which is off by a factor of nine less with each layer.
+for t in [0, 3 w], and the next layer folds Z likewise. The fourth neuron carries the sum so far.
+The last :math:`Z^2` is replaced by a line, whose error falls by a factor of nine with each layer.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+# Positions of the hinges of the first three neurons, for t in [0, 1].
 FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
+# Selects the fourth neuron, which carries the sum so far.
 CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
 
 
 class Lowered(NamedTuple):
-    """The layers after the first, and what reads the wave out of the last one."""
+    """The layers of a wave after the first one, and the read-out of the last one."""
 
     layers: list[tuple[Tensor, Tensor]]  # matrices (4, 4) and biases (4,)
     read_out: Tensor  # (4,)
@@ -42,12 +45,12 @@ class Wave(Protocol):
         """Return values and the first two derivatives, each of the shape of z."""
 
     def lowered(self, depth: int) -> Lowered:
-        """Return ``2 * depth`` layers, the first one included."""
+        """Lower to ``2 * depth`` layers, the first one included."""
 
 
 @dataclass(frozen=True)
 class Bump:
-    r"""A parabola of a parabola, whose second derivative is continuous.
+    r"""A wave with a continuous second derivative: a parabola of a parabola.
 
     .. math::   h = v + \tfrac{1}{4} - \tfrac{1}{4} (1 - v)_+^2
                   = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1
@@ -61,7 +64,7 @@ class Bump:
         return h, (3 - square) * inside, 3 - 3 * square
 
     def lowered(self, depth: int) -> Lowered:
-        """Return layers that fold v first, and then (1 - v)+ likewise."""
+        """Lower to layers that fold v, and then layers that fold (1 - v)+."""
         first = min(depth + 1, 2 * depth - 1)  # so that the errors of both parabolas are alike
         second = 2 * depth - first
         layers = []
@@ -70,12 +73,12 @@ class Bump:
             layers.append(
                 (torch.stack([folded, folded, folded, added_up]), -FOLDS * 3 ** (1.0 - layer))
             )
-        # Of Z^2 in [0, w] the best line is left: w Z - w^2 / 6.
+        # Z^2 is replaced by the best line for Z in [0, w], w Z - w^2 / 6.
         folded, added_up = _rows(first - 1)
         width = 3.0 ** (1 - first)
         v = added_up + width * folded
         constant = -(width**2) / 6
-        # (1 - v)+ is folded at once; the fourth neuron has 1/2 more than needed, to be above 0.
+        # This layer folds (1 - v)+ already; 1/2 is added to the fourth neuron to keep it positive.
         signs = torch.tensor([-1, -1, -1, 1], dtype=torch.float64)
         layers.append((signs[:, None] * v, (1 - constant) * (1 - CARRIED) - FOLDS + CARRIED / 2))
         for layer in range(1, second):
@@ -90,14 +93,14 @@ class Bump:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A function that rises, along a convex or a concave curve: sign * v(z) + 2 z.
+    """An increasing wave, convex or concave: sign * v(z) + 2 z.
 
-    Its lowering interpolates the parabola, so it rises and is as convex or concave.
+    Its lowering interpolates the parabola, so it is also increasing and convex or concave.
 
     Parameters
     ----------
     sign : {-1, 1}
-        Of the curvature.
+        Sign of the curvature.
     """
 
     sign: int
@@ -110,7 +113,7 @@ class Ramp:
         return self.sign * v + 2 * z, 2 * (self.sign * inside + 1), bend
 
     def lowered(self, depth: int) -> Lowered:
-        """Return layers that fold v and carry the line along."""
+        """Lower to layers that fold v and carry the linear part."""
         line = 2.0 * self.sign * torch.tensor([1, -1, 0, 0], dtype=torch.float64)
         n_layers, layers = 2 * depth, []
         for layer in range(1, n_layers):
@@ -126,7 +129,7 @@ class Ramp:
 
 
 def _rows(layer: int) -> tuple[Tensor, Tensor]:
-    """Return what reads Z, and what has been added up, out of a layer's neurons."""
+    """Return the weights that read Z, and the sum so far, from the neurons of a layer."""
     if layer == 0:  # (z)+, (-z)+, (z - 1)+, (-z - 1)+
         rows = [[1.0, 1.0, -1.0, -1.0], [0.0, 0.0, 2.0, 2.0]]
     else:  # (Z)+, (Z - w)+, (Z - 2 w)+, the sum

@@ -8,8 +8,8 @@ With peaks :math:`a_0, \dots, a_{d-1}` in (0, 1) and scales :math:`s_0, \dots, s
     h_0 = z, \quad h_{i+1} = T_{a_i}(h_i), \qquad
     F(z) = \sum_{i=0}^{d-1} s_i h_{i+1}.
 
-F has exactly 2**d linear regions on [0, 1]. T is not clamped, so F goes on linearly
-outside [0, 1]. All functions broadcast over leading dimensions: ``z`` is
+F has exactly 2**d linear regions on [0, 1]. T is not clamped, so F is linear on either side of
+[0, 1]. All functions broadcast over leading dimensions: ``z`` is
 (..., n_samples), ``peaks`` and ``scales`` are (..., depth).
 
 References
@@ -23,16 +23,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Smallest distance of peaks from 0 and 1.
 MIN_PEAK = 0.02
-# Bits of a float64 mantissa: the regions of deeper waves are narrower than the numbers that
-# index them. Half of them would do for most tables.
+# Largest depth: the bits of a float64 mantissa, because regions of deeper waves are narrower than
+# its resolution. Half of it suffices for most tables.
 MAX_DEPTH = 52
 
 
 def bounded_peaks(logits: Tensor) -> Tensor:
-    """Map all numbers to peaks in (MIN_PEAK, 1 - MIN_PEAK), by a logistic function.
+    """Map real numbers to peaks in (MIN_PEAK, 1 - MIN_PEAK) by a logistic function.
 
-    At 0 or 1 the waves freeze; inside such bounds the smooth scales are sufficient for
+    Peaks near 0 or 1 would stop moving. Inside these bounds the smooth scales are sufficient for
     smoothness (Theorem A.6 of the paper).
     """
     return MIN_PEAK + (1 - 2 * MIN_PEAK) * logits.sigmoid()
@@ -57,7 +58,7 @@ def smooth_scales(peaks: Tensor) -> Tensor:
     Parameters
     ----------
     peaks : Tensor of shape (..., depth + 1), in (0, 1)
-        The last peak sets a scale and bends nothing.
+        The last peak only sets a scale.
 
     Returns
     -------
@@ -95,9 +96,9 @@ def triangle_sum(z: Tensor, peaks: Tensor, scales: Tensor) -> Tensor:
 
 
 class DifferentiableSum(torch.autograd.Function):
-    """`triangle_sum` for gradients: keeps its inputs only, and goes back in one sweep.
+    """`triangle_sum` with gradients: it stores its inputs only, and has one backward sweep.
 
-    For tensors of equal leading dimensions.
+    The tensors have equal leading dimensions.
     """
 
     @staticmethod
@@ -118,11 +119,11 @@ class DifferentiableSum(torch.autograd.Function):
 def triangle_sum_derivatives(
     z: Tensor, peaks: Tensor, scales: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dF/dz, dF/dpeaks and dF/dscales from one sweep forth and back.
+    """Return dF/dz, dF/dpeaks and dF/dscales from one forward and one backward sweep.
 
-    The sweep forth stores the waves h_{i+1} = dF/ds_i, the sweep back carries
-    g_i = dF/dh_i: g_d = s_{d-1}, g_i = s_{i-1} + g_{i+1} T'(h_i). It is linear in the
-    depth, where carrying all derivatives forward would be quadratic.
+    The forward sweep stores the waves h_{i+1} = dF/ds_i. The backward sweep carries g_i = dF/dh_i:
+    g_d = s_{d-1}, g_i = s_{i-1} + g_{i+1} T'(h_i). The cost is linear in the depth; that of
+    derivatives in the forward sweep would be quadratic.
 
     Returns
     -------
@@ -161,13 +162,13 @@ def outer_slopes_derivatives(peaks: Tensor, scales: Tensor) -> tuple[Tensor, Ten
     r"""Return the derivatives of both :func:`outer_slopes` by the peaks and by the scales.
 
     With :math:`t_i = s_i / (a_0 \cdots a_i)` the left one is :math:`\sum_i t_i`, so that its
-    derivatives are :math:`t_i / s_i` and :math:`-\sum_{i \ge j} t_i / a_j`; the right one
-    is the left one times :math:`-a_0 / (1 - a_0)`.
+    derivatives are :math:`t_i / s_i` and :math:`-\sum_{i \ge j} t_i / a_j`. The right one is
+    the left one times :math:`-a_0 / (1 - a_0)`.
 
     Returns
     -------
     dpeaks, dscales : Tensor of shape (..., depth, 2)
-        At fixed scales and peaks; left, right.
+        At fixed scales and peaks; last dimension: left, right.
     """
     by_scales = 1 / peaks.cumprod(-1)  # (..., depth)
     tails = (scales * by_scales).flip(-1).cumsum(-1).flip(-1)

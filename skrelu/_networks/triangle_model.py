@@ -1,18 +1,19 @@
-r"""Sums of triangle-wave sub-networks with their coefficients in one vector, and with a shape.
+r"""Sums of triangle-wave sub-networks with coefficients, and with a guaranteed shape.
 
     f(x) = b_0 + beta . x + sum_k c_k B_k(w_k . x + o_k)
 
-B_k is a triangle wave F_k, which is concave, or made of it so that f has a shape by construction,
-whatever the peaks:
+B_k is made of one triangle wave F_k, which is concave for all peaks. There are three kinds:
 
-- *wave*: F. With c <= 0 it adds a convex function of everything that it reads, with c >= 0 a
+- *wave*: F. With c <= 0 it adds a convex function of the features that it reads, with c >= 0 a
   concave one.
-- *step*: F(z - delta) - F(z). The slope of F falls, so this rises, and is flat at both ends.
-- *ramp*: F less its first slope (falling, concave) or its last one (rising, concave). With c <= 0
-  and c >= 0 it rises, along a convex or a concave curve.
+- *step*: F(z - delta) - F(z). It increases, because the slope of F decreases, and is constant at
+  both ends.
+- *ramp*: F minus its first slope times z (decreasing, concave), with c <= 0, or F minus its last
+  slope times z (increasing, concave), with c >= 0. So it adds an increasing function, convex or
+  concave.
 
-What remains are bounds on single parameters: signs of coefficients, of the entries of directions
-that a rising B_k reads, and zeros for features that a sub-network must not read.
+The shape then follows from bounds on single parameters: signs of coefficients, signs in the
+directions of steps and ramps, and zeros for features that a sub-network must not read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.shapes import Bounds, Kind, Shape
 from skrelu._networks.triangle_network import TriangleNetwork
 
-# Least and largest shift of a step, in widths of its window.
+# Smallest and largest shift of a step, in widths of its window.
 LEAST_SHIFT, LARGEST_SHIFT = 0.05, 10.0
 
 
@@ -40,7 +41,7 @@ class TriangleModel:
     triangles : TriangleNetwork
     n_outputs : int
     shape : Shape, optional
-        Needs smooth scales. None leaves everything open.
+        Guaranteed signs of slopes and curvatures. Needs smooth scales.
     """
 
     triangles: TriangleNetwork
@@ -49,7 +50,7 @@ class TriangleModel:
 
     @property
     def n_subnetworks(self) -> int:
-        """Number of sub-networks; a step counts once, and is two waves."""
+        """Number of sub-networks; a step counts once, but has two waves."""
         return self.triangles.n_subnetworks
 
     @property
@@ -70,7 +71,7 @@ class TriangleModel:
 
     @property
     def wave_network(self) -> TriangleNetwork:
-        """The waves alone: a step is two of them."""
+        """The network of all waves, two for each step."""
         n_subnetworks = self.triangles.n_subnetworks + len(self._of("step"))
         return replace(self.triangles, n_subnetworks=n_subnetworks)
 
@@ -82,11 +83,11 @@ class TriangleModel:
 
     @property
     def n_parameters(self) -> int:
-        """Length of the vector of everything."""
+        """Length of the vector of all parameters."""
         return sum(self.sizes)
 
     def pack(self, inner: Tensor, coef: Tensor, shifts: Tensor) -> Tensor:
-        """Write everything into one vector, (..., n_parameters)."""
+        """Join all parameters to one vector, (..., n_parameters)."""
         return torch.cat([inner, coef.flatten(-2), shifts], -1)
 
     def unpack(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,9 +108,9 @@ class TriangleModel:
         Parameters
         ----------
         cotangent : Tensor of shape (..., n_outputs, n_samples)
-            What those of each output are multiplied with.
+            Factor on the derivatives of each output, row by row.
         """
-        if self.shape is None:  # what outputs share is computed once
+        if self.shape is None:  # the waves are the same for all outputs
             inner, coef, _ = self.unpack(theta)
             blocks = self.triangles.basis_derivatives(inner, X).unflatten(-2, (-1, self._n_each))
             columns = self.columns(theta, X)
@@ -125,7 +126,7 @@ class TriangleModel:
             yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
 
     def bounds(self, like: Tensor) -> Bounds | None:
-        """Return what every parameter must not be below and above; None without a shape."""
+        """Return lower and upper bounds of the parameters, None without a shape."""
         if self.shape is None:
             return None
         n_features, n_each = self.triangles.n_features, self._n_each
@@ -156,7 +157,7 @@ class TriangleModel:
         return self.triangles.n_parameters // self.triangles.n_subnetworks
 
     def random(self, n_starts: int, X: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw starting points within the bounds, without any coefficients.
+        """Draw starting points within the bounds, with coefficients of 0.
 
         Parameters
         ----------
@@ -183,8 +184,8 @@ class TriangleModel:
         coef = X.new_zeros(n_starts, n_coef, self.n_outputs)
         return self.pack(inner, coef, shifts.to(X).clamp_min(LEAST_SHIFT))
 
-    def waves(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return parameters of `lowered` and its coefficients: the same function."""
+    def to_waves(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parameters of `wave_network`, and coefficients, of the same function."""
         inner, coef, shifts = self.unpack(theta)
         if self.shape is None:
             return inner, coef
@@ -208,14 +209,14 @@ class TriangleModel:
         return coef.tensor_split([1, 1 + n_features], -2)
 
     def _ramp_slopes(self, inner: Tensor) -> Tensor:
-        """Return the slope that is taken off each ramp."""
+        """Return the slope that is subtracted in each ramp."""
         left, right = self.triangles.outer_slopes(inner)
         ramps = self._of("ramp")
         sign = inner.new_tensor([self.kinds[k].sign for k in ramps])
         return torch.where(sign < 0, left[..., ramps], right[..., ramps])
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
-        """Return f(factor * x + shift), both of shape (n_features,)."""
+        """Return the parameters of f(factor * x + shift), both of shape (n_features,)."""
         inner, coef, shifts = self.unpack(theta)
         n_features = self.triangles.n_features
         blocks = inner.unflatten(-1, (-1, self._n_each)).clone()
@@ -227,7 +228,7 @@ class TriangleModel:
         return self.pack(blocks.flatten(-2), coef, shifts)
 
     def affine(self, theta: Tensor, gain: Tensor, line: Tensor) -> Tensor:
-        """Return gain * f plus a linear function of [1, x].
+        """Return the parameters of gain * f plus a linear function of [1, x].
 
         Parameters
         ----------
@@ -241,19 +242,19 @@ class TriangleModel:
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
-        inner, coef = self.waves(theta)
+        inner, coef = self.to_waves(theta)
         intercept, linear, weights = self._split(coef)
         return weights.mT @ self.wave_network.basis(inner, X) + linear.mT @ X + intercept.mT
 
     def columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return [1, x, B], (..., 1 + n_features + n_subnetworks, n_samples)."""
-        inner, _ = self.waves(theta)
+        inner, _ = self.to_waves(theta)
         basis = self._combined(theta, self.wave_network.basis(inner, X), X)
         known = torch.cat([torch.ones_like(X[:1]), X])
         return torch.cat([known.expand(*theta.shape[:-1], *known.shape), basis], -2)
 
     def _combined(self, theta: Tensor, waves: Tensor, X: Tensor) -> Tensor:
-        """Return B from the waves."""
+        """Return B, given the values of the waves."""
         steps, ramps = self._of("step"), self._of("ramp")
         if not steps and not ramps:
             return waves
@@ -266,13 +267,13 @@ class TriangleModel:
         return basis
 
     def _reach(self, inner: Tensor, X: Tensor) -> Tensor:
-        """Return z of the ramps."""
+        """Return z = w . x + o of the ramps."""
         blocks = inner.unflatten(-1, (-1, self._n_each))[..., self._of("ramp"), :]
         n_features = self.triangles.n_features
         return blocks[..., :n_features] @ X + blocks[..., n_features, None]
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
-        """Return the derivatives of a combination of the outputs.
+        """Return the derivatives of a linear combination of the outputs by all parameters.
 
         Parameters
         ----------
@@ -286,25 +287,25 @@ class TriangleModel:
         Tensor of shape (..., n_parameters, n_samples)
         """
         inner, _, _ = self.unpack(theta)
-        waves, coef = self.waves(theta)
+        nonlinear, coef = self.to_waves(theta)
         combined = coef @ cotangent  # (..., n_coef, n_samples)
         n, n_features = self.triangles.n_subnetworks, self.triangles.n_features
         steps, ramps = self._of("step"), self._of("ramp")
-        blocks = self.wave_network.basis_derivatives(waves, X).unflatten(-2, (-1, self._n_each))
+        blocks = self.wave_network.basis_derivatives(nonlinear, X).unflatten(-2, (-1, self._n_each))
         blocks = blocks * combined[..., 1 + n_features :, None, :]
         own, later = blocks.tensor_split([n], -3)
         if steps:
             own[..., steps, :, :] += later
         if ramps:
             own[..., ramps, :, :] -= self._by_ramp_slopes(inner, combined, X)
-        basis = self._combined(theta, self.wave_network.basis(waves, X), X)
+        basis = self._combined(theta, self.wave_network.basis(nonlinear, X), X)
         cotangents = cotangent[..., None, :, :]
         by_linear, by_weights = X[:, None] * cotangents, basis[..., None, :] * cotangents
         by_coef = torch.cat([cotangents, by_linear, by_weights], -3).flatten(-3, -2)
         return torch.cat([own.flatten(-3, -2), by_coef, -later[..., n_features, :]], -2)
 
     def _by_ramp_slopes(self, inner: Tensor, combined: Tensor, X: Tensor) -> Tensor:
-        """Return the derivatives of what is taken off the ramps, (..., n_ramps, n_each, n)."""
+        """Return the derivatives of what is subtracted in ramps, (..., n_ramps, n_each, n)."""
         ramps, n_features = self._of("ramp"), self.triangles.n_features
         by_left, by_right = self.triangles.outer_slopes_derivatives(inner).unbind(-1)
         falls = inner.new_tensor([self.kinds[k].sign for k in ramps])[:, None] < 0
@@ -317,5 +318,5 @@ class TriangleModel:
 
     def to_relu(self, theta: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere."""
-        inner, coef = self.waves(theta)
+        inner, coef = self.to_waves(theta)
         return self.wave_network.to_relu(inner, coef)

@@ -2,10 +2,9 @@
 
     f(x) = b_0 + beta . x + sum_k c_k F_k(w_k . x + o_k)
 
-The *nonlinear* parameters theta (directions w_k, offsets o_k and the shape of F_k) travel
-as one vector; given these, f is linear in (b_0, beta, c). The shape is d + 1 peaks with
-smooth scales, or d peaks and d - 1 free scales. Peaks are kept inside of bounds by a
-logistic map (`bounded_peaks`).
+The *nonlinear* parameters theta are one vector: directions w_k, offsets o_k, and d + 1 peaks with
+smooth scales, or d peaks and d - 1 free scales. Given these, f is linear in (b_0, beta, c). A
+logistic function keeps the peaks inside of bounds (`bounded_peaks`).
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from skrelu._networks.triangle import (
     triangle_sum_derivatives,
 )
 
-# Layers after which the waves that are left are below rounding.
+# Layers after which further waves are smaller than rounding errors.
 DEEP = 54
 
 
 @dataclass(frozen=True)
 class TriangleNetwork:
-    """The shape of a sum of triangle-wave sub-networks along ridge directions.
+    """A sum of triangle-wave sub-networks along ridge directions.
 
     Parameters
     ----------
@@ -45,8 +44,8 @@ class TriangleNetwork:
     smooth : bool
         Whether the scales follow from the peaks (`smooth_scales`) or are free.
     n_free_peaks : int, optional
-        So many peaks are free, those after them stay at 1/2, where the layers approach a
-        parabola as the depth grows. None frees all. Needs ``smooth``.
+        Number of free peaks, all by default. Later ones are 1/2, so that the layers approach a
+        parabola as the depth grows. Needs ``smooth``.
     """
 
     n_features: int
@@ -69,7 +68,7 @@ class TriangleNetwork:
         return self.n_subnetworks * (self.n_features + 1 + self.n_peaks + n_scales)
 
     def pack(self, directions: Tensor, offsets: Tensor, peaks: Tensor, scales: Tensor) -> Tensor:
-        """Write the nonlinear parameters into one vector, shape (..., n_parameters).
+        """Join the nonlinear parameters to one vector, shape (..., n_parameters).
 
         Parameters
         ----------
@@ -77,7 +76,7 @@ class TriangleNetwork:
         offsets : Tensor of shape (..., n_subnetworks)
         peaks : Tensor of shape (..., n_subnetworks, n_peaks), inside of their bounds
         scales : Tensor of shape (..., n_subnetworks, depth)
-            The first is 1; ignored where they follow from the peaks.
+            The first is 1. Ignored if they follow from the peaks.
         """
         parts = [directions, offsets[..., None], peak_logits(peaks)]
         if not self.smooth:
@@ -108,16 +107,15 @@ class TriangleNetwork:
     ) -> Tensor:
         """Draw starting points whose windows [0, 1] are the range of the projected data.
 
-        Each direction is gaussian on a random subset of the features. Peaks are drawn
-        around 1/2, some sub-networks nearly parabolic, others far from it: both occur
-        among the best starts for different targets. Drawn on the CPU, so that results
-        do not depend on the device.
+        Each direction is gaussian on a random subset of the features. Peaks are drawn around 1/2.
+        Some sub-networks are nearly parabolic and others are far from it, as the best starts for
+        different targets are. All is drawn on the CPU, so that results do not depend on the device.
 
         Parameters
         ----------
         X : Tensor of shape (n_features, n_samples)
         readable : Tensor of bool of shape (n_subnetworks, n_features), optional
-            Features that the subsets of a sub-network are drawn from.
+            Features from which the subset of a sub-network is drawn.
 
         Returns
         -------
@@ -141,7 +139,7 @@ class TriangleNetwork:
     def windowed(
         self, directions: Tensor, peaks: Tensor, X: Tensor, reach: Tensor | float = 1.0
     ) -> Tensor:
-        """Pack directions and peaks, with z from 0 to ``reach`` over the data."""
+        """Pack directions and peaks, with offsets for which z is in [0, reach] on the rows."""
         z = directions @ X  # (n_starts, n_subnetworks, n_samples)
         low, width = z.amin(-1), z.amax(-1) - z.amin(-1)
         width = torch.where(width > 0, width, 1) / reach
@@ -194,7 +192,7 @@ class TriangleNetwork:
         ----------
         peaks : Tensor of shape (..., depth), or (..., depth + 1) where scales follow from them
         dpeaks, dscales : Tensor of shape (..., depth, n)
-            Derivatives by peaks and scales as if these were independent.
+            Derivatives by peaks and scales as if they were independent.
         """
         if self.smooth:
             by_scales = smooth_scales_jacobian(peaks).transpose(-1, -2) @ dscales
@@ -206,10 +204,9 @@ class TriangleNetwork:
     def to_relu(self, theta: Tensor, coef: Tensor) -> tuple[ReLUNetwork, Tensor]:
         """Lower to the plain ReLU network that is the same function everywhere.
 
-        Four neurons a layer: the sum so far, h and (h - a_i)+ which make the next wave,
-        and the part that grows outside [0, 1]. Every carried value is >= 0, so ReLU
-        leaves it alone: free scales of negative sign are met by a bias under the sum
-        and by sending rising outer parts along with it.
+        A layer has four neurons: the sum so far, h and (h - a_i)+ for the next wave, and the part
+        outside [0, 1] that decreases F. Every carried value is >= 0, so ReLU does not change it. To
+        this end the sum includes the outer part that increases F, and a bias for negative scales.
 
         Parameters
         ----------
@@ -239,10 +236,10 @@ class TriangleNetwork:
         return network, network.pack(lowered)
 
     def to_parabolic(self, theta: Tensor, coef: Tensor) -> tuple[ParabolicNetwork, Tensor]:
-        r"""Lower to the limit of infinite depth: the free peaks' layers, then a parabola.
+        r"""Lower to the limit of infinite depth: a layer for each free peak, then a parabola.
 
         With peaks of 1/2 from layer m on, :math:`\sum_{i \ge m} s_i h_{i+1}` approaches
-        :math:`4 s_m h_m (1 - h_m)`, by a factor of 4 with each layer.
+        :math:`4 s_m h_m (1 - h_m)`, and the error falls by a factor of 4 with each layer.
 
         Parameters
         ----------
@@ -265,7 +262,7 @@ class TriangleNetwork:
         intercept, linear, weights = coef.split([1, self.n_features, self.n_subnetworks], -2)
         relu = ReLUNetwork(self.n_features, self.n_subnetworks, m, coef.shape[-1])
         network = ParabolicNetwork(relu)
-        height = scales[..., m] * weights[..., 0]  # of the parabola at h = 1/2
+        height = scales[..., m] * weights[..., 0]  # of the parabola, at h = 1/2
         parts = ReLUWeights(
             hidden=hidden,
             biases=biases,

@@ -1,10 +1,10 @@
-r"""Windows of triangle waves side by side: smooth curves that linear least squares can fit.
+r"""Triangle waves with windows side by side: quadratic splines by linear least squares.
 
-A sub-network with peaks of 1/2 is a parabola on its window and straight outside. Those whose
-windows lie side by side along a direction, from the least to the largest value, make all curves
-whose second derivative is constant on each window: quadratic splines. With the coefficients
-scaled by the windows' widths to the power of 3/2 a ridge on them is one on the integral of the
-squared second derivative, as in smoothing splines (Reinsch 1967).
+A sub-network with peaks of 1/2 is a parabola on its window and straight outside. If windows lie
+side by side along a direction, their sums are exactly the quadratic splines: curves whose second
+derivative is constant on each window. If each sub-network is multiplied by the width of its window
+to the power of 3/2, a ridge on the coefficients is one on the integral of the squared second
+derivative, as in smoothing splines (Reinsch 1967).
 
 References
 ----------
@@ -16,9 +16,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# The linear part is penalized so much less than the windows.
+# Factor on the linear columns, relative to window columns: the ridge hardly affects them.
 LINEAR = 100.0
-# No window is narrower than this part of one of the windows of equal width.
+# Smallest width of a window, as a fraction of the width of equal windows.
 NARROWEST = 0.25
 
 
@@ -27,23 +27,23 @@ def windows_side_by_side(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return sub-networks whose windows cover the data along several directions.
 
-    Half of the windows' ends are spaced evenly, the others are quantiles.
+    Half of the ends of windows are evenly spaced, the others are quantiles.
 
     Parameters
     ----------
     X : Tensor of shape (n_features, n_samples)
         One feature or two.
     n_directions : int
-        Of two features, evenly spaced by angle.
+        Number of directions of two features, evenly spaced by angle.
     n_windows : int
-        Along each direction, at most.
+        Largest number of windows along each direction.
 
     Returns
     -------
     directions : Tensor of shape (n_subnetworks, n_features)
     offsets : Tensor of shape (n_subnetworks,)
     widths : Tensor of shape (n_subnetworks,)
-        As parts of the range along the direction.
+        As fractions of the range along the direction.
     """
     if len(X) == 1:
         rays = X.new_ones(1, 1)

@@ -1,1 +1,1 @@
-"""Losses, least squares and steps of descent on any of the networks."""
+"""Losses, and solvers that minimise them for any network."""

@@ -1,4 +1,4 @@
-"""Adam on minibatches: for networks whose normal equations are too large to form."""
+"""Adam on minibatches, for networks whose normal equations are too large to form."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
-EVALUATED_ROWS = 4096  # at a time, outside the steps
+# Rows in a chunk when all losses are evaluated.
+EVALUATED_ROWS = 4096
 
 
 class Model(Protocol):
-    """A differentiable function of one parameter vector a start."""
+    """A differentiable function with one vector of parameters for each start."""
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
-        """Return predictions (n_starts, n_outputs, n_samples)."""
+        """Return raw outputs (n_starts, n_outputs, n_samples)."""
 
 
 def adam(
@@ -30,7 +31,7 @@ def adam(
     options: Options,
     bounds: tuple[Tensor, Tensor] | None = None,
 ) -> Result:
-    """Minimise the loss, penalized by alpha * sum_i penalty_i theta_i**2, of every start by Adam.
+    """Minimise the penalized loss of every start by Adam.
 
     Parameters
     ----------
@@ -38,11 +39,14 @@ def adam(
     theta : Tensor of shape (n_starts, n_parameters)
         Starting points.
     rows : Rows
-    alpha, penalty : float, Tensor of shape (n_starts, n_parameters)
+    alpha : float
+        Strength of the ridge alpha * sum_i penalty_i theta_i**2.
+    penalty : Tensor of shape (n_starts, n_parameters)
+        Weight of the square of each parameter.
     options : Options
         An iteration is a pass over all rows.
     bounds : tuple of Tensor of shape (n_parameters,), optional
-        What every parameter must not be below and above.
+        Lower and upper bounds.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def adam(
     Kingma and Ba, "Adam: a method for stochastic optimization", 2015,
     https://arxiv.org/abs/1412.6980
     """
-    everything = torch.arange(len(theta), device=theta.device)
+    all_starts = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
     progress = Progress(_evaluate(model, theta, rows), options)
@@ -74,7 +78,7 @@ def adam(
                 if bounds is not None:
                     theta.data.clamp_(*bounds)
             evaluation = _evaluate(model, theta, rows)
-            progress.update(evaluation, everything)
+            progress.update(evaluation, all_starts)
             if options.stops(progress):
                 return progress.result(Status.STOPPED)
     except KeyboardInterrupt:
@@ -84,17 +88,17 @@ def adam(
 
 @torch.no_grad()
 def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
-    everything = torch.arange(len(theta), device=theta.device)
+    all_starts = torch.arange(len(theta), device=theta.device)
     chunks = rows.chunks(EVALUATED_ROWS)
     raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
-    loss, validation = rows.evaluated(raw, everything)
+    loss, validation = rows.evaluated(raw, all_starts)
     return Evaluation(theta.detach(), loss, loss, validation, loss)
 
 
 def _batch_loss(
     model: Model, theta: Tensor, loss: Loss, X: Tensor, y: Tensor, weights: Tensor
 ) -> Tensor:
-    """Return the part of the training loss that some rows contribute, (n_starts,)."""
+    """Return the contribution of a batch of rows to the training loss, (n_starts,)."""
     raw = model.forward(theta, X)
     total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
     scale = loss.scale(raw.detach(), y, weights / total)

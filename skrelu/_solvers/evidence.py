@@ -1,17 +1,17 @@
-r"""Ridge penalties that follow from the data: the evidence framework.
+r"""Ridge penalties estimated from the data: the evidence framework.
 
-The weights come in groups, each gaussian with a precision :math:`\alpha_g` of its own, the
-noise has the precision :math:`\beta`. The most probable weights minimise
+The weights of group g are gaussian with precision :math:`\lambda_g`, and the noise has precision
+:math:`\tau`. The most probable weights minimise
 
-.. math::   \beta \sum_i r_i^2 + \sum_g \alpha_g \|\theta_g\|^2,
+.. math::   \tau \sum_i r_i^2 + \sum_g \lambda_g \|\theta_g\|^2.
 
-and the precisions are those that make the data most probable given the network (MacKay 1992),
-with the Gauss-Newton matrix for the Hessian (Foresee and Hagan 1997). All rows train: with
-:math:`\gamma` the number of weights that the data determine, the error on other rows is estimated
-by :math:`n \sum_i r_i^2 / (n - \gamma)^2` (Golub, Heath and Wahba 1979). Other losses stand for
-:math:`r_i^2`, with their curvatures in the matrix. Of cross-entropies :math:`\beta` is known, and
-each determined weight fits :math:`1 / \beta` of the noise, which other rows have once more. Steps
-follow the bend of the path to second order (Transtrum and Sethna 2012).
+The precisions maximise the probability of the data given the network (MacKay 1992), with the
+Gauss-Newton matrix in place of the Hessian (Foresee and Hagan 1997). All rows train. The error on
+other rows is estimated by generalized cross-validation, :math:`n \sum_i r_i^2 / (n - \gamma)^2`,
+where :math:`\gamma` is the effective number of weights (Golub, Heath and Wahba 1979). Other losses
+take the place of :math:`r_i^2`, and their curvatures enter the matrix. For cross-entropies
+:math:`\tau` is known, and the estimate is the mean loss plus :math:`2 \gamma / (n \tau)`. Steps
+include their geodesic acceleration, a second-order term (Transtrum and Sethna 2012).
 
 References
 ----------
@@ -47,19 +47,21 @@ from skrelu._solvers.progress import Evaluation, Options, Result
 from skrelu._solvers.regression import LossProblem, Network
 from skrelu._solvers.rows import Rows
 
-# Steps are bent along the path only where its second part is so small beside the first.
-MOST_BENT = 0.75
-ALPHA_START, BETA_START = 1e-3, 1.0
-ALPHA_MIN, ALPHA_MAX, BETA_MAX = 1e-8, 1e8, 1e12
-# The noise is not estimated from less than this fraction of the rows.
+# Largest ratio of twice the acceleration to the step, by length, for which it is included.
+MOST_ACCELERATION = 0.75
+# Precisions of the weights: the first, the smallest and the largest.
+FIRST_OF_WEIGHTS, LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS = 1e-3, 1e-8, 1e8
+# Precision of the noise: the first and the largest.
+FIRST_OF_NOISE, MOST_OF_NOISE = 1.0, 1e12
+# Fewest degrees of freedom from which the noise is estimated, as a fraction of the rows.
 FREE_ROWS = 0.05
-# A start has ended when the estimated error fell by less than this fraction over so many
-# steps taken.
+# (fraction, steps): a start ends if its estimated error falls by less than this fraction over so
+# many successful steps.
 END = (0.5, 20)
 
 
 class Precisions:
-    """The precisions of a batch of starts, and what they say about the error.
+    """Precisions of the weights and the noise of a batch of starts, and estimated errors.
 
     Parameters
     ----------
@@ -68,17 +70,17 @@ class Precisions:
     n_rows : Tensor of shape (n_starts,)
         Number of residuals.
     known : float, optional
-        beta, where it follows from the loss.
+        Precision of the noise, if it follows from the loss.
     """
 
     def __init__(self, groups: Tensor, n_rows: Tensor, known: float | None = None) -> None:
         self.groups, self.n_rows, self.known = groups, n_rows, known
-        self.beta = torch.full_like(n_rows, BETA_START if known is None else known)
-        self.alpha = n_rows.new_full((len(n_rows), len(groups)), ALPHA_START)
+        self.of_noise = torch.full_like(n_rows, FIRST_OF_NOISE if known is None else known)
+        self.of_weights = n_rows.new_full((len(n_rows), len(groups)), FIRST_OF_WEIGHTS)
         self.error = torch.full_like(n_rows, torch.inf)  # estimated loss on other rows
 
     def estimate(self, gram: Tensor, theta: Tensor, loss: Tensor, starts: Tensor) -> None:
-        """Make the data most probable.
+        """Update the precisions by one step towards the largest evidence.
 
         Parameters
         ----------
@@ -87,39 +89,41 @@ class Precisions:
         loss : Tensor of shape (n_active,)
         starts : Tensor of shape (n_active,)
         """
-        alpha, beta, n_rows = self.alpha[starts], self.beta[starts], self.n_rows[starts]
-        # In single precision gram is not positive definite where alpha is small.
+        of_weights, of_noise = self.of_weights[starts], self.of_noise[starts]
+        n_rows = self.n_rows[starts]
+        # In single precision gram is not positive definite where precisions are small.
         rounding = torch.finfo(gram.dtype).eps * gram.diagonal(dim1=-1, dim2=-2).sum(-1)
-        ridge = alpha @ self.groups + (beta * rounding)[:, None]
-        hessian = beta[:, None, None] * gram + torch.diag_embed(ridge)
+        ridge = of_weights @ self.groups + (of_noise * rounding)[:, None]
+        hessian = of_noise[:, None, None] * gram + torch.diag_embed(ridge)
         factor, info = torch.linalg.cholesky_ex(hessian)
         good = info == 0
         factor = torch.where(good[:, None, None], factor, torch.eye(factor.shape[-1]).to(factor))
         variances = torch.cholesky_inverse(factor).diagonal(dim1=-1, dim2=-2)
-        each = self.groups.sum(-1) - alpha * (variances @ self.groups.T)
+        each = self.groups.sum(-1) - of_weights * (variances @ self.groups.T)
         n_free = n_rows - each.sum(-1) - (theta.shape[-1] - self.groups.sum())
         determined, n_free = n_rows - n_free, torch.maximum(n_free, FREE_ROWS * n_rows)
         squares = n_rows * loss
         new = each.clamp_min(1e-3) / (theta**2 @ self.groups.T).clamp_min(1e-30)
         good &= torch.isfinite(new).all(-1)
-        self.alpha[starts] = torch.where(good[:, None], new.clamp(ALPHA_MIN, ALPHA_MAX), alpha)
+        new = new.clamp(LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS)
+        self.of_weights[starts] = torch.where(good[:, None], new, of_weights)
         if self.known is None:
-            found = (n_free / squares.clamp_min(1e-30)).clamp_max(BETA_MAX)
-            self.beta[starts] = torch.where(good, found, beta)
+            found = (n_free / squares.clamp_min(1e-30)).clamp_max(MOST_OF_NOISE)
+            self.of_noise[starts] = torch.where(good, found, of_noise)
             error = n_rows * squares / n_free**2
         else:
-            error = loss + 2 * determined / (beta * n_rows)
+            error = loss + 2 * determined / (of_noise * n_rows)
         self.error[starts] = torch.where(good, error, self.error[starts])
 
 
-class BentNetwork(Network, Protocol):
-    """A network whose parameters come in groups, and whose outputs bend along a step."""
+class CurvedNetwork(Network, Protocol):
+    """A network with groups of parameters, and with second derivatives along a step."""
 
     def groups(self) -> list[int]:
-        """Return the number of parameters of each group; the last has no penalty."""
+        """Return the number of parameters in each group; the last group has no penalty."""
 
     def bounds(self, like: Tensor) -> Bounds | None:
-        """Return what every parameter must not be below and above, if anything."""
+        """Return lower and upper bounds of the parameters, None if there are none."""
 
     def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
         """Return the second derivative of the outputs along a step."""
@@ -129,25 +133,25 @@ class BentNetwork(Network, Protocol):
 
 
 def fit_by_evidence(
-    network: BentNetwork, theta: Tensor, rows: Rows, options: Options, enough: float = 0.0
+    network: CurvedNetwork, theta: Tensor, rows: Rows, options: Options, enough: float = 0.0
 ) -> Result:
-    """Fit a batch of networks.
+    """Fit a batch of networks with ridge penalties estimated from the data.
 
     Parameters
     ----------
     theta : Tensor of shape (n_starts, network.n_parameters)
-        Where to start.
+        Starting points.
     rows : Rows
         Held-out rows, if any, only choose the best iteration.
     options : Options
         An iteration is a trial step of every start; ``tol`` and ``patience`` are `END`.
     enough : float, default=0
-        Errors below are alike.
+        Error below which a start ends.
 
     Returns
     -------
     Result
-        Each start's best point, by held-out rows or the estimated error.
+        The best point of each start, by held-out rows or else by the estimated error.
     """
     tol, patience = END
     options = replace(options, tol=tol, patience=patience, steps_count=True, together=True)
@@ -157,20 +161,20 @@ def fit_by_evidence(
 
 
 class EvidenceProblem(LossProblem):
-    """The problem of a batch of starts, with precisions that each new point changes.
+    """The problem of a batch of starts whose precisions are estimated at each new point.
 
-    Sums are over rows weighted so that the weights add up to the number of rows.
+    Row weights are multiplied by the effective number of rows, so that they sum to it.
     """
 
     damping, estimates = Damping(1.0, 0.5, 3.0, 1e-10, 1e10), True
 
-    def __init__(self, network: BentNetwork, rows: Rows) -> None:
+    def __init__(self, network: CurvedNetwork, rows: Rows) -> None:
         n_starts, loss = len(rows.training), rows.loss
-        if isinstance(loss, SquaredError):  # the best constant's is 1 but for rounding
+        if isinstance(loss, SquaredError):  # 1 but for rounding
             rows = replace(rows, loss=replace(loss, null=(1.0,) * len(rows.y)))
         penalty = rows.X.new_zeros(n_starts, network.n_parameters)
         super().__init__(network, rows, 0.0, penalty, network.bounds(rows.X))
-        self.dual, self.sampled, self.bent = False, loss.coupled, network
+        self.dual, self.sampled, self.curved = False, loss.coupled, network
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
         sizes = torch.tensor(network.groups())
@@ -180,7 +184,7 @@ class EvidenceProblem(LossProblem):
         self.precisions = Precisions(groups, n_effective * len(rows.y), known)
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Return losses; the state is the values and the size of residuals of the trained rows."""
+        """Return losses; the state is raw values and residual scales of the training rows."""
         theta = self.retracted(theta)
         raw = self._values(theta)
         loss, validation = self.rows.evaluated(raw, starts)
@@ -188,55 +192,56 @@ class EvidenceProblem(LossProblem):
         return self._judged(Evaluation(theta, loss, loss, validation, loss, state), starts)
 
     def _judged(self, at: Evaluation, starts: Tensor) -> Evaluation:
-        """Return values with the cost and the error that the precisions give."""
+        """Return the evaluation with the cost and the error that the precisions give."""
         precisions = self.precisions
-        penalty = precisions.alpha[starts] @ precisions.groups
+        penalty = precisions.of_weights[starts] @ precisions.groups
         squares = precisions.n_rows[starts] * at.loss
-        cost = precisions.beta[starts] * squares + (penalty * at.theta**2).sum(-1)
+        cost = precisions.of_noise[starts] * squares + (penalty * at.theta**2).sum(-1)
         return at._replace(cost=cost, error=precisions.error[starts])
 
     def linearize(
         self, at: Evaluation, starts: Tensor, earlier: Equations | None
     ) -> tuple[Equations, Evaluation]:
-        """Make the data most probable, and return the equations with these precisions."""
+        """Estimate the precisions, and return the equations with them."""
         precisions = self.precisions
         residual, weights = self._working(at.state[0], at.state[1], starts)
         nothing, root = torch.zeros_like(at.theta), weights.sqrt()
         matrix, gradient = self._sums(at.theta, at.state[0], root * residual, root, nothing)
-        if earlier is not None:  # not yet at a random point
+        if earlier is not None:  # not at the random starting point
             precisions.estimate(matrix, at.theta, at.loss, starts)
-        beta, penalty = precisions.beta[starts], precisions.alpha[starts] @ precisions.groups
-        hessian = beta[:, None, None] * matrix + torch.diag_embed(penalty)
-        slope = beta[:, None] * gradient + penalty * at.theta
+        of_noise = precisions.of_noise[starts]
+        penalty = precisions.of_weights[starts] @ precisions.groups
+        hessian = of_noise[:, None, None] * matrix + torch.diag_embed(penalty)
+        slope = of_noise[:, None] * gradient + penalty * at.theta
         lengths = hessian.diagonal(dim1=-1, dim2=-2)
         equations = self.held(NormalEquations(hessian, slope, lengths), at)
         return equations, self._judged(at, starts)
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
-        """Return damped steps, and half of their bend along the path where that is small."""
+        """Return damped steps, with their geodesic acceleration where it is short enough."""
         assert isinstance(equations, NormalEquations)
         factor, _ = equations.factor(damping)
         gradient = equations.gradient[:, None, :, None].expand(*factor.shape[:-1], 1)
         step = -torch.cholesky_solve(gradient, factor)[..., 0]
         pull = torch.stack([self._pull(at, one, starts) for one in step.unbind(1)], 1)
-        bend = -torch.cholesky_solve(pull[..., None], factor)[..., 0]
+        acceleration = -torch.cholesky_solve(pull[..., None], factor)[..., 0]
         lengths = equations.scale[:, None]
-        sizes = [(lengths * part.square()).sum(-1).sqrt() for part in (bend, step)]
-        bent = 2 * sizes[0] <= MOST_BENT * sizes[1]  # False for NaN
-        return step + torch.where(bent[..., None], bend / 2, 0)
+        sizes = [(lengths * part.square()).sum(-1).sqrt() for part in (acceleration, step)]
+        short = 2 * sizes[0] <= MOST_ACCELERATION * sizes[1]  # False for NaN
+        return step + torch.where(short[..., None], acceleration / 2, 0)
 
     def _pull(self, at: Evaluation, step: Tensor, starts: Tensor) -> Tensor:
-        """Return beta J'f'', with f'' the second derivative of the outputs along a step."""
+        """Return tau J'f'', where f'' is the second derivative of the outputs along a step."""
         _, weights = self._working(at.state[0], at.state[1], starts)
         total = torch.zeros_like(step)
         for chunk in self.rows.chunks(self.chunk, trained=True):
             X = self.rows.X[:, chunk]
-            second = self.bent.curvature(at.theta, step, X)
+            second = self.curved.curvature(at.theta, step, X)
             if self.rows.loss.coupled:
                 cotangents = self._cotangents(at.state[0][..., chunk], weights[..., chunk].sqrt())
                 along = (cotangents * second[:, None]).sum(2, keepdim=True)
                 second = (cotangents * along).sum(1)
             else:
                 second = second * weights[..., chunk]
-            total += self.bent.pullback(at.theta, X, second)
-        return self.precisions.beta[starts, None] * total
+            total += self.curved.pullback(at.theta, X, second)
+        return self.precisions.of_noise[starts, None] * total

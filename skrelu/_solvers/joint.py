@@ -1,7 +1,7 @@
-"""Pretraining with coefficients and all in one: for any loss, and for functions with a shape.
+"""Pretraining of all parameters together, for any loss and for functions with a shape.
 
-Where errors are not squared or parameters have bounds, the coefficients cannot be eliminated by
-linear least squares: all parameters take the steps of Levenberg-Marquardt together.
+With losses other than squared errors, or with bounds, linear least squares cannot eliminate the
+coefficients. Levenberg-Marquardt then moves them together with the other parameters.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from skrelu._solvers.variable_projection import BEYOND
 
 
 class JointProblem(LossProblem):
-    """The pretraining problem of a batch of starts, coefficients included.
+    """The pretraining problem of a batch of starts, with coefficients among the parameters.
 
     Parameters
     ----------
     model : TriangleModel
     rows : Rows
     alpha : float
-        Ridge penalty on the coefficients, as in `SeparableProblem`.
+        Strength of the ridge on the coefficients, as in `SeparableProblem`.
     """
 
     def __init__(self, model: TriangleModel, rows: Rows, alpha: float) -> None:
@@ -42,7 +42,7 @@ class JointProblem(LossProblem):
 
 
 def coefficient_penalty(model: TriangleModel, theta: Tensor, rows: Rows, starts: Tensor) -> Tensor:
-    """Return the weight of the square of each parameter, (n_active, n_parameters)."""
+    """Return the penalty: the weight of the square of each parameter, (n_active, n_parameters)."""
     variance = column_variances(model, theta, rows, starts) / model.n_outputs
     first, _, n_shifts = model.sizes
     return torch.nn.functional.pad(
@@ -51,7 +51,9 @@ def coefficient_penalty(model: TriangleModel, theta: Tensor, rows: Rows, starts:
 
 
 def column_variances(model: TriangleModel, theta: Tensor, rows: Rows, starts: Tensor) -> Tensor:
-    """Return variances of the columns [1, x, B], with what they reach a little outside.
+    """Return variances of the columns [1, x, B], plus squared changes outside the windows.
+
+    See `BEYOND`.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def column_variances(model: TriangleModel, theta: Tensor, rows: Rows, starts: Te
 
 
 def working_rows(rows: Rows) -> Rows:
-    """Return rows of the squared errors that the loss amounts to where raw is 0."""
+    """Return the rows with squared errors that approximate the loss near raw values of 0."""
     raw, weights = torch.zeros_like(rows.y), rows.training.mean(0)
     residual, curvature = rows.loss.working(raw, rows.y, rows.loss.scale(raw, rows.y, weights))
     noise = rows.loss.noise

@@ -1,17 +1,18 @@
-r"""Levenberg-Marquardt for a batch of independent problems of least squares.
+r"""Levenberg-Marquardt for a batch of independent least-squares problems.
 
 Each start minimises its cost by steps that solve
 
 .. math::   (J^T J + \mu D)\,\delta = -J^T r,
 
-D being the largest diagonal of :math:`J^T J` met so far (Moré 1978), or the present one. A step
-that lowers the cost is taken and the damping :math:`\mu` reduced; otherwise the damping is
-raised and the same equations are solved again. Starts that have ended leave the batch.
+The diagonal matrix D scales the parameters (``scale`` in the code). It is the largest diagonal of
+:math:`J^T J` so far (Moré 1978), or the present one. A step that reduces the cost is accepted, and
+the damping :math:`\mu` decreases. Otherwise the damping increases, and the same equations are
+solved again. Starts that have ended leave the batch.
 
-What is fitted is a `Problem`: it evaluates points, which it may move first (onto bounds, or to
-the best coefficients for the others), and gives the equations of the next step. With
-bounds steps are projected: a parameter that stands at a bound and would cross it is held, the
-others move, and what crosses a bound on the way is put back onto it.
+A `Problem` evaluates points and gives the equations of the next step. An evaluation may first move
+its points, onto bounds or to the best coefficients. With bounds, steps are projected (Kanzow,
+Yamashita and Fukushima 2004): a parameter at a bound that it would cross is held, and a parameter
+that crosses a bound on the way is put onto the bound.
 
 References
 ----------
@@ -33,13 +34,13 @@ from torch import Tensor
 from skrelu._networks.shapes import Bounds
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 
-# Directions in which the residual hardly changes are damped as if they changed it
-# by this fraction of the most sensitive one: dead neurons must not fly away.
+# Smallest entry of D, as a fraction of the largest. Without it, steps of dead neurons, on which the
+# residuals hardly depend, would be huge.
 SCALE_FLOOR = 1e-9
 
 
 class Damping(NamedTuple):
-    """How the damping begins, what it is multiplied with after steps, and its range."""
+    """First damping, its factors after successful and failed steps, and its range."""
 
     start: float = 1.0
     down: float = 0.3
@@ -49,14 +50,14 @@ class Damping(NamedTuple):
 
 
 class NormalEquations(NamedTuple):
-    """Damped steps from J'J, for fewer parameters than residuals."""
+    """Equations of a step with J'J, for fewer parameters than residuals."""
 
     gram: Tensor  # (n_starts, n_parameters, n_parameters)
     gradient: Tensor  # (n_starts, n_parameters), J'r
-    scale: Tensor  # (n_starts, n_parameters)
+    scale: Tensor  # (n_starts, n_parameters), diagonal of D
 
     def factor(self, damping: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Cholesky factors of the damped matrices, and where there is one.
+        """Return Cholesky factors of the damped matrices, and which of them exist.
 
         Parameters
         ----------
@@ -75,15 +76,15 @@ class NormalEquations(NamedTuple):
 
 
 class DualEquations(NamedTuple):
-    """The same steps from JJ', for fewer residuals than parameters.
+    """Equations of the same step with JJ', for fewer residuals than parameters.
 
     With K = D^-1/2 J' the step is -D^-1/2 K (K'K + mu I)^-1 r.
     """
 
-    jacobian: Tensor  # (n_starts, n_parameters, n_residuals), scaled by D^-1/2
-    kernel: Tensor  # (n_starts, n_residuals, n_residuals)
+    jacobian: Tensor  # (n_starts, n_parameters, n_residuals), K
+    kernel: Tensor  # (n_starts, n_residuals, n_residuals), K'K
     residual: Tensor  # (n_starts, n_residuals)
-    scale: Tensor  # (n_starts, n_parameters)
+    scale: Tensor  # (n_starts, n_parameters), diagonal of D
 
     def step(self, damping: Tensor) -> Tensor:
         """Return steps (n_starts, n_trials, n_parameters), NaN where one fails."""
@@ -100,36 +101,36 @@ Equations = NormalEquations | DualEquations
 
 
 class Problem(Protocol):
-    """What Levenberg-Marquardt asks of a batch of problems.
+    """A batch of problems for `levenberg_marquardt`.
 
-    ``starts`` (int64, (n_active,)) says which of the batch a call is about.
+    ``starts`` (int64, (n_active,)) are the indices of the problems that a call is about.
     """
 
     damping: Damping
     estimates: bool
-    """Whether equations tell the error of a point: all starts get new ones after a step then."""
+    """Whether equations estimate errors: every active start then gets new ones after any step."""
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Move points (n_active, n_parameters) where they belong and return the values there."""
+        """Project points (n_active, n_parameters) and evaluate them."""
 
     def linearize(
         self, at: Evaluation, starts: Tensor, earlier: Equations | None
     ) -> tuple[Equations, Evaluation]:
-        """Return the equations of the next step, and the values if they change by it."""
+        """Return the equations of the next step, and the evaluation, which they may change."""
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
         """Return steps (n_active, n_trials, n_parameters) for dampings (n_active, n_trials)."""
 
 
 def running_scale(diagonal: Tensor, scale: Tensor | None) -> Tensor:
-    """Return D: the largest diagonal so far, floored relative to its largest entry."""
+    """Return the diagonal of D: the largest diagonal so far, with a floor of `SCALE_FLOOR`."""
     floor = SCALE_FLOOR * diagonal.amax(-1, keepdim=True) + torch.finfo(diagonal.dtype).tiny
     diagonal = diagonal + floor
     return diagonal if scale is None else torch.maximum(diagonal, scale)
 
 
 def without_held(equations: Equations, theta: Tensor, bounds: Bounds) -> Equations:
-    """Return equations whose steps leave alone what stands at a bound and would cross it."""
+    """Return equations whose steps do not move parameters at a bound that they would cross."""
     low, high = bounds
     if isinstance(equations, DualEquations):
         gradient = (equations.jacobian @ equations.residual[..., None])[..., 0]
@@ -145,7 +146,7 @@ def without_held(equations: Equations, theta: Tensor, bounds: Bounds) -> Equatio
 
 
 def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Result:
-    """Minimise a batch of problems.
+    """Minimise the cost of each problem of a batch by Levenberg-Marquardt.
 
     Parameters
     ----------
@@ -159,8 +160,8 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
     -------
     Result
     """
-    everything = torch.arange(theta.shape[0], device=theta.device)
-    now = problem.evaluate(theta, everything)
+    all_starts = torch.arange(theta.shape[0], device=theta.device)
+    now = problem.evaluate(theta, all_starts)
     progress = Progress(now, options)
     starts = progress.active()
     if len(starts) == 0 or options.max_iter == 0:
@@ -169,7 +170,7 @@ def levenberg_marquardt(problem: Problem, theta: Tensor, options: Options) -> Re
     damping = torch.full_like(now.cost, limits.start)
     trials = damping.new_tensor(options.trials)
     try:
-        equations, now = problem.linearize(now, everything, None)
+        equations, now = problem.linearize(now, all_starts, None)
 
         def linearize(moved: Tensor) -> None:
             there, at = problem.linearize(_take(now, moved), moved, _take(equations, moved))

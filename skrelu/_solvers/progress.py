@@ -1,4 +1,4 @@
-"""What the solvers share: options, progress, results, reasons for stopping."""
+"""Options, stopping rules and results of the solvers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Rows taken at a time at least, see `chunk_size`.
+# Fewest rows in a chunk, see `chunk_size`.
 FEWEST_CHUNKED = 64
 
 
@@ -27,7 +27,7 @@ class Status(IntEnum):
 
     @property
     def message(self) -> str:
-        """A sentence for the reader."""
+        """The reason in words, for messages."""
         return {
             Status.MAX_ITER: "the maximum number of iterations was reached",
             Status.CONVERGED: "the training loss stopped decreasing",
@@ -38,28 +38,28 @@ class Status(IntEnum):
 
 
 class Evaluation(NamedTuple):
-    """A problem's values at a batch of points; further fields belong to the problem."""
+    """Values of a problem at a batch of points."""
 
-    theta: Tensor  # (n_starts, n_parameters), the points: within bounds, coefficients solved for
+    theta: Tensor  # (n_starts, n_parameters), points within bounds, with the best coefficients
     cost: Tensor  # (n_starts,), what is minimised
-    loss: Tensor  # (n_starts,), on the rows that train
-    validation_loss: Tensor  # (n_starts,), on held-out rows; NaN where there are none
-    error: Tensor  # (n_starts,), tells the best point where no rows are held out: often the cost
-    state: tuple[Tensor, ...] = ()  # each (n_starts, ...)
+    loss: Tensor  # (n_starts,), on training rows
+    validation_loss: Tensor  # (n_starts,), on held-out rows; NaN if there are none
+    error: Tensor  # (n_starts,), chooses the best point if no rows are held out; often the cost
+    state: tuple[Tensor, ...] = ()  # each (n_starts, ...), for the problem only
 
 
 @dataclass
 class Result:
     """Outcome of a solver on a batch of starts.
 
-    ``theta`` is the best point met by each start: by validation loss where there are
-    held-out rows, else the last. Curves are means over the starts.
+    ``theta`` is the best point of each start: by validation loss if there are held-out rows, else
+    by error. Curves are means over the starts.
     """
 
     theta: Tensor  # (n_starts, n_parameters)
     loss: Tensor  # (n_starts,), training loss at theta
     validation_loss: Tensor  # (n_starts,), NaN without held-out rows
-    error: Tensor  # (n_starts,), what theta was chosen by
+    error: Tensor  # (n_starts,), the value that theta was chosen by
     status: Status
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
@@ -67,13 +67,13 @@ class Result:
 
     @property
     def watched(self) -> Tensor:
-        """The loss that tells good starts from bad: on held-out rows where there are any."""
+        """Loss by which starts are compared: on held-out rows, or on training rows if none are."""
         held_out = not bool(torch.isnan(self.validation_loss).any())
         return self.validation_loss if held_out else self.loss
 
     @property
     def interrupted(self) -> bool:
-        """Whether the user ended it."""
+        """Whether the user interrupted it."""
         return self.status is Status.INTERRUPTED
 
     def _each(self, changed: Callable[[str, Tensor], Tensor]) -> Result:
@@ -86,15 +86,15 @@ class Result:
         return self._each(lambda _, part: part.to(dtype))
 
     def take(self, starts: Tensor) -> Result:
-        """Return the result of some starts; curves stay means over all."""
+        """Return the result of some starts; curves stay means over all starts."""
         return self._each(lambda _, part: part[starts])
 
     def beside(self, more: Result) -> Result:
-        """Return the results of these starts and of more, run later, with its status."""
+        """Append the result of more starts, fitted later; the status is theirs."""
         return more._each(lambda name, part: torch.cat([getattr(self, name), part])).after(self)
 
     def after(self, earlier: Result | None) -> Result:
-        """Return this result with the iterations and curves of an earlier one before it."""
+        """Prepend the iterations and curves of an earlier result."""
         if earlier is None:
             return self
         return replace(
@@ -107,29 +107,29 @@ class Result:
 
 @dataclass(frozen=True)
 class Options:
-    """How to search, for both solvers.
+    """Options of a solver.
 
     Parameters
     ----------
     solver : {"lm", "adam"}
     max_iter : int
-        Most iterations: trial steps of "lm", passes over the data of "adam".
+        Maximum number of iterations: trial steps of "lm", or passes over the data of "adam".
     tol, patience : float, int
-        A start ends when its loss falls by less than ``tol`` (relative) over
-        ``patience`` iterations.
+        A start ends if its loss falls by less than the fraction ``tol`` over ``patience``
+        iterations.
     learning_rate, batch_size : float, int
-        Step size and rows of a step of "adam".
+        Learning rate of "adam", and rows of a minibatch.
     generator : torch.Generator
         On the CPU, so that results do not depend on the device.
     trials : tuple of float
-        Multiples of the damping that "lm" tries at once. Kinks make the best damping
-        jump; where the equations cost much more than a value, trying several pays.
+        Multiples of the damping that "lm" tries at once. Kinks make the best damping vary, so
+        several pay if the equations cost much more than an evaluation.
     negligible, enough : float
-        A start has ended whose training loss is no more than the first, or whose error (or loss
-        on held-out rows) is no more than the second.
+        A start ends if its training loss is at most ``negligible``, or if its error (its loss on
+        held-out rows, if there are any) is at most ``enough``.
     steps_count, together : bool
-        Whether only steps taken count as iterations of ``patience``, and whether starts go on
-        until all have ended.
+        Whether ``patience`` counts successful steps only, and whether starts go on until all have
+        ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
     """
@@ -149,25 +149,25 @@ class Options:
     report: Callable[[Progress], bool] | None = None
 
     def stops(self, progress: Progress) -> bool:
-        """Report, and tell whether to stop."""
+        """Report, and return whether to stop."""
         return self.report is not None and self.report(progress)
 
 
 class Patience(NamedTuple):
-    """Whether errors fell by a fraction over some iterations."""
+    """Number of iterations since the error of each start last fell by a fraction."""
 
     tol: float
     iterations: int
-    reference: Tensor  # (n_starts,), the errors that are to fall
-    waited: Tensor  # (n_starts,), iterations since they last did
+    reference: Tensor  # (n_starts,), errors at that time
+    waited: Tensor  # (n_starts,), iterations since then
 
     @classmethod
     def from_now(cls, tol: float, iterations: int, error: Tensor) -> Patience:
-        """Begin to wait."""
+        """Start counting."""
         return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64))
 
     def after(self, error: Tensor, counted: Tensor) -> Patience:
-        """Return what it is after an iteration that counts for some of the starts."""
+        """Return the numbers after one more iteration, which counts where ``counted`` is true."""
         fell = error < (1 - self.tol) * self.reference
         reference = torch.where(fell, error, self.reference)
         return self._replace(
@@ -176,16 +176,16 @@ class Patience(NamedTuple):
 
     @property
     def over(self) -> Tensor:
-        """Tell which starts have waited long enough."""
+        """Which starts have waited for ``iterations``."""
         return self.waited >= self.iterations
 
 
 class Progress:
-    """Best point so far of each start, and when to stop looking for a better one.
+    """Best point of each start so far, and whether the start has ended.
 
-    The best point has the lowest loss on held-out rows where there are any, else the lowest
-    error. A start has ended when that fell by less than ``tol`` relative over ``patience``
-    iterations or is below ``enough``, or when its training loss is zero to rounding.
+    The best point has the lowest loss on held-out rows, or the lowest error if none are held out.
+    A start has ended if this value fell by less than the fraction ``tol`` over ``patience``
+    iterations, if it is at most ``enough``, or if the training loss is zero to rounding.
     """
 
     def __init__(self, evaluation: Evaluation, options: Options) -> None:
@@ -209,7 +209,7 @@ class Progress:
 
     def _watched(self, evaluation: Evaluation) -> Tensor:
         watched = evaluation.validation_loss if self.validated else evaluation.error
-        return watched.nan_to_num(torch.inf, torch.inf)  # so that whatever is finite is better
+        return watched.nan_to_num(torch.inf, torch.inf)  # so that any finite value is better
 
     def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
         self.loss_curve.append(float(loss.mean()))
@@ -223,19 +223,19 @@ class Progress:
         taken: Tensor | None = None,
         stuck: Tensor | None = None,
     ) -> None:
-        """Take in the points of the active starts after one iteration.
+        """Record the points of the active starts after one iteration.
 
-        An interrupt may come at any moment: all is computed first and taken in at once, so that
-        losses and points belong together.
+        An interrupt may come at any moment. Everything is computed first and then stored at once,
+        so that losses and points belong together.
 
         Parameters
         ----------
         evaluation : Evaluation
             Of the active starts.
         starts : Tensor of shape (n_active,)
-            Which ones these are.
+            Their indices.
         taken, stuck : Tensor of bool of shape (n_active,), optional
-            Which of them took a step, and which can take none any more; all and none by default.
+            Which of them took a step, and which can take no more; by default all and none.
         """
         everything, nothing = torch.ones_like(starts, dtype=torch.bool), ~self.taken & self.taken
         taken = everything if taken is None else taken
@@ -263,27 +263,27 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds that the iterations left will take, if none ends early."""
+        """Estimated seconds of the remaining iterations, if no start ends early."""
         seconds = (time.perf_counter() - self.begin) / max(1, self.n_iter)
         return seconds * (self.max_iter - self.n_iter)
 
     @property
     def ended(self) -> Tensor:
-        """Tell which starts have ended, (n_starts,)."""
-        # Losses are relative to the variance of y: below this little but rounding is left.
+        """Which starts have ended, (n_starts,)."""
+        # Relative losses below this are mostly rounding errors.
         rounding = torch.finfo(self.theta.dtype).eps ** 1.5
         exact = self.current <= max(self.options.negligible, rounding)
         return self.patience.over | exact | (self.best <= self.options.enough) | self.stuck
 
     def active(self) -> Tensor:
-        """Return the starts that go on."""
+        """Return the indices of the starts that go on."""
         ended = self.ended
         if self.options.together and not ended.all():
             ended = torch.zeros_like(ended)
         return (~ended).nonzero()[:, 0]
 
     def result(self, status: Status) -> Result:
-        """Return the outcome; of an iteration that was interrupted nothing is part."""
+        """Return the outcome, without an interrupted iteration."""
         n_values = self.n_iter + 1
         return Result(
             theta=self.theta,
@@ -297,12 +297,12 @@ class Progress:
         )
 
     def why(self) -> Status:
-        """Return why it has ended by itself."""
+        """Return why it ended, if neither a user nor a callback ended it."""
         if len(self.active()):
             return Status.MAX_ITER
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
 
 
 def chunk_size(n_values_per_row: int, dtype: torch.dtype) -> int:
-    """Return how many rows to take at a time so that a chunk fills about 64 MB."""
+    """Return the number of rows in a chunk of about 64 MB."""
     return max(FEWEST_CHUNKED, math.floor(64e6 / (n_values_per_row * dtype.itemsize)))

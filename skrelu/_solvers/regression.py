@@ -1,4 +1,4 @@
-"""The loss of a network of which all parameters move, as equations for a step."""
+"""The Levenberg-Marquardt problem of any loss and any network, in all parameters."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from skrelu._solvers.rows import Rows
 
 
 class Network(Protocol):
-    """A function of one vector of parameters."""
+    """A function of one vector of parameters, with derivatives."""
 
     @property
     def n_parameters(self) -> int:
         """Length of the vector."""
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
-        """Return values (n_starts, n_outputs, n_samples)."""
+        """Return raw outputs (n_starts, n_outputs, n_samples)."""
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return derivatives (n_starts, n_parameters, n_samples) of a combination of outputs."""
@@ -39,22 +39,22 @@ class Network(Protocol):
         """Return the indices of the parameters that an output depends on."""
 
     def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
-        """Yield derivatives of each output, by those parameters."""
+        """Yield the derivatives of each output by the parameters of `of_output`."""
 
 
 class LossProblem:
-    """The refinement problem of a batch of starts.
+    """The problem of a penalized loss in all parameters, for a batch of starts.
 
     Parameters
     ----------
     network : Network
     rows : Rows
     alpha : float
-        Ridge penalty: `Rows.penalized` by alpha * sum_i penalty_i theta_i**2.
+        Strength of the ridge alpha * sum_i penalty_i theta_i**2, see `Rows.penalized`.
     penalty : Tensor of shape (n_starts, network.n_parameters)
-        Weight of the square of each parameter, see `released_penalty`.
+        Weight of the square of each parameter.
     bounds : tuple of Tensor of shape (network.n_parameters,), optional
-        What every parameter must not be below and above.
+        Lower and upper bounds.
     """
 
     damping, estimates = Damping(), False
@@ -76,17 +76,17 @@ class LossProblem:
         self.dual = n_residuals < network.n_parameters
         self.sampled = rows.loss.coupled and not self.dual
         self.generator = torch.Generator().manual_seed(0)
-        # Parameters that matter to each output, where outputs have some of their own.
+        # Parameters of each output, if outputs have parameters of their own.
         separate = len(rows.y) > 1 and not rows.loss.coupled
         n_outputs = len(rows.y) if separate else 0
         self.of_outputs = [network.of_output(o).to(rows.X.device) for o in range(n_outputs)]
 
     def _penalty(self, theta: Tensor, starts: Tensor) -> Tensor:
-        """Return the weight of the square of each parameter."""
+        """Return the weight of the square of each parameter at theta."""
         return self.penalty[starts]
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Return losses; the state is the values and the size of residuals of the trained rows."""
+        """Return losses; the state is raw values and scales of training rows, and the norm."""
         theta = self.retracted(theta)
         raw = self._values(theta)
         loss, validation = self.rows.evaluated(raw, starts)
@@ -98,13 +98,13 @@ class LossProblem:
     def linearize(
         self, at: Evaluation, starts: Tensor, earlier: Equations | None
     ) -> tuple[Equations, Evaluation]:
-        """Return the equations with the smaller matrix."""
-        raw, scale_of_rows, norm = at.state
-        residual, weights = self._working(raw, scale_of_rows, starts)
+        """Return the normal or the dual equations, whichever have the smaller matrix."""
+        raw, residual_scale, norm = at.state
+        residual, weights = self._working(raw, residual_scale, starts)
         root = weights.sqrt()
         residual = root * residual
         ridge = self.alpha * self.rows.ridge(at.loss, self.alpha * norm)
-        # Sums over outputs below, means in the loss.
+        # The equations sum over the outputs, the loss is their mean.
         penalty = len(self.rows.y) * ridge[:, None] * self._penalty(at.theta, starts)
         scale = None if earlier is None else earlier.scale
         if self.dual:
@@ -118,7 +118,7 @@ class LossProblem:
         return equations.step(damping)
 
     def retracted(self, theta: Tensor) -> Tensor:
-        """Return points within the bounds."""
+        """Return points clipped to the bounds."""
         return theta if self.bounds is None else theta.clamp(*self.bounds)
 
     def held(self, equations: Equations, at: Evaluation) -> Equations:
@@ -128,14 +128,14 @@ class LossProblem:
         return without_held(equations, at.theta, self.bounds)
 
     def _values(self, theta: Tensor) -> Tensor:
-        """Return what the networks give for all rows."""
+        """Return raw values of all rows."""
         chunks = self.rows.chunks(self.chunk)
         return torch.cat([self.network.forward(theta, self.rows.X[:, c]) for c in chunks], -1)
 
     def _sums(
         self, theta: Tensor, raw: Tensor, residual: Tensor, root: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return J'J and J'r with a penalty on the squares of the parameters."""
+        """Return J'J and J'r, with the penalty on the squares of the parameters."""
         matrix, gradient = torch.diag_embed(penalty), penalty * theta
         for chunk in self.rows.chunks(self.chunk, trained=True):
             X, size = self.rows.X[:, chunk], root[..., chunk]
@@ -161,20 +161,20 @@ class LossProblem:
         return matrix, gradient
 
     def _cotangents(self, raw: Tensor, root: Tensor) -> Tensor:
-        """Return the combinations of outputs that go with the residuals.
+        """Return the weights of the outputs in the derivative of each residual.
 
         Returns
         -------
         Tensor of shape (n_active, n_residuals, n_outputs, n_samples)
-            With as many residuals as outputs.
+            There are as many residuals as outputs.
         """
         eye = torch.eye(len(self.rows.y)).to(raw)[..., None]
         if self.rows.loss.coupled:
-            eye = eye - self.rows.loss.shares(raw)[:, None]
+            eye = eye - self.rows.loss.probabilities(raw)[:, None]
         return eye * root[:, :, None]
 
     def _signs(self, cotangents: Tensor) -> Tensor:
-        """Draw signs of residuals: the squares of their sums are sums of squares in the mean."""
+        """Draw random signs: in expectation, squares of signed sums are sums of squares."""
         shape = cotangents.shape[1], 1, cotangents.shape[3]
         return (2 * torch.randint(2, shape, generator=self.generator) - 1).to(cotangents)
 
@@ -196,7 +196,7 @@ class LossProblem:
         X = self.rows.X[:, : self.rows.n_trained]
         cotangents = self._cotangents(raw, root).unbind(1)
         parts = [self.network.jacobian(theta, X, cotangent) for cotangent in cotangents]
-        # The penalty as further residuals sqrt(penalty) * theta.
+        # The penalty adds the residuals sqrt(penalty) * theta.
         root_penalty = penalty[:, self.penalized].sqrt()
         ridge = theta.new_zeros(*theta.shape, len(self.penalized))
         ridge[:, self.penalized] = torch.diag_embed(root_penalty)

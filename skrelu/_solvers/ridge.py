@@ -1,13 +1,13 @@
-r"""Models that are linear in given columns, with the ridge under which left-out rows fit best.
+r"""Ridge regression for any loss, with the ridge that predicts left-out rows best.
 
 The columns :math:`\phi_i` of the rows have weights :math:`w_i` that sum to 1. For squared errors
 
 .. math::   \min_{b, c} \sum_i w_i (y_i - b - c \cdot \phi_i)^2 + \lambda \|c\|^2
 
 is solved for many :math:`\lambda` by one singular value decomposition of the centered columns.
-The fit without row i differs from that with it by :math:`h_i r_i / (1 - h_i)` there, h being the
-diagonal of the hat matrix (Allen 1974), so that each row is predicted by a fit that has not
-seen it. Other losses are met by iterated least squares on their working residuals, in folds.
+The residual of row i is :math:`r_i / (1 - h_i)` if row i is left out, where h is the diagonal of
+the hat matrix (Allen 1974). So each row is predicted by a fit to the others. Other losses need
+iteratively reweighted least squares, and leave out folds of rows.
 
 References
 ----------
@@ -25,34 +25,39 @@ from torch import Tensor
 
 from skrelu._solvers.losses import Loss, SquaredError
 
-# Ridges to try, relative to the largest squared singular value: few for losses that iterate.
+# Ridges to choose from, relative to the largest squared singular value.
 RIDGES = tuple(10.0 ** (-k / 3) for k in range(-3, 15)) + tuple(10.0**-k for k in range(5, 17))
+# The same for losses other than squared errors.
 FEW_RIDGES = (10.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10)
-# Singular values below so much of the largest are rounding.
+# Smallest singular value, as a fraction of the largest; smaller ones are rounding errors.
 RANK = 1e-13
-# Most least-squares problems of other losses, and the fall of the cost that ends them.
-MAX_ITER, TOL = 30, 1e-5
-# Steps that do not lower the cost are halved so many times.
+# Most least-squares problems for losses other than squared errors.
+MAX_ITER = 30
+# Relative decrease of the cost below which these end.
+TOL = 1e-5
+# Most trials of a step, which is halved until it reduces the cost.
 HALVINGS = 8
-# Values of weighted columns to hold at a time.
+# Most values of weighted columns in memory at once.
 HELD = 4e6
-# Folds of other losses, and ridges after the best before the search for it ends.
-FOLDS, PATIENCE = 5, 2
-# Less than this between leverages and 1 is rounding: the row determines its own prediction.
+# Folds for losses other than squared errors.
+FOLDS = 5
+# Ridges without improvement that end the search for losses other than squared errors.
+PATIENCE = 2
+# Smallest difference of leverage and 1. Below it, a row determines its own prediction.
 LEAST_FREE = 1e-9
 
 
 class RidgeFit(NamedTuple):
-    """A linear model of all rows, and what fits without each row say of it."""
+    """A linear model of all rows, and predictions of left-out rows."""
 
     coef: Tensor  # (1 + n_columns, n_outputs), the intercept first
     left_out: Tensor  # (n_outputs, n_samples), raw values
-    loss: float  # of these, relative to the best constant's
+    loss: float  # of left_out, relative to the loss of the best constant
     ridge: float  # relative to the largest squared singular value
 
 
 class _Decomposed(NamedTuple):
-    """The centered columns times the roots of the weights, as s_j v_j u_j'."""
+    """Centered columns times the roots of the weights, as a sum of s_j v_j u_j'."""
 
     mean: Tensor  # (n_columns,)
     u: Tensor  # (rank, n_samples)
@@ -69,7 +74,7 @@ def fit_ridge(
     ridges: Sequence[float] | None = None,
     factor: float = 1.0,
 ) -> RidgeFit:
-    """Fit a linear model with the ridge that is best for rows that a fit has not seen.
+    """Fit a linear model with the ridge that predicts left-out rows best.
 
     Parameters
     ----------
@@ -80,12 +85,12 @@ def fit_ridge(
         Positive, sum to 1.
     loss : Loss
     other : tuple of Tensor, optional
-        Columns, y and weights of rows to choose by, instead of leaving rows out; the fit's
-        ``left_out`` are predictions of these then.
+        Columns, y and weights of rows that choose the ridge instead of left-out rows. Then
+        ``left_out`` has the predictions of these rows.
     ridges : sequence of float, optional
-        To choose from, relative to the largest squared singular value, from large to small.
+        Ridges to choose from, decreasing, relative to the largest squared singular value.
     factor : float, default=1
-        What the best ridge is multiplied with.
+        Factor on the best ridge.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def _trials(
     other: tuple[Tensor, Tensor, Tensor] | None,
     ridges: Sequence[float],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield coefficients and predictions of rows that the fit has not seen, by ridge."""
+    """Yield coefficients and predictions of left-out rows, by ridge."""
     if isinstance(loss, SquaredError):
         for coef, left_out in _squared(_decomposed(columns, weights), y, weights, ridges):
             yield coef, left_out if other is None else predicted(coef, other[0])
@@ -137,17 +142,17 @@ def _trials(
         folds = [out for out in folds if out.any() and bool(weights[~out].sum() > 0)]
         fits = []
         for out in folds:
-            kept, share = columns[:, ~out], weights[~out] / weights[~out].sum()
-            fits.append(_iterated(_decomposed(kept, share), y[:, ~out], share, loss, ridges))
+            kept, part = columns[:, ~out], weights[~out] / weights[~out].sum()
+            fits.append(_iterated(_decomposed(kept, part), y[:, ~out], part, loss, ridges))
         for coefs in zip(*fits, strict=True) if fits else [()] * len(ridges):
-            left_out = torch.zeros_like(y)  # the best constant, of a single row
+            left_out = torch.zeros_like(y)  # the best constant, if there is one row
             for out, coef in zip(folds, coefs, strict=True):
                 left_out[:, out] = predicted(coef, columns[:, out])
             yield y.new_zeros(1 + len(columns), len(y)), left_out
 
 
 def predicted(coef: Tensor, columns: Tensor) -> Tensor:
-    """Return what a linear model gives, (n_outputs, n_samples)."""
+    """Return the raw values of a linear model, (n_outputs, n_samples)."""
     return coef[1:].mT @ columns + coef[0][:, None]
 
 
@@ -157,7 +162,7 @@ def _decomposed(columns: Tensor, weights: Tensor) -> _Decomposed:
     n_columns, n_samples = centered.shape
     if n_columns > n_samples:
         v, s, u = torch.linalg.svd(centered, full_matrices=False)
-    else:  # of the transpose in two steps, as there may be many more rows
+    else:  # with a QR decomposition first, because there may be many more rows
         q, r = torch.linalg.qr(centered.mT)
         w, s, v = torch.linalg.svd(r, full_matrices=False)
         u, v = (q @ w).mT, v.mT
@@ -166,7 +171,7 @@ def _decomposed(columns: Tensor, weights: Tensor) -> _Decomposed:
 
 
 def _coefficients(parts: _Decomposed, by_basis: Tensor, constant: Tensor) -> Tensor:
-    """Return coefficients of the columns, from those of uncorrelated ones and a mean."""
+    """Return coefficients of the columns, given those of s_j u_j and the mean."""
     coef = parts.v @ by_basis
     return torch.cat([(constant - parts.mean @ coef)[None], coef])
 
@@ -174,18 +179,18 @@ def _coefficients(parts: _Decomposed, by_basis: Tensor, constant: Tensor) -> Ten
 def _squared(
     parts: _Decomposed, y: Tensor, weights: Tensor, ridges: Sequence[float]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield coefficients and predictions of each row without it."""
+    """Yield coefficients, and predictions of each row by a fit without it."""
     root = weights.sqrt()
     mean = y @ weights
     targets = (y - mean[:, None]) * root
     inner = parts.u @ targets.mT
     squares = parts.s.square()
-    # What no column reaches; where a row determines its own prediction, only the ridge leaves any.
+    # Residual and 1 - leverage without a ridge; both are 0 if a row determines its own prediction.
     beyond, free = targets - inner.mT @ parts.u, 1 - weights - parts.u.square().sum(0)
     own = free < LEAST_FREE
     beyond, free = torch.where(own, 0, beyond), torch.where(own, 0, free)
     for ridge in ridges:
-        # Without a ridge there is its limit.
+        # For a ridge of 0, predictions are those of the smallest ridge.
         penalty = max(ridge, RIDGES[-1]) * (squares.amax() if len(squares) else 0)
         left = penalty / (squares + penalty)
         by_u = (
@@ -201,7 +206,7 @@ def _squared(
 def _iterated(
     parts: _Decomposed, y: Tensor, weights: Tensor, loss: Loss, ridges: Sequence[float]
 ) -> Iterator[Tensor]:
-    """Yield coefficients for any loss; each ridge begins where the one before it ended."""
+    """Yield coefficients for any loss; each ridge starts from the solution of the last one."""
     basis = parts.s[:, None] * parts.u / weights.sqrt()  # (rank, n_samples), uncorrelated
     by_basis, constant = y.new_zeros(len(parts.s), len(y)), y.new_zeros(len(y))
     largest = parts.s.square().amax() if len(parts.s) else y.new_zeros(())
@@ -238,7 +243,7 @@ def _iterated(
 def _weighted(
     basis: Tensor, target: Tensor, weights: Tensor, penalty: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return coefficients and constants of a least-squares problem for each output."""
+    """Return coefficients and constants of a weighted least-squares problem of each output."""
     augmented = torch.cat([basis.new_ones(1, basis.shape[1]), basis])
     ridge = torch.cat([penalty.new_zeros(1), penalty.expand(len(basis))])
     solutions = []
@@ -255,7 +260,7 @@ def _weighted(
 
 
 def mean_loss(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor) -> float:
-    """Return the mean loss relative to the best constant's, infinite where it is not known."""
+    """Return the mean loss relative to that of the best constant, infinite if it is NaN."""
     values = loss.values(raw, y, loss.scale(raw, y, weights)) / loss.unit(raw)
     mean = float((values @ weights).mean())
     return mean if mean == mean else torch.inf  # NaN

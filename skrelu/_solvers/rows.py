@@ -1,4 +1,4 @@
-"""The rows of one fit as tensors, with the weights of training and held-out rows."""
+"""The rows of a fit as tensors, with the weights of training and held-out rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelu._solvers.losses import SQUARED_ERROR, Loss
 
-# In single precision values are cut here: their squares times weights stay in range.
+# Largest value in single precision, where its square times a weight must not overflow.
 LARGEST_SINGLE = 1e9
 
 
@@ -18,16 +18,16 @@ LARGEST_SINGLE = 1e9
 class Rows:
     """Standardized data of a batch of starts; samples are the last dimension.
 
-    Each start has its own weights, so each can hold out other rows. The training weights
-    of a start sum to 1, and so do its validation weights. Losses of held-out rows are relative to
-    what the best constant of all rows loses on the same: then starts can be compared.
+    Each start has its own weights, so it can hold out its own rows. The training weights of a start
+    sum to 1, and so do its validation weights. Held-out losses are relative to the loss of the best
+    constant (of all rows) on the same rows, so that starts can be compared.
     """
 
     X: Tensor  # (n_features, n_samples)
     y: Tensor  # (n_outputs, n_samples)
     training: Tensor  # (n_starts, n_samples)
     validation: Tensor | None  # (n_starts, n_samples)
-    n_trained: int  # rows after these train no start
+    n_trained: int  # number of first rows that may train; the others train no start
     loss: Loss = SQUARED_ERROR
     base: Tensor | None = None  # (n_trained,) weights of the rows in the table
     null: Tensor | None = None  # (n_starts,), loss of the best constant on held-out rows; None: 1
@@ -57,7 +57,7 @@ class Rows:
         return replace(self, training=self.training[starts], validation=validation, null=null)
 
     def part(self, kept: Tensor) -> Rows:
-        """Return the rows with only some of those that train; ``kept`` are their indices."""
+        """Return the rows with the training rows ``kept`` (indices) and all held-out rows."""
         others = torch.arange(self.n_trained, self.n_samples, device=kept.device)
         index = torch.cat([kept, others])
 
@@ -77,24 +77,24 @@ class Rows:
         )
 
     def repeated(self, n: int) -> Rows:
-        """Return the rows for a batch in which each start stands ``n`` times in a row."""
+        """Return the rows of a batch with ``n`` copies of each start, one after the other."""
         starts = torch.arange(len(self.training), device=self.training.device)
         return self.of(starts.repeat_interleave(n))
 
     def chunks(self, size: int, *, trained: bool = False) -> Iterator[slice]:
-        """Yield slices of at most ``size`` rows; of the trained ones only if asked."""
+        """Yield slices of at most ``size`` rows, of training rows only if ``trained``."""
         stop = self.n_trained if trained else self.n_samples
         for begin in range(0, stop, size):
             yield slice(begin, min(begin + size, stop))
 
     def scale(self, raw: Tensor, starts: Tensor) -> Tensor:
-        """Return the size of residuals of the rows that train, see `Loss.scale`."""
+        """Return the residual scale of the training rows, see `Loss.scale`."""
         trained = slice(self.n_trained)
         y, weights = self.y[:, trained], self.training[starts, trained]
         return self.loss.scale(raw[..., trained], y, weights)
 
     def evaluated(self, raw: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return training and validation losses, given a network's values at all rows.
+        """Return training and validation losses, given the raw values of all rows.
 
         Parameters
         ----------
@@ -107,40 +107,42 @@ class Rows:
         values = self.loss.values(raw, self.y, self.scale(raw, starts)) / self.loss.unit(raw)
         return self.losses(values.mean(-2), slice(None), starts)
 
-    def penalized(self, loss: Tensor, penalty: Tensor) -> Tensor:
-        """Return the cost: the penalty counts relative to the noise, of which the loss tells.
+    def penalized(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Return the cost: the loss plus ``norm`` times the noise, which the loss estimates.
 
         Parameters
         ----------
-        loss, penalty : Tensor of shape (n_active,)
+        loss : Tensor of shape (n_active,)
+        norm : Tensor of shape (n_active,)
+            alpha times the weighted sum of the squares of the parameters.
         """
-        return loss + penalty * (loss if self.loss.noise is None else self.loss.noise)
+        return loss + norm * (loss if self.loss.noise is None else self.loss.noise)
 
-    def ridge(self, loss: Tensor, penalty: Tensor) -> Tensor:
-        """Return the derivative of the cost by the penalty over that by the loss."""
+    def ridge(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Return the derivative of the cost by ``norm``, divided by that by the loss."""
         if self.loss.noise is None:
-            return loss / (1 + penalty)
+            return loss / (1 + norm)
         return torch.full_like(loss, self.loss.noise)
 
     def losses(self, values: Tensor, rows: slice, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum weighted losses of some rows.
+        """Return training and validation losses, as weighted sums over some rows.
 
         Parameters
         ----------
         values : Tensor of shape (n_active, n_rows)
-            Averaged over the outputs.
+            Losses, averaged over the outputs.
 
         Returns
         -------
         training, validation : Tensor of shape (n_active,)
         """
-        training = _mean(values, self.training[starts, rows])
+        training = _weighted_sum(values, self.training[starts, rows])
         if self.validation is None:
             return training, torch.full_like(training, torch.nan)
-        validation = _mean(values, self.validation[starts, rows])
+        validation = _weighted_sum(values, self.validation[starts, rows])
         return training, validation if self.null is None else validation / self.null[starts]
 
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return weighted means of the last dimension; values of no weight may be infinite."""
+def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted sums over the last dimension; values of no weight may be infinite."""
     return torch.where(weights > 0, weights * values, 0.0).sum(-1)

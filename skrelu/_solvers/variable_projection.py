@@ -1,29 +1,29 @@
-r"""Separable least squares: pretraining as a problem for Levenberg-Marquardt.
+r"""Variable projection: pretraining as a separable least-squares problem.
 
 The model is :math:`\Phi(\theta)\,c` with :math:`\Phi = [1, x, F_1, \dots, F_K]`. The cost is
 
 .. math::   \text{loss} \cdot (1 + \alpha N), \qquad N = c^T V c,
 
-V being the variances of the columns of Phi (and the squares of what the F_k reach a little
-outside their windows): a ridge whose weight follows the loss, as the
-noise does in Bayesian ridge regression, and vanishes where y can be met exactly. For
-given theta the coefficients solve a small linear system,
+The diagonal matrix V has the variances of the columns of Phi, plus squared changes of the F_k
+outside their windows (`BEYOND`). The ridge is relative to the loss, which estimates the noise as in
+Bayesian ridge regression, so it vanishes if y can be fitted exactly. For given theta the
+coefficients solve a small linear system,
 
 .. math::   (\Phi^T W \Phi + \lambda V)\,c = \Phi^T W y, \qquad
             \lambda = \alpha\,\text{loss} / (1 + \alpha N),
 
-with lambda from the last accepted point, so only theta is left to search (Golub and
-Pereyra 1973). With D the derivatives of the F_k by their own parameters, Kaufman's
-simplification of the Jacobian gives
+with lambda from the last accepted point. So the search is over theta alone (Golub and Pereyra
+1973). If G has the derivatives of the F_k by their own parameters, Kaufman's simplification of the
+Jacobian gives
 
 .. math::
 
-    J^T J = \left(D^T W D - D^T W \Phi (\Phi^T W \Phi + \lambda V)^{-1} \Phi^T W D\right)
+    J^T J = \left(G^T W G - G^T W \Phi (\Phi^T W \Phi + \lambda V)^{-1} \Phi^T W G\right)
             \circ C C^T, \qquad
-    J^T r = -\textstyle\sum_o C_o \circ D^T W (y_o - \Phi c_o),
+    J^T r = -\textstyle\sum_o C_o \circ G^T W (y_o - \Phi c_o),
 
-where C C^T is spread over the parameters of each pair of sub-networks. Everything is a sum
-over rows, taken in chunks: memory does not grow with the number of rows.
+where C repeats the coefficients of each sub-network for all its parameters. All sums over rows are
+taken in chunks, so memory does not grow with the number of rows.
 
 References
 ----------
@@ -42,12 +42,12 @@ from skrelu._solvers.levenberg_marquardt import Damping, Equations, NormalEquati
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
 
-# Keeps the scaled matrix of the linear problem positive definite to rounding.
+# Added to the unit diagonal of the linear problem, to keep it positive definite despite rounding.
 JITTER = 1e-13
-# A sub-network's size is also judged so far outside its window, as a fraction of it:
-# steep parts where no row happens to be would cost nothing and ruin predictions there.
+# Distance from its window at which a sub-network is also penalized, as a fraction of the window.
+# Otherwise steep parts beyond the rows would cost nothing and ruin predictions there.
 BEYOND = 0.05
-# An exactly linear target takes the loss from 1 to alpha^2, alpha^6, alpha^14, ...
+# Iterations of `settle`. With an exactly linear target, the loss is alpha^2, alpha^6, alpha^14, ...
 SETTLING = 3
 
 
@@ -60,7 +60,7 @@ class SeparableProblem:
         Without a shape.
     rows : Rows
     alpha : float
-        Ridge penalty, relative to the loss; the intercept is free.
+        Strength of the ridge, relative to the loss; the intercept has none.
     """
 
     damping, estimates = Damping(), False
@@ -74,7 +74,7 @@ class SeparableProblem:
         self.ridge = torch.full_like(rows.training[:, 0], alpha)  # lambda of each start
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Replace coefficients by the best ones; state is (variance, factor, column scale)."""
+        """Solve for coefficients; the state is variances, Cholesky factor and 1 / column sizes."""
         inner = self.model.unpack(theta)[0].contiguous()
         phi = self._all_columns(inner)
         products, moment = self._sums(inner, starts, phi)
@@ -98,7 +98,7 @@ class SeparableProblem:
         return Evaluation(theta, cost, loss, validation, cost, (variance, factor, size))
 
     def settle(self, theta: Tensor, starts: Tensor) -> None:
-        """Bring lambda and the loss in line at a first point: a fixed point, found fast."""
+        """Iterate lambda to the fixed point where it agrees with the loss at a first point."""
         for _ in range(SETTLING):
             self._update_ridge(self.evaluate(theta, starts), starts)
 
@@ -131,14 +131,14 @@ class SeparableProblem:
         return NormalEquations(matrix, gradient, running_scale(diagonal, scale)), at
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
-        """Return damped steps; coefficients follow by themselves."""
+        """Return damped steps of the nonlinear parameters; coefficients are solved for."""
         n_solved = self.model.n_parameters - self.network.n_parameters
         return torch.nn.functional.pad(equations.step(damping), (0, n_solved))
 
     def _update_ridge(self, at: Evaluation, starts: Tensor) -> None:
         _, coef, _ = self.model.unpack(at.theta)
-        penalty = self.alpha * _norm(coef, at.state[0])
-        self.ridge[starts] = self.alpha * self.rows.ridge(at.loss, penalty)
+        norm = self.alpha * _norm(coef, at.state[0])
+        self.ridge[starts] = self.alpha * self.rows.ridge(at.loss, norm)
 
     def _columns(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return Phi' = [1, x, F], shape (n_active, 1 + n_features + K, n_rows)."""
@@ -146,13 +146,13 @@ class SeparableProblem:
         return torch.cat([known.expand(len(theta), *known.shape), self.network.basis(theta, X)], -2)
 
     def _all_columns(self, theta: Tensor) -> Tensor | None:
-        """Return Phi' for all rows, None where that takes more than a chunk's memory."""
+        """Return Phi' for all rows, None if that takes more memory than a chunk."""
         n_values = len(theta) * self.n_columns
         fits = self.rows.n_samples <= chunk_size(n_values, self.rows.X.dtype)
         return self._columns(theta, self.rows.X) if fits else None
 
     def _columns_in(self, chunk: slice, theta: Tensor, known: Tensor | None) -> Tensor:
-        """Return Phi' for some rows, from that for all if it is known."""
+        """Return Phi' for some rows, as a part of ``known`` if it is given."""
         return self._columns(theta, self.rows.X[:, chunk]) if known is None else known[..., chunk]
 
     def _sums(self, theta: Tensor, starts: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -178,5 +178,5 @@ class SeparableProblem:
 
 
 def _norm(coef: Tensor, variance: Tensor) -> Tensor:
-    """Return N, the squared size of the coefficients averaged over the outputs."""
+    """Return N, the weighted sum of squared coefficients, averaged over the outputs."""
     return (variance * coef.square().mean(-1)).sum(-1)

@@ -78,7 +78,7 @@ def test_cross_entropies_are_those_of_scikit_learn_and_the_best_constant_is_0(n_
     weights /= weights.sum()
     loss = CrossEntropy().fitted_to(y, weights, 40.0)
     raw = torch.randn(*y.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE)
-    p = loss.shares(raw)
+    p = loss.probabilities(raw)
     p = torch.cat([1 - p, p]) if n_classes == 2 else p
     found = float(loss.values(raw, y, raw).mean(0) @ weights)
     assert found == pytest.approx(log_loss(index, p.T, sample_weight=weights), rel=1e-12)
@@ -105,7 +105,7 @@ def test_curvatures_are_those_of_the_cross_entropy_where_steps_are_not_bounded(n
         if n_classes == 2:
             found = h[:, i, None]
         else:
-            p = loss.shares(raw)[:, i]
+            p = loss.probabilities(raw)[:, i]
             root = h[:, i].sqrt()[:, None] * (torch.eye(n_classes, dtype=DOUBLE) - p)
             found = root.T @ root
         excess = torch.linalg.eigvalsh(found - H)

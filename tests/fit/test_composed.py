@@ -169,12 +169,12 @@ def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
     one = torch.ones(1, dtype=DOUBLE)
     precisions = Precisions(torch.ones(1, 5, dtype=DOUBLE), 60 * one)
     for _ in range(200):
-        matrix = precisions.beta * gram[0] + precisions.alpha * torch.eye(5)
-        theta = torch.linalg.solve(matrix, precisions.beta * design.T @ target)[None]
+        matrix = precisions.of_noise * gram[0] + precisions.of_weights * torch.eye(5)
+        theta = torch.linalg.solve(matrix, precisions.of_noise * design.T @ target)[None]
         loss = (design @ theta[0] - target).square().mean()[None]
         precisions.estimate(gram, theta, loss, torch.arange(1))
-    assert float(precisions.alpha) == pytest.approx(oracle.lambda_, rel=1e-3)
-    assert float(precisions.beta) == pytest.approx(oracle.alpha_, rel=1e-3)
+    assert float(precisions.of_weights) == pytest.approx(oracle.lambda_, rel=1e-3)
+    assert float(precisions.of_noise) == pytest.approx(oracle.alpha_, rel=1e-3)
     np.testing.assert_allclose(theta[0], oracle.coef_, rtol=1e-4, atol=1e-6)
 
 

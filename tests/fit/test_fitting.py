@@ -156,7 +156,7 @@ def test_neither_loss_nor_cost_moves_at_the_switch_of_stages(alpha, smooth, solv
     result = pretrain(model, rows, None, alpha, options(solver=solver, max_iter=25))
     variance = coefficient_variances(model, result.theta, rows)
     # Some start must be past its best iteration, or the test could not see a mix-up.
-    (_, coef), (relu, lowered) = model.waves(result.theta), model.to_relu(result.theta)
+    (_, coef), (relu, lowered) = model.to_waves(result.theta), model.to_relu(result.theta)
     penalty = released_penalty(relu, lowered, coef, variance)
     after = LossProblem(relu, rows, alpha, penalty).evaluate(lowered, STARTS)
     torch.testing.assert_close(after.loss, result.loss, rtol=1e-11, atol=0)

@@ -211,7 +211,6 @@ def test_warm_starts_keep_the_shape():
         ({"convexity": "concave", "loss": "gamma"}, "cannot be kept concave"),
         ({"convexity": "convex", "loss": "quantile", "quantile": [0.1, 0.9]}, "several quantiles"),
         ({"convexity": "convex", "extrapolation": "constant"}, "which holds everywhere"),
-        ({"convexity": "convex", "n_levels": 2}, "on one level"),
         ({"convexity": "convex", "refine_max_iter": 10}, "nothing is refined"),
     ],
 )
