@@ -6,6 +6,7 @@ then shifted so that their mean is right.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -234,21 +235,29 @@ def _weights(
         found = found @ weights + gain * optimism
         return torch.where(gain + line_gain <= 1 + 1e-9, found, torch.inf).nan_to_num(torch.inf)
 
+    gains = _cheapest(cost, one, linear is not None)
+    return *gains, float((losses(*gains) @ weights).mean())
+
+
+def _cheapest(
+    cost: Callable[[Tensor, Tensor], Tensor], one: Tensor, with_line: bool
+) -> tuple[Tensor, Tensor]:
+    """Return weights of networks and linear model; 1 and 0 if others gain too little."""
+    zero = torch.zeros_like(one)
     best, center = (one, zero), (one / 2, one / 2)
     lowest = first = cost(*best)
     for step_size, n_steps in tuning.BLEND_STEPS:
         offsets = [step_size * i for i in range(-n_steps, n_steps + 1)]
-        for by_gain, by_line_gain in product(offsets, offsets if linear is not None else [0.0]):
+        for by_gain, by_line_gain in product(offsets, offsets if with_line else [0.0]):
             gain = (center[0] + by_gain).clamp(0, 1)
-            line_gain = (center[1] + by_line_gain).clamp(0, 1) if linear is not None else zero
+            line_gain = (center[1] + by_line_gain).clamp(0, 1) if with_line else zero
             found = cost(gain, line_gain)
             better = found < lowest
             lowest = torch.where(better, found, lowest)
             best = torch.where(better, gain, best[0]), torch.where(better, line_gain, best[1])
         center = best
     kept = lowest > (1 - tuning.BLEND_GAIN) * first
-    gain, line_gain = torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
-    return gain, line_gain, float((losses(gain, line_gain) @ weights).mean())
+    return torch.where(kept, one, best[0]), torch.where(kept, zero, best[1])
 
 
 def _held_out_shift(fitted: Fitted, rows: Rows, raw: Tensor) -> Tensor:

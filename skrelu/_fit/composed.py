@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.adam import adam
 from skrelu._solvers.evidence import fit_by_evidence
-from skrelu._solvers.progress import Patience, Progress, Result, Status
+from skrelu._solvers.progress import Options, Patience, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
 
@@ -74,63 +73,88 @@ def _pretrained_composed(
     job: Job, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
 ) -> tuple[Result, Rows]:
     """Return pretrained networks, with held-out or estimated errors, and the rows of the starts."""
-    settings = job.settings
-    max_iter, work = settings.max_iter, network.n_parameters**2
-    n_first = max(2 * network.n_parameters, int(tuning.COMPOSED_WORK / work))
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
-    fit = partial(fit_by_evidence, network, enough=tuning.COMPOSED_EXACT)
     if start is None and _may_give_up(job, plan):
         looked = _looked_for_noise(job, network, theta, rows)
         noisy = bool((looked.error > tuning.COMPOSED_NOISE).all())
         if looked.interrupted or (noisy and looked.status is not Status.MAX_ITER):
             return looked, rows.of(torch.arange(len(looked.error)))
+    pretraining = _Pretraining(job, plan, network, rows)
+    with threads(len(theta) * network.n_parameters**2 * pretraining.part.n_trained):
+        if plan.solver == "adam":
+            return pretraining.by_adam(theta), rows
+        if job.settings.n_init != "auto" or pretraining.max_iter <= tuning.SCREENING_ITER:
+            starts = torch.arange(len(theta))
+            return pretraining.finish(theta, starts, pretraining.max_iter), rows
+        result, kept = pretraining.screen(theta)
+    return result, rows.of(kept)
 
-    def so_far(result: Result) -> Fitted:
-        relu, lowered = network.to_relu(result.theta, settings.depth)
-        now, penalty = replace(plan, relu=relu), torch.zeros_like(lowered)
-        weights = Weights(result.theta, lowered, penalty)
-        return job.fitted(now, weights, shares_of(result), result.validation_loss, result, None)
 
-    if settings.solver == "adam":
-        options = job.options("adam", "pretraining", max_iter, so_far)
-        penalty = torch.ones_like(theta)
-        penalty[:, -network.n_outputs :] = 0  # of the intercepts
-        with threads(len(theta) * work * rows.n_trained):
-            bounds = network.bounds(theta)
-            return adam(network, theta, rows, job.alpha, penalty, options, bounds), rows
+class _Pretraining:
+    """The stages of pretraining: on a part of the rows if they are many, and then on all."""
 
-    part, ends_on_all = rows, n_first < rows.n_trained and max_iter > tuning.ALL_ROWS_ITER
-    if ends_on_all:
-        kept = torch.randperm(rows.n_trained, generator=job.generator)[:n_first]
-        part, max_iter = rows.part(kept.to(rows.X.device)), max_iter - tuning.ALL_ROWS_ITER
+    def __init__(self, job: Job, plan: Plan, network: ComposedNetwork, rows: Rows) -> None:
+        self.job, self.plan, self.network, self.rows = job, plan, network, rows
+        self.part, self.max_iter = rows, job.settings.max_iter
+        work = tuning.COMPOSED_WORK / network.n_parameters**2
+        n_first = max(2 * network.n_parameters, int(work))
+        many = n_first < rows.n_trained and self.max_iter > tuning.ALL_ROWS_ITER
+        self.ends_on_all = many and plan.solver == "lm"
+        if self.ends_on_all:
+            kept = torch.randperm(rows.n_trained, generator=job.generator)[:n_first]
+            self.part = rows.part(kept.to(rows.X.device))
+            self.max_iter -= tuning.ALL_ROWS_ITER
 
-    def finish(theta: Tensor, starts: Tensor, max_iter: int) -> Result:
-        options = job.options("lm", "pretraining", max_iter, so_far)
-        result = fit(theta, part.of(starts), options)
-        if ends_on_all and not result.interrupted:
-            options = job.options("lm", "pretraining on all rows", tuning.ALL_ROWS_ITER, so_far)
-            last = fit(result.theta, rows.of(starts), options)
-            # So few iterations need not converge, and are no reason for a warning.
-            status = last.status if last.interrupted else result.status
-            result = replace(last.after(result), status=status)
-        return result
+    def options(self, stage: str, max_iter: int) -> Options:
+        """Return the options of a stage, whose results are lowered for callbacks."""
 
-    with threads(len(theta) * work * part.n_trained):
-        if settings.n_init != "auto" or max_iter <= tuning.SCREENING_ITER:
-            return finish(theta, torch.arange(len(theta)), max_iter), rows
-        options = job.options("lm", "screening", tuning.SCREENING_ITER, so_far)
-        screened = fit(theta, part, options)
+        def so_far(result: Result) -> Fitted:
+            relu, lowered = self.network.to_relu(result.theta, self.job.settings.depth)
+            weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
+            shares, error = shares_of(result), result.validation_loss
+            plan = replace(self.plan, relu=relu)
+            return self.job.fitted(plan, weights, shares, error, result, None)
+
+        return self.job.options(self.plan.solver, stage, max_iter, so_far)
+
+    def by_adam(self, theta: Tensor) -> Result:
+        """Fit all starts by Adam, with a ridge penalty on all weights but the intercepts."""
+        network, penalty = self.network, torch.ones_like(theta)
+        penalty[:, -network.n_outputs :] = 0
+        options = self.options("pretraining", self.max_iter)
+        bounds = network.bounds(theta)
+        return adam(network, theta, self.rows, self.job.alpha, penalty, options, bounds)
+
+    def fit(self, theta: Tensor, rows: Rows, stage: str, max_iter: int) -> Result:
+        """Fit some starts by evidence."""
+        options = self.options(stage, max_iter)
+        return fit_by_evidence(self.network, theta, rows, options, enough=tuning.COMPOSED_EXACT)
+
+    def finish(self, theta: Tensor, starts: Tensor, max_iter: int) -> Result:
+        """Fit some starts to the end."""
+        result = self.fit(theta, self.part.of(starts), "pretraining", max_iter)
+        if not self.ends_on_all or result.interrupted:
+            return result
+        stage, rows = "pretraining on all rows", self.rows.of(starts)
+        last = self.fit(result.theta, rows, stage, tuning.ALL_ROWS_ITER)
+        # So few iterations need not converge, and are no reason for a warning.
+        status = last.status if last.interrupted else result.status
+        return replace(last.after(result), status=status)
+
+    def screen(self, theta: Tensor) -> tuple[Result, Tensor]:
+        """Fit all starts briefly, the best one to the end, and the others if it leaves much."""
+        screened = self.fit(theta, self.part, "screening", tuning.SCREENING_ITER)
         kept, others = screened.error.argsort().split([1, len(theta) - 1])
-        max_iter -= tuning.SCREENING_ITER
+        max_iter = self.max_iter - tuning.SCREENING_ITER
         result = screened.take(kept)
         if not screened.interrupted:
-            result = finish(result.theta, kept, max_iter).after(screened)
+            result = self.finish(result.theta, kept, max_iter).after(screened)
         limited = bool(result.error > tuning.COMPOSED_AVERAGE)
-        if limited and not _given_up(job, plan, result.error) and not result.interrupted:
-            result = result.beside(finish(screened.theta[others], others, max_iter))
+        if limited and not _given_up(self.job, self.plan, result.error) and not result.interrupted:
+            result = result.beside(self.finish(screened.theta[others], others, max_iter))
             kept = torch.cat([kept, others])
-    return result, rows.of(kept)
+        return result, kept
 
 
 class _Look:
