@@ -149,7 +149,7 @@ def medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Return medians over the seeds, and the range of the MSE: a method, size and curve a row."""
     found = rows.groupby(["family", "size", "problem"], sort=False)
     frame = found.agg(
-        parameters=("parameters", "last"), seconds=("wall_seconds", "median"),
+        parameters=("parameters", "last"), seconds=("seconds", "median"),
         mse=("mse", "median"), mse_min=("mse", "min"), mse_max=("mse", "max"),
     ).reset_index()  # fmt: skip
     frame = frame.rename(columns={"family": "method", "problem": "curve"})

@@ -42,7 +42,7 @@ def wins(rows: pd.DataFrame, score: str, peer: str, ascending: bool) -> str:
 
 def median_seconds(rows: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
     """Return the median over tables of the seconds of a fit."""
-    seconds = by_table(rows, "wall_seconds", "median").median()
+    seconds = by_table(rows, "seconds", "median").median()
     return seconds[[name for name in methods if name in seconds]]
 
 

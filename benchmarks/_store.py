@@ -67,6 +67,7 @@ class Store:
     def rows(self, experiments: Collection[str], lasting: Collection[str] = ()) -> pd.DataFrame:
         """Return the rows of experiments that this version measured with these settings.
 
+        ``seconds`` are CPU seconds where these are known, else wall seconds.
         What it has not measured of lasting methods, which do not depend on skrelu, is taken from
         the last version that has.
         """
@@ -81,7 +82,9 @@ class Store:
         kept = (x for x in lines if x["version"] == self.version or x["method"] in lasting)
         frame = pd.DataFrame(kept, columns=self.columns)
         typed = {n: _typed(frame[n].tolist()) for n in self.columns if n not in TEXT}
-        return frame.assign(**typed)
+        frame = frame.assign(**typed)
+        # CPU seconds do not depend on what else runs; earlier rows have wall seconds only.
+        return frame.assign(seconds=frame["cpu_seconds"].fillna(frame["wall_seconds"]))
 
     def drop(self, experiment: str, pairs: Collection[tuple], lasting: Collection[str]) -> None:
         """Remove the rows of pairs of a problem and a method, of any version if they last."""

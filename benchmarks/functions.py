@@ -69,7 +69,7 @@ def comparison(noise: float, quick: bool) -> Experiment:
 
 def small(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of docs/tables/functions_clean.csv."""
-    columns = {"problem": "function", "wall_seconds": "seconds", "parameters": "n_parameters"}
+    columns = {"problem": "function", "parameters": "n_parameters"}
     rows = rows.rename(columns=columns).astype({"n_parameters": "Int64"})
     return rows[["group", "function", "n_inputs", "method", "error", "seconds", "n_parameters"]]
 
@@ -79,7 +79,7 @@ def judged(rows: pd.DataFrame) -> pd.DataFrame:
     index = ["group", "problem", "n_inputs"]
     errors, seconds = (
         rows.pivot_table(score, index, "method", sort=False, dropna=False).dropna(how="all")
-        for score in ("error", "wall_seconds")
+        for score in ("error", "seconds")
     )
     methods = [name for name in METHODS if name in errors]
     peers = [name for name in PEERS if name in errors]
@@ -107,7 +107,7 @@ def by_group(rows: pd.DataFrame) -> str:
 
 def by_method(rows: pd.DataFrame) -> str:
     """Return medians over the functions."""
-    found = rows.groupby("method", sort=False)[["error", "wall_seconds", "parameters"]].median()
+    found = rows.groupby("method", sort=False)[["error", "seconds", "parameters"]].median()
     found = found.reindex([name for name in METHODS if name in found.index])
     found["parameters"] = np.floor(found["parameters"]).astype("Int64")
     found.columns = ["error", "s", "parameters"]
@@ -193,14 +193,13 @@ these sizes, with which each is there or below.""",
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:
     """Return medians over the seeds: the columns of docs/tables/functions_parameters.csv."""
     found = rows.groupby(["problem", "method"], sort=False)
-    frame = found[["n_inputs", "parameters", "weights", "error", "wall_seconds"]].median()
+    frame = found[["n_inputs", "parameters", "weights", "error", "seconds"]].median()
     frame = frame.reset_index()
     frame[["method", "size"]] = frame["method"].str.split(" ", n=1, expand=True)
     whole = {"n_inputs": int, "parameters": int, "weights": int}
     frame = frame.astype(whole).rename(
-        columns={"problem": "function", "parameters": "n_parameters", "weights": "n_weights",
-                 "wall_seconds": "seconds"}
-    )  # fmt: skip
+        columns={"problem": "function", "parameters": "n_parameters", "weights": "n_weights"}
+    )
     return frame[["function", "n_inputs", "method", "size", "n_parameters", "n_weights", "error",
                   "seconds"]]  # fmt: skip
 

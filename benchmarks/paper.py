@@ -159,7 +159,7 @@ over that of this depth, by the medians.""",
 def by_depth(rows: pd.DataFrame) -> pd.DataFrame:
     """Return medians by curve and depth, and the best spline's."""
     found = rows.groupby(["method", "curve", "depth"], sort=False)
-    mse, seconds = found["mse"].median(), found["wall_seconds"].mean()
+    mse, seconds = found["mse"].median(), found["seconds"].mean()
     ours = mse[DEFAULT]
     frame = pd.DataFrame({DEFAULT: ours, "min": found["mse"].min()[DEFAULT]})
     frame["ratio"] = ours.groupby(level=0, sort=False).shift() / ours

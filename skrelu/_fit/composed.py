@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skrelu._data.torch_interop import threads
 from skrelu._fit import tuning
-from skrelu._fit.averaging import shares_by, shares_of
+from skrelu._fit.averaging import shares_by, shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
@@ -45,7 +45,6 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         if _given_up(job, plan, error) and not pretraining.interrupted:
             return None
         relu, released = _lowered(network, theta, settings.depth, rows, error)
-        shares = shares_by(error)
         refining = refining and not pretraining.interrupted
     plan, penalty = replace(plan, relu=relu), torch.zeros_like(released)
 
@@ -61,12 +60,17 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         )
         with threads(len(released) * relu.n_parameters * rows.n_trained**2):
             refinement = refine(relu, released, rows, 0.0, penalty, options)
-        released, shares = refinement.theta, shares_of(refinement)
-        error = refinement.validation_loss
+        released, error = refinement.theta, refinement.validation_loss
+    raw = raw_values(relu, released, rows)
+    standard_error = standard_error_of(rows, raw)
+    if refinement is None:
+        shares = shares_by(error, standard_error)
+    else:
+        shares = shares_of(refinement, standard_error)
     weights = Weights(theta, released, penalty)
     fitted = job.fitted(plan, weights, shares, error, pretraining, refinement)
     kept = torch.from_numpy(shares.nonzero()[0])
-    return blended(job, fitted, rows.of(kept), raw_values(relu, released[kept], rows))
+    return blended(job, fitted, rows.of(kept), raw[kept])
 
 
 def _pretrained_composed(
@@ -150,7 +154,8 @@ class _Pretraining:
         result = screened.take(kept)
         if not screened.interrupted:
             result = self.finish(result.theta, kept, max_iter).after(screened)
-        limited = bool(result.error > tuning.COMPOSED_AVERAGE)
+        # Few held-out rows may all be in the right class by chance.
+        limited = self.plan.loss.classes or bool(result.error > tuning.COMPOSED_AVERAGE)
         if limited and not _given_up(self.job, self.plan, result.error) and not result.interrupted:
             result = result.beside(self.finish(screened.theta[others], others, max_iter))
             kept = torch.cat([kept, others])
