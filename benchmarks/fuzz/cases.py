@@ -66,6 +66,7 @@ Draw = Callable[[Generator], Any]
 VALID: dict[str, Draw] = {
     "depth": _integer(1, 2, 3, 6, 12, 30, 52),
     "n_subnetworks": _integer(1, 2, 3, 6, 12, 40),
+    "n_levels": _integer(1, 1, 2, 3),
     "n_init": _integer(1, 2, 3, 7, 20),
     "smooth": _one_of(True, False, np.bool_(False)),
     "alpha": _one_of(0, 0.0, 1e-300, 1e-12, 1, np.float32(0.1), 1e5, 1e10),
@@ -82,7 +83,6 @@ VALID: dict[str, Draw] = {
     "extrapolation": _one_of("linear", "constant"),
     "device": _one_of("cpu", torch.device("cpu"), "auto"),
 }
-OF_REGRESSORS = {"n_levels": _integer(1, 1, 2, 3)}
 OF_CLASSIFIERS = {"class_weight": _one_of("balanced", {}, {0: 1e6}, {1: 1e-300}, {0: 0.0})}
 LOSSES = ("absolute_error", "huber", "quantile", "quantiles", "poisson", "poisson", "gamma")
 INVALID: tuple[tuple[str, Any], ...] = (
@@ -135,14 +135,14 @@ def _parameters(rng: Generator, kind: str, inputs: Inputs) -> tuple[str, dict[st
     if mode == "default":
         return mode, drawn
     drawn |= {"depth": 3, "n_subnetworks": 3, "n_init": 2, "max_iter": 10}
-    known = VALID | (OF_REGRESSORS if regresses else OF_CLASSIFIERS)
+    known = VALID if regresses else VALID | OF_CLASSIFIERS
     if mode in ("few", "many"):
         share = 0.12 if mode == "few" else 0.5
         drawn |= {name: draw(rng) for name, draw in known.items() if rng.random() < share}
         if rng.random() < 0.15:
             drawn |= _shape(rng, n_features, inputs.container == "pandas")
     elif mode == "huge":
-        drawn[_one_of(*SIZES[: 5 if regresses else 2])(rng)] = _one_of(*HUGE)(rng)
+        drawn[_one_of(*SIZES)(rng)] = _one_of(*HUGE)(rng)
     elif regresses and rng.random() < 0.15:
         drawn = {**SMALL, **_one_of(*INVALID_LOSSES)(rng)}
     else:
@@ -263,9 +263,10 @@ def draw_case(seed: int, number: int) -> Case:
 
 def exactly_linear(case: Case) -> bool:
     """Tell whether targets are a linear function of the inputs that rows determine."""
-    inputs, (n, p) = case.inputs, case.inputs.shape
+    inputs, (_, p) = case.inputs, case.inputs.shape
+    distinct = 0 if inputs.seen is None else len(np.unique(inputs.seen, axis=0))
     tame = inputs.change in EXACT and inputs.columns != "heavy tails"
-    return case.targets.far is not None and tame and n >= 3 * p + 20
+    return case.targets.far is not None and tame and distinct >= 3 * p + 20
 
 
 def far_inputs(case: Case) -> Any:
