@@ -110,7 +110,7 @@ def fingerprint(values: Any) -> Any:
     if isinstance(values, dict):
         return {name: fingerprint(value) for name, value in values.items()}
     if isinstance(values, torch.Tensor):
-        flat = values.detach().clone().contiguous()
+        flat = values.detach().clone(memory_format=torch.contiguous_format)
         bits = flat.view(torch.uint8).numpy() if values.ndim else flat
         return values.dtype, values.requires_grad, values.grad is None, np.array(bits).tobytes()
     if isinstance(values, np.ndarray) and values.dtype != object:
