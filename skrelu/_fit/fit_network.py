@@ -120,7 +120,7 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
         plan = plan.for_noise()
     shaped = settings.n_levels == "auto" and plan.model.shape is not None
     fitted = fit_on_one_level(job, plan, noisy or shaped)
-    if composed is None or not composed.error < (1 - tuning.COMPOSED_GAIN) * fitted.error:
+    if composed is None or not composed.error < fitted.error:
         return fitted
     return composed.with_status(Status.INTERRUPTED) if fitted.interrupted else composed
 
