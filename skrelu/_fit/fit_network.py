@@ -110,6 +110,7 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
     fitted only if composed sub-networks do not suit the table.
     """
     settings = job.settings
+    drawn = job.generator.get_state()
     composed = _fit_composed(job, plan)
     fits_both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
     if composed is not None and (composed.interrupted or not fits_both):
@@ -119,6 +120,8 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
     if noisy:
         plan = plan.for_noise()
     shaped = settings.n_levels == "auto" and plan.model.shape is not None
+    if fits_both:
+        job.generator.set_state(drawn)  # one level does not depend on what else is fitted
     fitted = fit_on_one_level(job, plan, noisy or shaped)
     if composed is None or not composed.error < fitted.error:
         return fitted
