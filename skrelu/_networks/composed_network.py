@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -373,12 +374,19 @@ class ComposedNetwork:
 
     def _wave(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return values and the first two derivatives of the waves of a level at z."""
-        kinds = sorted(set(self.waves), key=repr)
-        if len(kinds) == 1:
-            return kinds[0].derivatives(z)
+        if len(self._kinds) == 1:
+            return self._kinds[0][0].derivatives(z)
         found = tuple(torch.empty_like(z) for _ in range(3))
-        for kind in kinds:
-            where = [k for k, wave in enumerate(self.waves) if wave == kind]
-            for whole, part in zip(found, kind.derivatives(z[..., where, :]), strict=True):
+        for wave, where in self._kinds:
+            for whole, part in zip(found, wave.derivatives(z[..., where, :]), strict=True):
                 whole[..., where, :] = part
         return found
+
+    @cached_property
+    def _kinds(self) -> list[tuple[Wave, list[int]]]:
+        """The kinds of waves of a level, and which sub-networks have them."""
+        waves = self.waves
+        return [
+            (kind, [k for k, wave in enumerate(waves) if wave == kind])
+            for kind in dict.fromkeys(waves)
+        ]
