@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -138,7 +139,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                 "models in another format: fit it again, or load it with that version."
             )
         # Parameters that the version before did not have are as it was.
-        defaults = type(self)().get_params(deep=False)
+        given = signature(type(self)).parameters.values()
+        defaults = {p.name: p.default for p in given if p.default is not Parameter.empty}
         super().__setstate__({**defaults, **state})
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:

@@ -132,8 +132,8 @@ class _Pretraining:
 
     def fit(self, theta: Tensor, rows: Rows, stage: str, max_iter: int) -> Result:
         """Fit some starts by evidence."""
-        options = self.options(stage, max_iter)
-        return fit_by_evidence(self.network, theta, rows, options, enough=tuning.COMPOSED_EXACT)
+        options = replace(self.options(stage, max_iter), enough=tuning.COMPOSED_EXACT)
+        return fit_by_evidence(self.network, theta, rows, options)
 
     def finish(self, theta: Tensor, starts: Tensor, max_iter: int) -> Result:
         """Fit some starts to the end."""

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._networks.outputs import jacobians_by_output
 from skrelu._networks.plain_layers import Affine
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
 from skrelu._networks.shapes import Bounds, Shape
@@ -208,17 +209,8 @@ class ComposedNetwork:
         return mask.nonzero()[:, 0]
 
     def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
-        """Yield the derivatives of each output, by the parameters that it depends on.
-
-        Parameters
-        ----------
-        cotangent : Tensor of shape (..., n_outputs, n_samples)
-            Factor on the derivatives of each output, row by row.
-        """
-        for output in range(self.n_outputs):
-            alone = torch.zeros_like(cotangent)
-            alone[..., output, :] = cotangent[..., output, :]
-            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
+        """Yield the derivatives of each output, see `jacobians_by_output`."""
+        return jacobians_by_output(self, theta, X, cotangent)
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""

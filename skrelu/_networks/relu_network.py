@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._networks.outputs import jacobians_by_output
+
 # Neurons in each layer of a sub-network.
 WIDTH = 4
 
@@ -157,17 +159,8 @@ class ReLUNetwork:
         return mask.nonzero()[:, 0]
 
     def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
-        """Yield the derivatives of each output, by the parameters that it depends on.
-
-        Parameters
-        ----------
-        cotangent : Tensor of shape (..., n_outputs, n_samples)
-            Factor on the derivatives of each output, row by row.
-        """
-        for output in range(self.n_outputs):
-            alone = torch.zeros_like(cotangent)
-            alone[..., output, :] = cotangent[..., output, :]
-            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
+        """Yield the derivatives of each output, see `jacobians_by_output`."""
+        return jacobians_by_output(self, theta, X, cotangent)
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""

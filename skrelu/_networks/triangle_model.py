@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skrelu._networks.outputs import jacobians_by_output
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.shapes import Bounds, Kind, Shape
 from skrelu._networks.triangle_network import TriangleNetwork
@@ -103,13 +104,7 @@ class TriangleModel:
         return mask.nonzero()[:, 0]
 
     def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
-        """Yield the derivatives of each output, by the parameters that it depends on.
-
-        Parameters
-        ----------
-        cotangent : Tensor of shape (..., n_outputs, n_samples)
-            Factor on the derivatives of each output, row by row.
-        """
+        """Yield the derivatives of each output, see `jacobians_by_output`."""
         if self.shape is None:  # the waves are the same for all outputs
             inner, coef, _ = self.unpack(theta)
             blocks = self.triangles.basis_derivatives(inner, X).unflatten(-2, (-1, self._n_each))
@@ -120,10 +115,7 @@ class TriangleModel:
                 own = (blocks * weights[..., None, None]).flatten(-3, -2)
                 yield torch.cat([own, columns], -2) * row
             return
-        for output in range(self.n_outputs):
-            alone = torch.zeros_like(cotangent)
-            alone[..., output, :] = cotangent[..., output, :]
-            yield self.jacobian(theta, X, alone)[..., self.of_output(output), :]
+        yield from jacobians_by_output(self, theta, X, cotangent)
 
     def bounds(self, like: Tensor) -> Bounds | None:
         """Return lower and upper bounds of the parameters, None without a shape."""

@@ -132,9 +132,7 @@ class CurvedNetwork(Network, Protocol):
         """Return the derivatives of sum(by_outputs * f(X)), (n_starts, n_parameters)."""
 
 
-def fit_by_evidence(
-    network: CurvedNetwork, theta: Tensor, rows: Rows, options: Options, enough: float = 0.0
-) -> Result:
+def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: Options) -> Result:
     """Fit a batch of networks with ridge penalties estimated from the data.
 
     Parameters
@@ -145,8 +143,6 @@ def fit_by_evidence(
         Held-out rows, if any, only choose the best iteration.
     options : Options
         An iteration is a trial step of every start; ``tol`` and ``patience`` are `END`.
-    enough : float, default=0
-        Error below which a start ends.
 
     Returns
     -------
@@ -155,9 +151,7 @@ def fit_by_evidence(
     """
     tol, patience = END
     options = replace(options, tol=tol, patience=patience, steps_count=True, together=True)
-    return levenberg_marquardt(
-        EvidenceProblem(network, rows), theta, replace(options, enough=enough)
-    )
+    return levenberg_marquardt(EvidenceProblem(network, rows), theta, options)
 
 
 class EvidenceProblem(LossProblem):

@@ -87,6 +87,18 @@ def test_pickles_name_the_public_place():
     assert b"skrelu._" not in saved
 
 
+class Named(ExponentialReLURegressor):
+    """A subclass with a parameter that has no default."""
+
+    def __init__(self, name, *, depth=4):
+        super().__init__(depth=depth)
+        self.name = name
+
+
+def test_subclasses_that_need_parameters_are_copied():
+    assert copy.deepcopy(Named("a", depth=3)).get_params() == {"name": "a", "depth": 3}
+
+
 def test_models_of_another_format_are_refused():
     model, _ = fitted("one level")
     model._format = 0

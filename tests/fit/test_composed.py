@@ -330,9 +330,9 @@ def test_held_out_rows_choose_the_iteration():
 def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     n_rows = []
 
-    def recorded(network, theta, rows, options, **floor):
+    def recorded(network, theta, rows, options):
         n_rows.append((len(theta), rows.n_trained))
-        return fit_by_evidence(network, theta, rows, options, **floor)
+        return fit_by_evidence(network, theta, rows, options)
 
     monkeypatch.setattr(fitting_module, "fit_by_evidence", recorded)
     monkeypatch.setattr(tuning, "COMPOSED_ROWS", 800)

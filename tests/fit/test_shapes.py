@@ -57,6 +57,18 @@ def test_any_parameters_within_the_bounds_have_the_shape(seed, signs):
 
 
 @pytest.mark.slow
+def test_what_rises_and_is_convex_has_no_negative_mixed_derivatives():
+    """So log-sum-exp is out of reach with both shapes, as the user guide says, not with one."""
+    rng = np.random.default_rng(0)
+    X, others = rng.uniform(0, 1, (300, 4)), rng.uniform(0, 1, (1000, 4))
+    y, truth = (np.log(np.exp(3 * part).sum(1)) for part in (X, others))
+    convex = ExponentialReLURegressor(convexity="convex", random_state=0).fit(X, y)
+    assert convex.score(others, truth) > 0.999
+    both = convex.set_params(monotonic_cst=[1] * 4).fit(X, y)
+    assert both.score(others, truth) < 0.96
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("monotonic", "convexity"),
     [((0, 0), (1, -1)), ((1, -1), (0, 0)), ((1, -1, 0), (1, -1, 1)), ((1, 0), (0, 0))],
