@@ -65,7 +65,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         sub-networks. Several levels go with every solver, but not with ``smooth=False``.
 
         "auto" fits one level, and two if ``n_subnetworks`` and ``n_init`` are "auto", too,
-        ``solver_`` is "lm", there is no shape and there are 50 samples or more. The one with the
+        ``solver_`` is "lm", there is no shape and there are 1000 samples or more. The one with the
         lower loss on held-out rows becomes the model. See ``n_levels_``.
 
     n_init : int or "auto", default="auto"

@@ -267,7 +267,8 @@ def _composed(
         possible = automatic and settings.solver != "adam" and settings.shape is None
         # On large tables, few composed sub-networks learn less than many on one level.
         suits = isinstance(settings.loss, SquaredError) or (classes and solver == "lm")
-        if not (possible and suits) or n_samples < tuning.MIN_ROWS_COMPOSED:
+        fewest = tuning.MIN_ROWS_COMPOSED_CLASSES if classes else tuning.MIN_ROWS_COMPOSED
+        if not (possible and suits) or n_samples < fewest:
             return None
         n_levels = tuning.N_LEVELS_OF_CLASSES if classes else tuning.N_LEVELS
     else:

@@ -269,16 +269,18 @@ def test_every_loss_is_fitted_on_any_number_of_levels(loss, n_levels):
 
 @pytest.mark.slow
 def test_levels_tell_classes_apart_that_products_make():
-    X, y = product(700, 0)
+    X, y = product(1500, 0)
     y = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3]))
     models = [
-        ExponentialReLUClassifier(n_levels=n_levels, random_state=0).fit(X[:500], y[:500])
+        ExponentialReLUClassifier(n_levels=n_levels, random_state=0).fit(X[:1000], y[:1000])
         for n_levels in (1, 2, "auto")
     ]
     assert [model.n_levels_ for model in models] == [1, 2, 2]
-    one, two, default = (log_loss(y[500:], model.predict_proba(X[500:])) for model in models)
+    one, two, default = (log_loss(y[1000:], model.predict_proba(X[1000:])) for model in models)
     assert two < 0.6 * one
     assert default == two
+    few = ExponentialReLUClassifier(random_state=0).fit(X[:900], y[:900])
+    assert few.n_levels_ == 1
 
 
 @pytest.mark.slow
