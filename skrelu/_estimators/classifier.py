@@ -32,8 +32,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     class frequencies.
 
     Sub-networks may also be *composed*: they stand on levels, and each one reads the features and
-    the outputs of all earlier levels. They have ridge penalties estimated from the data. Where time
-    allows, a fit takes one level and two, and keeps whichever has the lower loss on held-out rows.
+    the outputs of all earlier levels. They have ridge penalties estimated from the data. From
+    1000 samples on a fit takes one level and two, if time allows, and keeps whichever has the lower
+    loss on held-out rows.
 
     With one or two features the fit also tries *windows side by side*: up to 256 sub-networks of
     which only the coefficients are fitted. They are tried if ``n_subnetworks``, ``n_levels``,
