@@ -76,14 +76,16 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     shape, log_link = fitted.plan.model.shape, fitted.plan.loss.log_link
     convex = shape is not None and any(shape.convexity)
     # Exponentials are also clipped if the error is unknown.
-    large = fitted.error > tuning.BOUNDED_NOISE or (log_link and np.isnan(fitted.error))
+    classes = fitted.plan.loss.classes
+    limit = tuning.BOUNDED_NOISE_OF_CLASSES if classes else tuning.BOUNDED_NOISE
+    large = fitted.error > limit or (log_link and np.isnan(fitted.error))
     # Linear models are not clipped, whether or not there is noise.
     bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
     noisy = extrapolation == "auto" and large and bends and not convex
     if extrapolation != "constant" and not noisy:
         return {"X_limits_": None, "y_limits_": None}
     X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
-    if fitted.plan.loss.classes:  # logits have no range
+    if classes:  # logits have no range
         return {"X_limits_": X_limits, "y_limits_": None}
     if log_link:
         with np.errstate(divide="ignore"):

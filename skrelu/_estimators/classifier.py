@@ -178,7 +178,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         - "linear": the logits continue linearly.
         - "constant": features are first clipped to their training range.
         - "auto" is "constant" if classes overlap: if the relative loss on other rows seems to
-          exceed 3 %. It is "linear" otherwise, and always if ``convexity`` is set or the model is
+          exceed 1 %. It is "linear" otherwise, and always if ``convexity`` is set or the model is
           linear.
 
     device : str or torch.device, default="cpu"
