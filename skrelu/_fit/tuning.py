@@ -228,8 +228,8 @@ WARM_ROWS = 5000
 # which doubled the error of those that are steep at the edges (kv, I.44.4, II.2.42). The tables by
 # which defaults are chosen are as accurate with either.
 BOUNDED_NOISE = 0.03
-# The same for classes, whose logits have no range: only features are clipped. With 0.03 the
-# log-loss of digits was 1.10 times as large.
+# The same for classes, whose logits have no range: only features are clipped. It is as it was, as
+# the functions above are of numbers.
 BOUNDED_NOISE_OF_CLASSES = 0.01
 # Warn of structure above this unexplained variance, as a fraction.
 UNEXPLAINED = 0.1
