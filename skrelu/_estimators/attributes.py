@@ -14,7 +14,7 @@ from skrelu._networks.relu_network import average
 
 # Version of the attributes below, and the versions that can be read. Models of format 1 predict,
 # but hold other parameters for warm starts.
-FORMAT, READABLE = 2, (1, 2)
+FORMAT, READABLE = 3, (1, 2, 3)
 
 
 def attributes_of(fitted: Fitted) -> dict:
@@ -40,6 +40,8 @@ def attributes_of(fitted: Fitted) -> dict:
     return {
         "_format": FORMAT,
         "_earlier": stored(fitted),  # for warm_start
+        "_encoded": None if fitted.encoded is None else fitted.encoded.arrays(),
+        "kinds_": fitted.kinds,
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,
         "X_scale_": X_scale,
@@ -58,7 +60,8 @@ def attributes_of(fitted: Fitted) -> dict:
         "n_subnetworks_": network.n_subnetworks,
         "n_levels_": network.n_levels,
         "n_starts_": len(fitted.relu),
-        "n_parameters_": network.n_parameters,
+        "n_parameters_": network.n_parameters
+        + (0 if fitted.encoded is None else fitted.encoded.n_parameters),
         "n_parameters_pretrain_": len(fitted.relu) * plan.network.n_parameters,
         "solver_": plan.solver,
         "n_iter_": sum(stage.n_iter for stage in stages),
@@ -80,7 +83,8 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     limit = tuning.BOUNDED_NOISE_OF_CLASSES if classes else tuning.BOUNDED_NOISE
     large = fitted.error > limit or (log_link and np.isnan(fitted.error))
     # Linear models are not clipped, whether or not there is noise.
-    bends = log_link or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
+    bends = log_link or fitted.encoded is not None
+    bends = bends or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
     noisy = extrapolation == "auto" and large and bends and not convex
     if extrapolation != "constant" and not noisy:
         return {"X_limits_": None, "y_limits_": None}

@@ -37,6 +37,7 @@ from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.plan import Settings
+from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
 from skrelu._networks.triangle import MAX_DEPTH
 from skrelu._solvers.losses import Loss
@@ -395,6 +396,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
     def _stored(self) -> StoredNetwork:
         """Return the network with the steps of `predict` before and after it."""
         depth = len(self.hidden_weights_) // self.n_levels_
+        kept = getattr(self, "_encoded", None)  # models of earlier formats have none
         return StoredNetwork(
             ReLUNetwork(
                 self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
@@ -412,6 +414,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             self.y_limits_,
             ordered=self._ordered and self.n_outputs_ > 1,
             log_link=self._log_link,
+            encoded=None if kept is None else EncodedModel.of_arrays(kept),
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skrelu._data.scaling import MOST, Scaling, quotients
 from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
+from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
     Affine,
     clipping,
@@ -19,6 +20,7 @@ from skrelu._networks.plain_layers import (
     joined,
     modules_of,
     sorting,
+    summed,
 )
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
@@ -57,6 +59,8 @@ class StoredNetwork:
         Whether outputs are sorted, as several quantiles are.
     log_link : bool
         Whether predictions are exponentials of the raw outputs.
+    encoded : EncodedModel, optional
+        Added to the outputs of the network.
     """
 
     network: ReLUNetwork
@@ -67,6 +71,7 @@ class StoredNetwork:
     y_limits: Array | None
     ordered: bool
     log_link: bool
+    encoded: EncodedModel | None = None
 
     @isolated()
     def predict(self, X: NDArray, device: torch.device) -> Array:
@@ -96,7 +101,10 @@ class StoredNetwork:
         slopes = np.empty((len(X), self.network.n_outputs, X.shape[1]))
         for rows, inputs, layers, weights in self._chunks(X, device, self.network.n_outputs):
             raw = self._raw(weights, layers, inputs)
-            by_inputs = to_numpy(self.network.slopes(weights, layers)).transpose(2, 0, 1)
+            by_inputs = self.network.slopes(weights, layers)
+            if self.encoded is not None:
+                by_inputs = by_inputs + self.encoded.slopes(inputs)
+            by_inputs = to_numpy(by_inputs).transpose(2, 0, 1)
             slopes[rows] = self._slopes_finished(raw, by_inputs)
         if self.X_limits is not None:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
@@ -110,6 +118,8 @@ class StoredNetwork:
         for rows, inputs, layers, weights in self._chunks(X, device):
             added = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
             linear = weights.linear.T @ inputs + weights.intercept[:, None]
+            if self.encoded is not None:
+                linear = linear + self.encoded.forward(inputs)
             parts[rows, :, 0] = self.y_scaling.undo(to_numpy(linear).T)
             parts[rows, :, 1:] = to_numpy(added) * self.y_scaling.scale[:, None]
         return np.clip(parts, -MOST, MOST)
@@ -129,7 +139,8 @@ class StoredNetwork:
 
     def _raw(self, weights: ReLUWeights, layers: list[Tensor], inputs: Tensor) -> Array:
         """Return the outputs of the network, (n_samples, n_outputs)."""
-        return to_numpy(self.network.read_out(weights, self.network.last(layers), inputs)).T
+        raw = self.network.read_out(weights, self.network.last(layers), inputs)
+        return to_numpy(raw if self.encoded is None else raw + self.encoded.forward(inputs)).T
 
     def _finished(self, raw: Array) -> Array:
         """Return predictions from the outputs of the network, (n_samples, n_outputs)."""
@@ -168,6 +179,8 @@ class StoredNetwork:
     def to_torch(self) -> nn.Sequential:
         """Return the same function as plain layers in the units of the data."""
         layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
+        if self.encoded is not None:
+            layers = summed(layers, self.encoded.layers())
         mean, scale = self.X_scaling
         unit = np.where(_extreme(scale), 1 / _power_of_two(scale), 1.0)
         matrix, bias = layers[0]

@@ -57,7 +57,17 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
             error = 1.0 if linear is None else min(1.0, linear.loss)
             gain, line_gain = torch.zeros_like(gain), torch.full_like(line_gain, float(error < 1))
             added = _added(fitted, rows, raw, linear, gain, line_gain)
-    return replace(_with(fitted, to_numpy(gain), to_numpy(added)), error=error)
+        models = gain[:, None] * raw + predicted(added, rows.X)
+    fitted = _with(fitted, to_numpy(gain), to_numpy(added))
+    return replace(fitted, error=error, left_out=_left_out(fitted.shares, rows, models))
+
+
+def _left_out(shares: Array, rows: Rows, models: Tensor) -> Array | None:
+    """Return the average of the starts that hold a row out, NaN of rows that none holds out."""
+    if rows.validation is None:
+        return None
+    held = (rows.validation > 0) * to_tensor(shares, models.device)[:, None]
+    return to_numpy(torch.einsum("sn,son->on", held, models) / held.sum(0))
 
 
 def _added(
@@ -136,6 +146,13 @@ def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
         pretrained=plan.network.affine(torch.tensor(fitted.pretrained), *parts).numpy(),
         relu=plan.relu.affine(torch.tensor(fitted.relu), *parts).numpy(),
     )
+
+
+def with_affine(fitted: Fitted, gain: float, shift: Array | None = None) -> Fitted:
+    """Return networks times a gain, plus a constant for each output."""
+    added = np.zeros((1 + fitted.plan.relu.n_features, fitted.plan.relu.n_outputs))
+    added[0] = 0.0 if shift is None else shift
+    return _with(fitted, np.full(fitted.plan.relu.n_outputs, gain), added)
 
 
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,16 +61,80 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         with threads(len(released) * relu.n_parameters * rows.n_trained**2):
             refinement = refine(relu, released, rows, 0.0, penalty, options)
         released, error = refinement.theta, refinement.validation_loss
-    raw = raw_values(relu, released, rows)
+    weights = Weights(theta, released, penalty)
+    return _averaged(job, plan, rows, weights, error, pretraining, refinement)
+
+
+def _averaged(
+    job: Job,
+    plan: Plan,
+    rows: Rows,
+    weights: Weights,
+    error: Tensor,
+    pretraining: Result | None,
+    refinement: Result | None,
+) -> Fitted:
+    """Return the average of all starts, blended with a linear model."""
+    raw = raw_values(plan.relu, weights.relu, rows)
     standard_error = standard_error_of(rows, raw)
     if refinement is None:
         shares = shares_by(error, standard_error)
     else:
         shares = shares_of(refinement, standard_error)
-    weights = Weights(theta, released, penalty)
     fitted = job.fitted(plan, weights, shares, error, pretraining, refinement)
     kept = torch.from_numpy(shares.nonzero()[0])
     return blended(job, fitted, rows.of(kept), raw[kept])
+
+
+@dataclass(frozen=True)
+class Look:
+    """A rough fit of a few starts, each of which holds rows out."""
+
+    result: Result
+    rows: Rows
+
+    def held_out(self, network: ComposedNetwork) -> tuple[Tensor, Tensor]:
+        """Return the raw values of all starts, and the weights of the rows that they hold out."""
+        assert self.rows.validation is not None
+        return network.forward(self.result.theta, self.rows.X), self.rows.validation
+
+
+def look(job: Job, network: ComposedNetwork) -> Look:
+    """Fit some starts roughly, until the targets turn out to be clean or all slow down.
+
+    This does not affect a later fit: the generator does not change, and nothing is reported.
+    """
+    apart = torch.Generator().set_state(job.generator.get_state())
+    job = replace(job, generator=apart)
+    rows = job.rows(tuning.LOOK_STARTS, True, tuning.COMPOSED_ROWS)
+    theta = network.random(tuning.LOOK_STARTS, apart).to(rows.X)
+    return Look(_looked_for_noise(job, network, theta, rows, tuning.CLEAN), rows)
+
+
+def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look) -> Fitted:
+    """Fit the starts of a look to the end, in single precision and with the rows held out."""
+    plan, rows = replace(plan, solver="lm"), looked.rows
+    part = rows
+    if rows.n_trained > tuning.NOISY_ROWS:
+        kept = torch.randperm(rows.n_trained, generator=job.generator)[: tuning.NOISY_ROWS]
+        part = rows.part(kept.to(rows.X.device))
+
+    def so_far(result: Result) -> Fitted:
+        relu, lowered = network.to_relu(result.theta, job.settings.depth)
+        weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
+        shares, error = shares_of(result), result.validation_loss
+        return job.fitted(replace(plan, relu=relu), weights, shares, error, result, None)
+
+    options = job.options("lm", "pretraining", job.settings.max_iter, so_far)
+    with threads(len(looked.result.theta) * network.n_parameters**2 * part.n_trained):
+        single = part.to(torch.float32)
+        result = fit_by_evidence(network, looked.result.theta.float(), single, options)
+    result = result.to(rows.X.dtype)
+    relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
+    weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
+    return _averaged(
+        job, replace(plan, relu=relu), rows, weights, result.error, result, None
+    )
 
 
 def _pretrained_composed(
@@ -80,7 +144,7 @@ def _pretrained_composed(
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
     if start is None and _may_give_up(job, plan):
-        looked = _looked_for_noise(job, network, theta, rows)
+        looked = _looked_for_noise(job, network, theta, rows, tuning.COMPOSED_NOISE)
         noisy = bool((looked.error > tuning.COMPOSED_NOISE).all())
         if looked.interrupted or (noisy and looked.status is not Status.MAX_ITER):
             return looked, rows.of(torch.arange(len(looked.error)))
@@ -162,10 +226,11 @@ class _Pretraining:
         return result, kept
 
 
-class _Look:
-    """Ends a rough fit if an error falls below `COMPOSED_NOISE`, or if all slow down above it."""
+class _LookEnds:
+    """Ends a rough fit if an error falls to ``enough``, or if all slow down above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: float) -> None:
+        self.enough = enough
         self.patience: Patience | None = None
         self.slow = torch.tensor(False)
 
@@ -176,11 +241,13 @@ class _Look:
             return False
         self.patience = self.patience.after(progress.watched, progress.taken)
         self.slow = self.slow | (self.patience.over & (progress.best < tuning.LOOK_BEGUN))
-        found = progress.best <= tuning.COMPOSED_NOISE
+        found = progress.best <= self.enough
         return bool(found.any() or (self.slow | progress.ended).all())
 
 
-def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows) -> Result:
+def _looked_for_noise(
+    job: Job, network: ComposedNetwork, theta: Tensor, rows: Rows, enough: float
+) -> Result:
     """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
 
     This does not affect a later fit: the generator does not change, and nothing is reported.
@@ -192,7 +259,7 @@ def _looked_for_noise(job: Job, network: ComposedNetwork, theta: Tensor, rows: R
         generator = torch.Generator().set_state(job.generator.get_state())
         kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
         rows = rows.part(kept.to(rows.X.device))
-    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_Look())
+    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_LookEnds(enough))
     with threads(tuning.LOOK_STARTS * work * rows.n_trained):
         result = fit_by_evidence(network, theta[: tuning.LOOK_STARTS].float(), rows, options)
     return result.to(theta.dtype)

@@ -8,21 +8,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import to_tensor
 from skrelu._fit import tuning
 from skrelu._fit.blend import average_loss, raw_values
-from skrelu._fit.composed import fit_composed
+from skrelu._fit.composed import Look, fit_composed, go_on, look
 from skrelu._fit.earlier import Earlier
+from skrelu._fit.encoded import EncodedFit, fit_encoded
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Report
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
+from skrelu._fit.stacking import stacked
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Status
 
 
@@ -110,6 +115,8 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
     fitted only if composed sub-networks do not suit the table.
     """
     settings = job.settings
+    if _tries_encoded(job, plan):
+        return _fit_with_encoded(job, plan)
     drawn = job.generator.get_state()
     composed = _fit_composed(job, plan)
     fits_both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
@@ -126,6 +133,62 @@ def _fit_moving(job: Job, plan: Plan) -> Fitted:
     if composed is None or not composed.error < fitted.error:
         return fitted
     return composed.with_status(Status.INTERRUPTED) if fitted.interrupted else composed
+
+
+def _tries_encoded(job: Job, plan: Plan) -> bool:
+    """Return whether networks on encoded columns are tried."""
+    return (
+        job.warm is None
+        and plan.automatic
+        and job.settings.early_stopping is not False
+        and len(job.training.X) >= tuning.MIN_ROWS_ENCODED
+    )
+
+
+def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
+    """Fit composed sub-networks to smooth targets, else encoded columns, and stack them."""
+    composed, one_level = plan.composed, replace(plan, composed=None)
+    looked = None
+    if composed is not None and isinstance(plan.loss, SquaredError):
+        looked = look(job, composed)
+        if bool((looked.result.error <= tuning.CLEAN).any()):
+            fitted = fit_composed(job, plan, composed)
+            if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
+                return fitted
+    encoded, fitted = fit_encoded(job), None
+    if encoded.result.interrupted:
+        return stacked(job, one_level, None, encoded)
+    if looked is not None and composed is not None and _is_smooth(looked, composed, encoded):
+        fitted = go_on(job, plan, composed, looked)
+    elif len(job.training.X) <= tuning.PLAIN_ROWS:
+        fitted = fit_on_one_level(job, few_waves(job, one_level), True)
+    return stacked(job, one_level, fitted, encoded)
+
+
+def _is_smooth(looked: Look, network: ComposedNetwork, encoded: EncodedFit) -> bool:
+    """Return whether rough composed sub-networks predict as well as encoded ones."""
+    raw, held = looked.held_out(network)
+    known = encoded.left_out.isfinite().all(0).all(0)
+    if known.shape != held.shape[1:]:
+        return False
+    held = held * known
+    y, loss = encoded.rows.y, encoded.rows.loss
+
+    def losses(raw: Tensor) -> Tensor:
+        return (loss.values(raw, y, y[:, :1]).mean(-2).nan_to_num(0.0) * held).sum(-1)
+
+    others = torch.stack([losses(kind) for kind in encoded.left_out]).amin(0)
+    return bool((losses(raw) < tuning.SMOOTH * others).any())
+
+
+def few_waves(job: Job, plan: Plan) -> Plan:
+    """Return the plan of brief fits on one level, which others average out."""
+    n, n_features = job.training.X.shape
+    most = tuning.STACKED_WAVES if n_features <= tuning.FEW_FEATURES else tuning.STACKED_WAVES // 2
+    settings = replace(job.settings, n_subnetworks=max(1, min(most, n // 32)))
+    return make_plan(settings, n, n_features, plan.relu.n_outputs).for_noise()
+
+
 
 
 def _fit_composed(job: Job, plan: Plan) -> Fitted | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array
 from skrelu._fit.plan import Plan
+from skrelu._networks.encoded_model import EncodedModel
 from skrelu._solvers.progress import Result, Status
 
 
@@ -38,6 +39,10 @@ class Fitted:
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
     refinement: Result | None
+    # What starts predict of rows that they hold out, (n_outputs, n_samples), NaN of other rows.
+    left_out: Array | None = None
+    encoded: EncodedModel | None = None  # added to the average of the networks
+    kinds: dict[str, float] = field(default_factory=dict)  # weight of each kind, by name
 
     @property
     def interrupted(self) -> bool:

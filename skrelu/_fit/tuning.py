@@ -8,6 +8,8 @@ Below, *work* is a number of multiplications an iteration. A *loss* or *error* i
 loss of the best constant: for squared errors it is the unexplained variance as a fraction.
 """
 
+from typing import NamedTuple
+
 # --- sizes -----------------------------------------------------------------------------------
 
 # Default of ``alpha``. Ridges chosen by left-out rows are multiplied by ``alpha / DEFAULT_ALPHA``.
@@ -155,6 +157,84 @@ LOOK_WORK = 6e7
 LOOK_SLOW = (0.15, 4)
 # Error above which it has not slowed down: it may not have begun to learn.
 LOOK_BEGUN = 0.8
+
+# --- encoded columns -------------------------------------------------------------------------
+
+# Ramps of a feature that waves read.
+COARSE_RAMPS = 16
+# Most ramps of a feature that its curve is made of, rows for each, and ramps of all features.
+FINE_RAMPS, ROWS_A_RAMP, MOST_RAMPS = 128, 40, 1024
+# Least distance of knots, in standard deviations of the feature.
+LEAST_WIDTH = 1e-9
+# Most rows that choose knots and fit additive models.
+KNOT_ROWS = ADDITIVE_ROWS = 30_000
+# Most curves of all outputs: with more, waves read none.
+MOST_CURVES = 256
+# Standard deviation of a curve, in those of y, below which it is left out.
+FLAT_CURVE = 1e-3
+# Factor on ramps, whose standard deviations are at most 1/2.
+RAMP = 2.0
+# Inputs of a wave above which all are multiplied by a factor below 1: sums of more would move
+# farther in a step of Adam.
+INPUTS_AT_FULL_RATE = 130
+# Layers of a wave by default: 1, 2 and 4 are equally accurate, 4 takes 1.6 times the time of 1.
+ENCODED_DEPTH = 1
+# Decay of weights, as a fraction of the learning rate.
+ENCODED_DECAY = 0.01
+# Most held-out rows of a member.
+ENCODED_HELD_OUT = 5000
+
+# Fewest rows for which encoded columns are tried.
+MIN_ROWS_ENCODED = 50
+# Error of composed sub-networks up to which nothing else is tried.
+CLEAN = 0.003
+# Most rows that composed sub-networks are fitted to if there is noise.
+NOISY_ROWS = 6000
+# Fit composed sub-networks to the end if the held-out loss of a rough one is at most this multiple
+# of that of encoded networks.
+SMOOTH = 1.1
+# Waves of a start on plain features, with so many features or fewer; half as many above.
+STACKED_WAVES, FEW_FEATURES = 16, 12
+# Most rows for which waves on plain features are fitted beside encoded ones.
+PLAIN_ROWS = 3000
+# Most rows that choose the weights of the kinds, and rows that the prior of these weights counts
+# for. It is 1/2 for waves on plain features, if there are three kinds, and alike for all others.
+STACKED_ROWS, PRIOR_ROWS = 20_000, 44
+# Kinds of less weight are left out.
+LEAST_WEIGHT = 1e-3
+# Most rows over which the mean of predictions is that of targets.
+SHIFT_ROWS = 50_000
+
+
+class EncodedSize(NamedTuple):
+    """Sizes of encoded networks, and how they are trained."""
+
+    kinds: tuple[str, ...]
+    n_members: int  # of each kind
+    shares_curves: bool  # whether all members read one additive model of all rows
+    n_waves: int
+    n_units: int
+    n_steps: int
+    batch: int
+    rate: float
+
+
+def encoded_size(n: int) -> EncodedSize:
+    """Return the sizes for n rows.
+
+    Up to 3000 rows an additive model overfits the rows that it has seen, so that each member has
+    its own, without the rows that it holds out.
+    """
+    both = ("encoded", "residual")
+    if n < 2500:
+        return EncodedSize(both, 10, False, 32, 64, min(max(200, n // 8), 300), 64, 6e-3)
+    if n < 3500:
+        return EncodedSize(both, 5, False, 32, 64, 400, 128, 8e-3)
+    if n < 10_000:
+        return EncodedSize(both[1:], 5, True, 32, 64, 800, 128, 8e-3)
+    steps, batch = round(8 * n**0.5), 256 if n < 25_000 else 512
+    return EncodedSize(both[1:], 4, True, 64, 64, steps, batch, 8e-3)
+
 
 # --- windows side by side --------------------------------------------------------------------
 

@@ -53,6 +53,29 @@ def joined(first: Sequence[Affine], second: Sequence[Affine]) -> list[Affine]:
     return [*first[:-1], (outer @ inner, outer @ shift + bias), *second[1:]]
 
 
+def summed(first: Sequence[Affine], second: Sequence[Affine]) -> list[Affine]:
+    """Return the layers of the sum of two networks of the same inputs, side by side.
+
+    The outputs of the shallower one are carried past further layers as (v)+ - (-v)+.
+    """
+    short, long = sorted((list(first), list(second)), key=len)
+    n = len(short[-1][1])
+    eye = torch.eye(n, dtype=short[-1][1].dtype)
+    zeros = torch.zeros(2 * n, dtype=eye.dtype)
+    both, back = torch.cat([eye, -eye]), torch.cat([eye, -eye], 1)
+    carrying: list[Affine] = [(both, zeros), (back, zeros[:n])]
+    while len(short) < len(long):
+        short = joined(short, carrying)
+    pairs = list(zip(short, long, strict=True))
+    layers = [
+        (torch.block_diag(a, c), torch.cat([b, d])) for (a, b), (c, d) in pairs[1:-1]
+    ]
+    (a, b), (c, d) = pairs[0]
+    layers.insert(0, (torch.cat([a, c]), torch.cat([b, d])))
+    (a, b), (c, d) = pairs[-1]
+    return [*layers, (torch.cat([a, c], 1), b + d)]
+
+
 def block_diagonal(matrices: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Affine]:
     """Return hidden layers with the blocks of all sub-networks on the diagonal."""
     first = matrices[0].flatten(0, 1), biases[0].flatten()

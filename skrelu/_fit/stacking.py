@@ -1,0 +1,136 @@
+"""Stacking: the weights of several kinds of models in one average, by rows that they left out.
+
+The weights are convex, so that the average of networks is again one network and stays within
+their range (Breiman, "Stacked regressions", 1996, https://doi.org/10.1007/BF00117832).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from skrelu._data.table import Array
+from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._fit import tuning
+from skrelu._fit.blend import base_weights, raw_values, with_affine
+from skrelu._fit.encoded import EncodedFit
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
+from skrelu._fit.linear import nothing_fitted
+from skrelu._fit.plan import Plan
+from skrelu._solvers.losses import Loss
+from skrelu._solvers.rows import Rows
+
+
+def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) -> Fitted:
+    """Return the average of a fit and of encoded networks, shifted as `blended` shifts."""
+    rows = encoded.rows
+    left_out, names = [*encoded.left_out], [*encoded.names]
+    if fitted is not None and fitted.left_out is not None:
+        left_out.insert(0, to_tensor(fitted.left_out, rows.X.device))
+        names.insert(0, "waves")
+    found, weights = _convex(torch.stack(left_out), rows)
+    gains = dict(zip(names, found.tolist(), strict=True))
+    if fitted is None:
+        network = nothing_fitted(job, plan)
+        network = replace(network, plan=replace(network.plan, solver="adam"))
+    else:
+        network = fitted
+    network = with_affine(network, gains.get("waves", 0.0))
+    by_kind = torch.tensor([gains[name] for name in encoded.names], dtype=torch.float64)
+    model = encoded.model.times(by_kind[encoded.by_kind])
+    pretraining = encoded.result.after(None if fitted is None else fitted.pretraining)
+    network = replace(
+        network, encoded=model, kinds=gains, error=weights, pretraining=pretraining
+    )
+    return _shifted(network, rows)
+
+
+def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
+    """Return convex weights, and the loss of their average relative to that of the best constant.
+
+    Parameters
+    ----------
+    left_out : Tensor of shape (n_kinds, n_outputs, n_samples)
+        NaN where a kind has left a row out.
+    """
+    known = left_out.isfinite().all(0).all(0).nonzero()[:, 0]
+    index = known[:: -(-len(known) // tuning.STACKED_ROWS)]
+    values, y, w = left_out[..., index], rows.y[:, index], _weights(rows)[index]
+    w = w / w.sum()
+    values = _within_range(values, rows)
+    prior = np.full(len(values), 1 / len(values))
+    if len(values) > 2:
+        prior = np.array([0.5, *np.full(len(values) - 1, 0.5 / (len(values) - 1))])
+
+    def loss_of(weights: Array) -> tuple[float, Array]:
+        raw = torch.einsum("k,kon->on", to_tensor(weights, values.device), values)
+        scale = rows.loss.scale(raw, y, w)
+        value = _mean_loss(rows.loss, raw, y, w, scale)
+        residual, curvature = rows.loss.working(raw, y, scale)
+        slope = 2 * residual * curvature / rows.loss.unit(raw) / len(y) * w
+        return value, to_numpy(torch.einsum("on,kon->k", slope, values))
+
+    lowest = min(loss_of(one)[0] for one in np.eye(len(values)))
+    # The prior counts as much as so many rows.
+    strength = lowest * tuning.PRIOR_ROWS / len(index)
+
+    def cost(weights: Array) -> tuple[float, Array]:
+        value, slope = loss_of(weights)
+        apart = weights - prior
+        return value + strength * float(apart @ apart), slope + 2 * strength * apart
+
+    if len(values) == 1:
+        return prior, loss_of(prior)[0]
+    result = minimize(
+        cost,
+        prior,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * len(prior),
+        constraints={"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like},
+    )
+    found = np.clip(result.x, 0, None)
+    found[found < tuning.LEAST_WEIGHT] = 0
+    found = found / found.sum()
+    return found, loss_of(found)[0]
+
+
+def _mean_loss(loss: Loss, raw: Tensor, y: Tensor, weights: Tensor, scale: Tensor) -> float:
+    return float((loss.values(raw, y, scale) / loss.unit(raw)).mean(0) @ weights)
+
+
+def _weights(rows: Rows) -> Tensor:
+    """Return the weights of all rows; validation rows have those of validation."""
+    weights = base_weights(rows)
+    if rows.n_samples > rows.n_trained:
+        assert rows.validation is not None
+        weights = torch.cat([weights, rows.validation[0, rows.n_trained :]])
+    return weights
+
+
+def _within_range(raw: Tensor, rows: Rows) -> Tensor:
+    """Clip raw values to the range of targets, if they have one."""
+    if rows.loss.log_link or rows.loss.classes:
+        return raw
+    y = rows.y[:, : rows.n_trained]
+    return raw.clamp(y.amin(1, keepdim=True), y.amax(1, keepdim=True))
+
+
+def _shifted(fitted: Fitted, rows: Rows) -> Fitted:
+    """Shift raw values as `blended` does."""
+    part = slice(0, rows.n_trained, -(-rows.n_trained // tuning.SHIFT_ROWS))
+    X, y, weights = rows.X[:, part], rows.y[:, part], base_weights(rows)[part]
+    some = replace(rows, X=X)
+    assert fitted.encoded is not None
+    shares = to_tensor(fitted.shares, X.device)
+    raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, X.device), some)
+    raw = torch.einsum("s,son->on", shares, raw)
+    size = 4096
+    raw += torch.cat([fitted.encoded.forward(x) for x in X.split(size, 1)], -1)
+    shift = rows.loss.shift(raw, y, weights / weights.sum())
+    return with_affine(fitted, 1.0, to_numpy(shift))
