@@ -148,13 +148,6 @@ def _with(fitted: Fitted, gain: Array, added: Array) -> Fitted:
     )
 
 
-def with_affine(fitted: Fitted, gain: float, shift: Array | None = None) -> Fitted:
-    """Return networks times a gain, plus a constant for each output."""
-    added = np.zeros((1 + fitted.plan.relu.n_features, fitted.plan.relu.n_outputs))
-    added[0] = 0.0 if shift is None else shift
-    return _with(fitted, np.full(fitted.plan.relu.n_outputs, gain), added)
-
-
 def raw_values(network: ReLUNetwork, theta: Tensor, rows: Rows) -> Tensor:
     """Return the raw values of each network for all rows, (n_starts, n_outputs, n_samples)."""
     size = chunk_size(2 * len(theta) * network.n_subnetworks * WIDTH, theta.dtype)

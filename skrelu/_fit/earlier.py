@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -30,8 +30,8 @@ class Earlier:
         Solver of its plan, and `Plan.described`.
     model : TriangleModel or ComposedNetwork
     network : ReLUNetwork
-    pretrained, relu, penalty, shares : ndarray
-        As in `Fitted`.
+    pretrained, relu, penalty, shares, kinds
+        As in `Fitted`; shares sum to 1.
     """
 
     X_scaling: Scaling
@@ -44,6 +44,7 @@ class Earlier:
     relu: Array
     penalty: Array
     shares: Array
+    kinds: dict[str, float] = field(default_factory=dict)
 
     def pretrained_in(self, X_scaling: Scaling, y_scaling: Scaling, device: torch.device) -> Tensor:
         """Return the pretrained parameters for another standardization."""
@@ -78,7 +79,8 @@ def stored(fitted: Fitted) -> dict[str, Any]:
         "pretrained": fitted.pretrained,
         "relu": fitted.relu,
         "penalty": fitted.penalty,
-        "shares": fitted.shares,
+        "shares": fitted.shares / (fitted.shares.sum() or 1.0),
+        "kinds": fitted.kinds,
     }
 
 

@@ -73,7 +73,7 @@ def fit_encoded(job: Job) -> EncodedFit:
             rows.loss,
             options,
             n_kinds=len(names),
-            decay=tuning.ENCODED_DECAY,
+            decay=tuning.decay_of(rows.loss.classes),
         )
         model = data.model(network, network.of_members(result.theta))
         left_out = _left_out(model, rows, len(names))

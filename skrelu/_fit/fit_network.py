@@ -67,6 +67,8 @@ def fit_network(
     """
     if warm is not None and warm.solver == "ridge":
         warm = None  # linear least squares need no starting point
+    if warm is not None and warm.kinds:  # rows that are held out choose the weights of the kinds
+        settings = replace(settings, early_stopping=True)
     settings = settings if warm is None else like(settings, warm)
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
     plan = plan if warm is None else going_on(plan, warm)
@@ -81,6 +83,8 @@ def fit_network(
 
 def _fit(job: Job, plan: Plan) -> Fitted:
     """Fit the model that suits the table: linear, windows side by side, or moving sub-networks."""
+    if job.warm is not None and job.warm.kinds:
+        return _fit_again(job, plan, job.warm)
     n_samples, n_features = job.training.X.shape
     automatic = job.warm is None and plan.automatic
     if automatic and n_features >= n_samples > 1:
@@ -101,8 +105,18 @@ def _fit(job: Job, plan: Plan) -> Fitted:
     return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
 
 
+def _fit_again(job: Job, plan: Plan, warm: Earlier) -> Fitted:
+    """Go on with the networks on plain features, and fit those on encoded columns anew."""
+    encoded, fitted = fit_encoded(job), None
+    if warm.kinds.get("waves"):
+        fitted = _fit_moving(job, plan)
+    return stacked(job, plan, fitted, encoded)
+
+
 def _loss(job: Job, fitted: Fitted) -> float:
     """Return the loss of a model on training rows, relative to that of the best constant."""
+    if fitted.encoded is not None:
+        return fitted.error
     rows = job.rows(1, False, len(job.training.X))
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, job.device), rows)
     return average_loss(fitted.shares, rows, raw)

@@ -34,7 +34,7 @@ class Fitted:
     pretrained: Array  # (n_starts, plan.network.n_parameters)
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
-    shares: Array  # (n_starts,), weights of the starts in the average
+    shares: Array  # (n_starts,), weights of the starts in the average; below 1 beside `encoded`
     error: float  # loss on other rows, relative to that of the best constant; NaN if unknown
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it

@@ -16,13 +16,14 @@ from torch import Tensor
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import to_numpy, to_tensor
 from skrelu._fit import tuning
-from skrelu._fit.blend import base_weights, raw_values, with_affine
+from skrelu._fit.blend import base_weights, raw_values
 from skrelu._fit.encoded import EncodedFit
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.linear import nothing_fitted
 from skrelu._fit.plan import Plan
 from skrelu._solvers.losses import Loss
+from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
 
 
@@ -33,21 +34,36 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     if fitted is not None and fitted.left_out is not None:
         left_out.insert(0, to_tensor(fitted.left_out, rows.X.device))
         names.insert(0, "waves")
-    found, weights = _convex(torch.stack(left_out), rows)
+    found, error = _convex(torch.stack(left_out), rows)
     gains = dict(zip(names, found.tolist(), strict=True))
     if fitted is None:
         network = nothing_fitted(job, plan)
         network = replace(network, plan=replace(network.plan, solver="adam"))
     else:
         network = fitted
-    network = with_affine(network, gains.get("waves", 0.0))
-    by_kind = torch.tensor([gains[name] for name in encoded.names], dtype=torch.float64)
-    model = encoded.model.times(by_kind[encoded.by_kind])
-    pretraining = encoded.result.after(None if fitted is None else fitted.pretraining)
     network = replace(
-        network, encoded=model, kinds=gains, error=weights, pretraining=pretraining
+        network,
+        shares=network.shares * gains.get("waves", 0.0),
+        kinds=gains,
+        error=error,
+        pretraining=_reported(fitted, encoded, error),
     )
-    return _shifted(network, rows)
+    by_kind = torch.tensor([gains[name] for name in encoded.names], dtype=torch.float64)
+    if not by_kind.any():
+        return network
+    model = encoded.model.times(by_kind[encoded.by_kind])
+    return _shifted(replace(network, encoded=model), rows)
+
+
+def _reported(fitted: Fitted | None, encoded: EncodedFit, error: float) -> Result:
+    """Return the iterations of all kinds, with the status of the kind that did not converge."""
+    result = encoded.result
+    result = replace(result, validation_loss=torch.tensor([error], dtype=torch.float64))
+    if fitted is None or fitted.pretraining is None:
+        return result
+    first = fitted.pretraining
+    status = first.status if result.status is Status.CONVERGED else result.status
+    return replace(result.after(first), status=status)
 
 
 def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
@@ -133,4 +149,4 @@ def _shifted(fitted: Fitted, rows: Rows) -> Fitted:
     size = 4096
     raw += torch.cat([fitted.encoded.forward(x) for x in X.split(size, 1)], -1)
     shift = rows.loss.shift(raw, y, weights / weights.sum())
-    return with_affine(fitted, 1.0, to_numpy(shift))
+    return replace(fitted, encoded=fitted.encoded.plus(shift.cpu()))

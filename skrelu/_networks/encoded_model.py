@@ -45,8 +45,14 @@ class EncodedModel:
     shares: Tensor
 
     def times(self, gain: Tensor) -> EncodedModel:
-        """Return the model with each member's share multiplied."""
-        return replace(self, shares=self.shares * gain)
+        """Return the model with each member's share multiplied, without members of share 0."""
+        shares = self.shares * gain
+        return replace(self, shares=shares).take(shares.nonzero()[:, 0])
+
+    def plus(self, shift: Tensor) -> EncodedModel:
+        """Return the model plus a constant for each output."""
+        intercept = self.weights.intercept + shift / self.shares.sum()
+        return replace(self, weights=self.weights._replace(intercept=intercept))
 
     def take(self, members: Tensor) -> EncodedModel:
         """Return the model with some of the members."""
