@@ -68,3 +68,4 @@ class Table:
     y: Array  # (n_samples, n_outputs)
     weights: Array  # (n_samples,), sum to 1
     total: float  # sum of the weights before they were normalized: the number of rows
+    groups: tuple[int, ...] | None = None  # feature of each column; None: columns are features

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skrelu._data.columns import Columns
 from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
@@ -31,7 +32,7 @@ from skrelu._estimators.sklearn_private import (
     _check_monotonic_cst,
 )
 from skrelu._estimators.stored_network import StoredNetwork
-from skrelu._estimators.tables import as_integer, validated_data, validated_inputs
+from skrelu._estimators.tables import as_integer, columns_of, validated_data, validated_inputs
 from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
@@ -39,6 +40,7 @@ from skrelu._fit.fitted import Fitted
 from skrelu._fit.plan import Settings
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
+from skrelu._networks.shapes import Shape
 from skrelu._networks.triangle import MAX_DEPTH
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Status
@@ -73,11 +75,17 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         "convexity": [StrOptions({"convex", "concave"}), dict, None],
         "monotonic_cst": ["array-like", dict, None],
         "extrapolation": [StrOptions({"auto", "linear", "constant"})],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "device": [str, torch.device],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _fit(self, data: dict, training: Table, validation: Table | None, settings: Settings, own):
         """Fit the network and store it.
@@ -91,6 +99,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         own : dict
             Further fitted attributes, by name.
         """
+        columns = columns_of(self)
+        if not columns.plain:
+            training = replace(training, groups=tuple(columns.owners))
         device = resolve_device(self.device)
         warm = self._read_earlier() if self.warm_start and hasattr(self, "_earlier") else None
         generator = make_generator(check_random_state(self.random_state))
@@ -112,7 +123,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         for name, value in attributes(fitted).items():
             setattr(self, name, value)
         rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
-        self.feature_importances_ = self._stored().importances(rows)
+        sizes = self._stored().importances(rows)
+        self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)
         tasks.end(fitted)
         self._warn(fitted)
         free = (
@@ -159,6 +171,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                 "extrapolation='constant' does not go with convexity, which holds everywhere: "
                 "set extrapolation to 'linear' or 'auto'."
             )
+        if shape is not None:
+            shape = _of_columns(shape, columns_of(self))
         return Settings(**chosen, loss=loss, shape=shape)
 
     def _validation_arrays(self, X, y, weights, numeric: bool):
@@ -223,6 +237,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         """
         X = self._checked(X)
         slopes = self._stored().gradient(X, resolve_device(self.device))
+        columns = columns_of(self)
+        if not columns.plain:
+            slopes = columns.by_feature(slopes, X)
         return self._as_precise(slopes, X)
 
     def predict_contributions(self, X):
@@ -266,14 +283,54 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         parts = self._stored().contributions(X, resolve_device(self.device))
         return self._as_precise(parts, X)
 
+    def encode(self, X):
+        """Return the numeric columns that the network reads.
+
+        They are the features themselves if none is a category or has missing values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_columns)
+            Features in order. Missing numbers are the mean of the feature. A category has a column
+            of zeros and ones for each of ``categories_`` (one column for two levels, which is 1
+            for the second), and one for all further levels if there are more than 255. A feature
+            with missing values in `fit` has a further column that marks them.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        ValueError
+            If X is invalid; the message names the column.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from skrelu import ExponentialReLURegressor
+        >>> X = pd.DataFrame({"size": [1.0, None, 3.0, 4.0] * 10})
+        >>> X["color"] = pd.Categorical(["red", "blue", "green", "red"] * 10)
+        >>> model = ExponentialReLURegressor(random_state=0).fit(X, np.arange(40.0))
+        >>> model.encode(X)[:2].round(2)  # size, is it missing, blue, green, red
+        array([[1.  , 0.  , 0.  , 0.  , 1.  ],
+               [2.67, 1.  , 1.  , 0.  , 0.  ]])
+        """
+        return self._checked(X)
+
     def to_torch(self):
         """Return the model as a plain torch network in the units of the data.
 
         Returns
         -------
         torch.nn.Sequential
-            Linear and ReLU layers, from (n_samples, n_features) to (n_samples, n_outputs), on the
-            CPU, in float64 and in `eval` mode. Outputs are predictions; for a classifier they are
+            Linear and ReLU layers, from (n_samples, n_columns) to (n_samples, n_outputs), on the
+            CPU, in float64 and in `eval` mode. Inputs are the features or, with categories or
+            missing values, what `encode` returns. Outputs are predictions; for a classifier they are
             those of its `decision_function`.
 
             Each level has ``depth`` hidden layers. They are block-diagonal, except that two more
@@ -333,9 +390,9 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         32
         """
         check_is_fitted(self, "intercept_")
-        if self.n_features_in_ != 1:
+        if len(self.X_mean_) != 1:
             raise ValueError(
-                f"The model has {self.n_features_in_} features, but the piecewise-linear form is "
+                f"The model has {len(self.X_mean_)} features or columns, but the piecewise-linear form is "
                 "of one; see skrelu.regions.regions_along and regions_in_plane."
             )
         scale = self.X_scale_[0] if self.X_scale_[0] > 0 else 1.0
@@ -399,7 +456,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         kept = getattr(self, "_encoded", None)  # models of earlier formats have none
         return StoredNetwork(
             ReLUNetwork(
-                self.n_features_in_, self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
+                len(self.X_mean_), self.n_subnetworks_, depth, self.n_outputs_, self.n_levels_
             ),
             ReLUWeights(
                 self.hidden_weights_,
@@ -416,6 +473,19 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
             log_link=self._log_link,
             encoded=None if kept is None else EncodedModel.of_arrays(kept),
         )
+
+
+def _of_columns(shape: Shape, columns: Columns) -> Shape:
+    """Return a shape of columns, given that of features."""
+    signs = [0] * len(columns.owners)
+    for feature, (sign, column) in enumerate(zip(shape.monotonic, columns.valued, strict=True)):
+        if column is not None:
+            signs[column] = sign
+        elif sign:
+            raise ValueError(
+                f"monotonic_cst of feature {feature} is {sign}, but it is a category: set 0."
+            )
+    return Shape(tuple(signs), tuple(shape.convexity[owner] for owner in columns.owners))
 
 
 def transactional(fit: Callable) -> Callable:

@@ -181,6 +181,17 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
           exceed 1 %. It is "linear" otherwise, and always if ``convexity`` is set or the model is
           linear.
 
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        The features that are categories: names, indices, or a boolean for each feature. Their
+        values may be strings, numbers or booleans.
+
+        - "from_dtype": columns of a data frame with a categorical dtype.
+        - None: none.
+
+        A category of more than 255 levels keeps the most frequent ones; all others count as one.
+        Levels that were not seen in `fit` count as these, too, or else as no level. Missing values
+        are a level of their own if there were any in `fit`.
+
     device : str or torch.device, default="cpu"
         Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
         is one. Precision is float64, or float32 on devices without float64.
@@ -293,6 +304,14 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     n_outputs_ : int
         Number of outputs of the network: 1 for two classes, else one a class.
 
+    categories_ : list of list or None
+        Levels of each feature that have a column of their own, see `encode`; None for numbers.
+
+    kinds_ : dict of str to float
+        Weights of the kinds of networks in the average, if there are several: "waves" read the
+        features, "encoded" and "residual" read ramps and curves of the features, and "residual"
+        starts from an additive model.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -365,6 +384,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         convexity=None,
         monotonic_cst=None,
         extrapolation="auto",
+        categorical_features="from_dtype",
         device="cpu",
         warm_start=False,
         verbose=0,
@@ -390,6 +410,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         self.convexity = convexity
         self.monotonic_cst = monotonic_cst
         self.extrapolation = extrapolation
+        self.categorical_features = categorical_features
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose

@@ -232,6 +232,17 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
           3 %, or with a log link is unknown. It is "linear" otherwise, and always if ``convexity``
           is set or the model is linear (without a log link).
 
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        The features that are categories: names, indices, or a boolean for each feature. Their
+        values may be strings, numbers or booleans.
+
+        - "from_dtype": columns of a data frame with a categorical dtype.
+        - None: none.
+
+        A category of more than 255 levels keeps the most frequent ones; all others count as one.
+        Levels that were not seen in `fit` count as these, too, or else as no level. Missing values
+        are a level of their own if there were any in `fit`.
+
     device : str or torch.device, default="cpu"
         Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
         is one. Precision is float64, or float32 on devices without float64.
@@ -351,6 +362,14 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     n_outputs_ : int
         Number of targets, or of quantiles.
 
+    categories_ : list of list or None
+        Levels of each feature that have a column of their own, see `encode`; None for numbers.
+
+    kinds_ : dict of str to float
+        Weights of the kinds of networks in the average, if there are several: "waves" read the
+        features, "encoded" and "residual" read ramps and curves of the features, and "residual"
+        starts from an additive model.
+
     n_features_in_ : int
         Number of features seen during `fit`.
 
@@ -417,6 +436,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         convexity=None,
         monotonic_cst=None,
         extrapolation="auto",
+        categorical_features="from_dtype",
         device="cpu",
         warm_start=False,
         verbose=0,
@@ -443,6 +463,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         self.convexity = convexity
         self.monotonic_cst = monotonic_cst
         self.extrapolation = extrapolation
+        self.categorical_features = categorical_features
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose

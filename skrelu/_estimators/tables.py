@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Set
+from functools import partial
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -17,6 +18,8 @@ from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
+
+from skrelu._data.columns import Columns, codes_of, is_missing, levels_of
 
 FLOATS = (np.float64, np.float32)
 # Largest sample weight. Sums of such weights times class weights do not overflow.
@@ -32,11 +35,15 @@ KINDS = {  # by the class name of a value: what the message calls it, and its ad
     "Interval": ("intervals", "use numbers instead, such as their .mid"),
 }
 ENCODE = {  # advice for strings and categories, by the argument's name
-    "X": "encode it first, for example with sklearn.preprocessing.OneHotEncoder in "
-    "sklearn.compose.make_column_transformer, or leave it out",
+    "X": "make it a category, for example by X.astype({'name': 'category'}) in pandas, name it in "
+    "categorical_features, or leave it out",
     "y": "a regressor needs numbers; for labels there is ExponentialReLUClassifier",
 }
-IMPUTE = {"X": "fill them in, for example with sklearn.impute.SimpleImputer in a pipeline, or "}
+
+CATEGORIES = {  # advice for columns of categories that are none by the parameter
+    "X": "set categorical_features='from_dtype', or leave it out",
+    "y": ENCODE["y"],
+}
 
 
 def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
@@ -72,7 +79,7 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
             f"{y_name} is None."
         )
-    table = _inputs(estimator, X, X_name, check=bool(suffix))
+    table, categories = _inputs(estimator, X, X_name, check=bool(suffix))
     if numeric:
         targets = _checked(estimator, y, y_name, ensure_2d=False)
     else:
@@ -85,12 +92,144 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
     weights = as_weights(sample_weight, f"sample_weight{suffix}", len(table))
     if not suffix:
         _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
-    return table, targets, weights
+        if not (estimator.warm_start and hasattr(estimator, "_columns")):
+            _learn(estimator, table, categories, weights > 0)
+    return _expanded(estimator, table, categories), targets, weights
 
 
 def validated_inputs(estimator, X, name="X"):
-    """Return inputs of a fitted estimator as an array; errors are those of `validated_data`."""
-    return _inputs(estimator, X, name, check=True)
+    """Return inputs of a fitted estimator as columns; errors are those of `validated_data`."""
+    return _expanded(estimator, *_inputs(estimator, X, name, check=True))
+
+
+def columns_of(estimator) -> Columns:
+    """Return how features of a fitted estimator become columns."""
+    kept = getattr(estimator, "_columns", None)  # models of earlier formats have plain columns
+    if kept is None:
+        n = estimator.n_features_in_
+        return Columns((0,) * n, (0.0,) * n, (False,) * n)
+    return Columns(*map(tuple, (kept["n_levels"], kept["fills"], kept["marked"])))
+
+
+def _learn(estimator, table, categories, counted):
+    """Set the levels of categories and how features become columns."""
+    levels = [None] * table.shape[1]
+    n_levels = [0] * table.shape[1]
+    table = np.array(table)
+    for j, values in categories.items():
+        levels[j] = levels_of(values, counted)
+        counted_values = {v for v, c in zip(values, counted.tolist(), strict=True) if c}
+        n_known = sum(not is_missing(value) for value in counted_values)
+        pooled = n_known > len(levels[j])
+        n_levels[j] = len(levels[j]) + pooled
+        if n_levels[j] < 2:  # a constant
+            n_levels[j] = 2
+        table[:, j] = codes_of(values, levels[j], pooled)
+    columns = Columns.of(table[counted], n_levels)
+    estimator.categories_ = levels
+    estimator._columns = {
+        "n_levels": list(columns.n_levels),
+        "fills": list(columns.fills),
+        "marked": list(columns.marked),
+    }
+
+
+def _expanded(estimator, table, categories):
+    """Return the columns of a table, given the values of its categories."""
+    columns = columns_of(estimator)
+    if categories:
+        table = np.array(table)
+    for j, values in categories.items():
+        levels = estimator.categories_[j]
+        table[:, j] = codes_of(values, levels, columns.n_levels[j] > max(2, len(levels)))
+    return columns.expand(table)
+
+
+def as_features(values, name, chosen):
+    """Return features as numbers, and the values of categories by feature.
+
+    Parameters
+    ----------
+    values : object
+    name : str
+    chosen : callable
+        Function of the names of columns (None for arrays) and of their number that returns the
+        indices of categories, None for those with a categorical dtype.
+
+    Returns
+    -------
+    table : ndarray of shape (n_samples, n_features)
+        Categories are NaN.
+    categories : dict of int to list
+    """
+    frame = _native(values, name)
+    if isinstance(frame, nw.DataFrame):
+        by_dtype = [isinstance(t, nw.Categorical | nw.Enum) for t in frame.schema.values()]
+        indices = chosen(frame.columns, len(frame.columns))
+        if indices is None:
+            indices = np.flatnonzero(by_dtype).tolist()
+        if not indices:
+            return as_table(values, name), {}
+        columns, categories = [], {}
+        for j, series in enumerate(frame.iter_columns()):
+            if j in indices:
+                categories[j] = series.to_list()
+                columns.append(np.full(len(series), np.nan))
+            else:
+                columns.append(_numbers_of(series, f"Column {series.name!r} of {name}"))
+        return np.column_stack(columns), categories
+    array = None if isinstance(frame, nw.Series) else as_array(values, name)
+    is_table = array is not None and not issparse(array) and array.ndim == 2
+    indices = chosen(None, array.shape[1]) if is_table else None
+    if not indices:
+        return as_table(values, name), {}
+    categories = {j: array[:, j].tolist() for j in indices}
+    table = np.full(array.shape, np.nan)
+    for j in set(range(array.shape[1])) - categories.keys():
+        column = array[:, j]
+        table[:, j] = column if _holds_numbers(column) else _numbers(column, f"Column {j} of {name}")
+    return table, categories
+
+
+def _chosen(estimator, fitted, names, n_features):
+    """Return the indices of `categorical_features`; None for those with a categorical dtype.
+
+    If ``fitted``, categories are those of the fit.
+    """
+    known = getattr(estimator, "categories_", None) if fitted else None
+    if known is not None and len(known) == n_features:
+        return [j for j, levels in enumerate(known) if levels is not None]
+    given = estimator.categorical_features
+    if given is None:
+        return []
+    if isinstance(given, str) and given == "from_dtype":
+        return None
+    names = getattr(estimator, "feature_names_in_", None) if names is None else names
+    listed = np.asarray(given)
+    if listed.ndim != 1 or (listed.size and listed.dtype.kind not in "biuOUS"):
+        raise ValueError(
+            f"categorical_features={given!r}, but it must be 'from_dtype', None, or a list of "
+            "names, indices or booleans."
+        )
+    if listed.dtype.kind == "b":
+        if len(listed) != n_features:
+            raise ValueError(
+                f"categorical_features has {len(listed)} booleans, but there are {n_features} "
+                "features: give one for each."
+            )
+        return np.flatnonzero(listed).tolist()
+    found = []
+    for key in listed.tolist():
+        if isinstance(key, str) and names is not None and key in list(names):
+            found.append(list(names).index(key))
+        elif isinstance(key, Integral) and -n_features <= key < n_features:
+            found.append(int(key) % n_features)
+        else:
+            known = f"0 to {n_features - 1}" if names is None else f"{list(names)}"
+            raise ValueError(
+                f"categorical_features names the feature {key!r}, but features are {known}."
+            )
+    return sorted(set(found))
 
 
 def as_table(values, name):
@@ -192,20 +331,29 @@ def as_integer(value):
 
 
 def _inputs(estimator, X, name, *, check):
-    """Return inputs as an array. Named features are checked before the values."""
+    """Return inputs as numbers and categories. Named features are checked before the values."""
     is_frame = _columns(X, name) is not None
     if check and is_frame:
         _features(estimator, X, name, reset=False)
-    table = _checked(estimator, X, name)
+    found = {}
+
+    def read(values, name):
+        choose = partial(_chosen, estimator, check or estimator.warm_start)
+        table, found["categories"] = as_features(values, name, choose)
+        return table
+
+    table = _checked(estimator, X, name, read=read, ensure_all_finite="allow-nan")
     if check and not is_frame:
         _features(estimator, table, name, reset=False)
-    return table
+    return table, found["categories"]
 
 
-def _checked(estimator, values, name, **parameters):
+def _checked(estimator, values, name, *, read=as_table, **parameters):
     """Return values as numbers, checked by scikit-learn."""
-    table = as_table(values, name)
-    _refuse_nonfinite(table, name, _columns(values, name))
+    table = read(values, name)
+    _refuse_nonfinite(
+        table, name, _columns(values, name), allow_nan="ensure_all_finite" in parameters
+    )
     parameters |= {"dtype": FLOATS, "estimator": estimator, "input_name": name}
     return _named(name, check_array, table, **parameters)
 
@@ -232,20 +380,16 @@ def _rename(text, name):
     return text if re.search(rf"\b{name}\b", text) else f"{name}: {text}"
 
 
-def _refuse_nonfinite(array, name, columns=None):
+def _refuse_nonfinite(array, name, columns=None, *, allow_nan=False):
     """Raise an error that says where NaN or infinity are, with scikit-learn's wording."""
     if issparse(array) or array.dtype.kind != "f" or get_config()["assume_finite"]:
         return
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(array.sum()):
             return
-    bad, what, advice = np.isnan(array), "NaN", IMPUTE.get(_argument(name), "")
+    bad, what = np.isnan(array) & (not allow_nan), "NaN"
     if not bad.any():
-        bad, what, advice = (
-            np.isinf(array),
-            f"infinity or a value too large for {array.dtype!r}",
-            "",
-        )
+        bad, what = np.isinf(array), f"infinity or a value too large for {array.dtype!r}"
     if not bad.any():
         return
     where = f"{np.count_nonzero(bad.reshape(len(bad), -1).any(1))} of {len(bad)} rows"
@@ -254,7 +398,7 @@ def _refuse_nonfinite(array, name, columns=None):
         label = first if columns is None else repr(columns[first])
         where = f"column {label} ({np.count_nonzero(bad[:, first])} of {len(bad)} rows)"
         where += f" and {len(others)} more columns" * bool(others)
-    raise ValueError(f"Input {name} contains {what} in {where}: {advice}leave such rows out.")
+    raise ValueError(f"Input {name} contains {what} in {where}: leave such rows out.")
 
 
 def _columns(values, name):
@@ -314,7 +458,8 @@ def _numbers_of(series, place):
     """Return a series as an array of numbers; messages name it by ``place``."""
     if isinstance(series.dtype, nw.Categorical | nw.Enum):
         value = next(iter(series.drop_nulls()), None)
-        raise ValueError(f"{place} holds categories, such as {value!r}: {_encode(place)}.")
+        advice = CATEGORIES.get(_argument(place), "numbers are needed")
+        raise ValueError(f"{place} holds categories, such as {value!r}: {advice}.")
     values = _values_of(series, place)
     if values.ndim > 1:
         raise ValueError(f"{place} holds {ARRAYS[0]}: {ARRAYS[1]}.")

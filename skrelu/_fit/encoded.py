@@ -50,7 +50,8 @@ def fit_encoded(job: Job) -> EncodedFit:
     squared = isinstance(rows.loss, SquaredError)
     names = size.kinds if squared else ("encoded",)
     with threads(0.0):
-        data = _EncodedRows.of(rows, names, size.shares_curves)
+        groups = job.training.groups or tuple(range(len(rows.X)))
+        data = _EncodedRows.of(rows, names, size.shares_curves, groups)
         network = EncodedNetwork(
             n_columns=data.n_columns,
             n_curves=data.curves.shape[-1],
@@ -99,12 +100,14 @@ class _EncodedRows:
     slower: float  # factor on all inputs: a step of Adam moves all weights alike
 
     @classmethod
-    def of(cls, rows: Rows, names: tuple[str, ...], shares_curves: bool) -> _EncodedRows:
+    def of(
+        cls, rows: Rows, names: tuple[str, ...], shares_curves: bool, groups: tuple[int, ...]
+    ) -> _EncodedRows:
         X = rows.X.T.contiguous()
         n_folds = len(rows.training)
         knots = _coarse(X[: rows.n_trained])
         positions = knots.positions(X).float()
-        curves = _curves(rows, X, shares_curves)
+        curves = _curves(rows, X, shares_curves, groups)
         values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
         additive, values = values.sum(-1).mT.float(), values.flatten(2).float()
         spread = values[:, : rows.n_trained].std(1)
@@ -210,12 +213,12 @@ def _coarse(X: Tensor) -> Knots:
     return Knots(tuple(features), tuple(edges))
 
 
-def _curves(rows: Rows, X: Tensor, shared: bool) -> Curves:
+def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Curves:
     """Fit additive models, without the held-out rows of each start unless all share one."""
     n = min(rows.n_trained, tuning.ADDITIVE_ROWS)
     part = X[:n].cpu()
     n_features = X.shape[1]
-    groups = tuple(range(n_features))
+    n_groups = max(groups) + 1
     varied = sum(len(x.unique()) > tuning.COARSE_RAMPS for x in part.T)
     most = min(n // tuning.ROWS_A_RAMP, tuning.FINE_RAMPS, tuning.MOST_RAMPS // max(1, varied))
     n_ramps = max(tuning.COARSE_RAMPS, most)
@@ -228,7 +231,7 @@ def _curves(rows: Rows, X: Tensor, shared: bool) -> Curves:
     means = columns @ weights
     columns -= means[:, None]
     y = rows.y[:, :n].cpu()
-    if len(y) * n_features > tuning.MOST_CURVES:
+    if len(y) * n_groups > tuning.MOST_CURVES:
         y = y[:0]
     raw = torch.zeros_like(y)
     if len(y):
@@ -238,12 +241,13 @@ def _curves(rows: Rows, X: Tensor, shared: bool) -> Curves:
     held_out = torch.zeros(1, n, dtype=torch.bool)
     if not shared and rows.validation is not None:
         held_out = rows.validation[:, :n].cpu() > 0
-    owner = torch.cat([torch.tensor(groups)[knots.owner], torch.full((n_features,), n_features)])
+    of_features = torch.tensor(groups)
+    owner = torch.cat([of_features[knots.owner], torch.full((n_features,), n_groups)])
     coef = fit_additive(columns, y, weights * n, held_out, owner)  # (n_models, n_columns, n_outputs)
     of_ramps, slopes = coef.mT.split([sum(knots.sizes), n_features], -1)
-    lifts = torch.zeros(*coef.shape[::2], n_features, dtype=coef.dtype)
-    lifts.index_add_(-1, knots.owner, -of_ramps * means[: -n_features].double())
-    lifts -= slopes * means[-n_features:].double()
+    lifts = torch.zeros(*coef.shape[::2], n_groups, dtype=coef.dtype)
+    lifts.index_add_(-1, of_features[knots.owner], -of_ramps * means[:-n_features].double())
+    lifts.index_add_(-1, of_features, -slopes * means[-n_features:].double())
     return Curves(knots, groups, of_ramps.contiguous(), slopes.contiguous(), lifts)
 
 

@@ -1,6 +1,7 @@
 """Tables of all kinds become arrays of numbers, or get a sentence that names them."""
 
 import datetime as dt
+import re
 import warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -30,6 +31,8 @@ NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0]])
 class Mean(RegressorMixin, BaseEstimator):
     """Predicts the mean; all of its data goes through the tables."""
 
+    categorical_features, warm_start = None, False
+
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         X, y, weights = validated_data(self, X, y, sample_weight, numeric=True)
         if X_val is not None:
@@ -44,6 +47,7 @@ class Mean(RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
         tags.regressor_tags.poor_score = True
         tags.target_tags.multi_output = tags.target_tags.single_output = True
         return tags
@@ -51,6 +55,8 @@ class Mean(RegressorMixin, BaseEstimator):
 
 class Prior(ClassifierMixin, BaseEstimator):
     """Predicts the most frequent class."""
+
+    categorical_features, warm_start = None, False
 
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         X, y, weights = validated_data(self, X, y, sample_weight, numeric=False)
@@ -66,6 +72,7 @@ class Prior(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
         tags.classifier_tags.poor_score = True
         return tags
 
@@ -140,8 +147,7 @@ def test_tables_of_arrow_are_read():
     with pytest.raises(ValueError, match="Column 'city' of X holds categories, such as 'Rome'"):
         as_table(coded, "X")
     frame = pd.DataFrame({"a": pd.array([1, None], "int64[pyarrow]")})
-    with pytest.raises(ValueError, match=r"NaN in column 'a' \(1 of 2 rows\)"):
-        Mean().fit(frame, [1, 2])
+    assert as_table(frame, "X").tolist() == [[1], [pytest.approx(np.nan, nan_ok=True)]]
 
 
 def test_booleans_are_numbers():
@@ -155,10 +161,10 @@ DAYS = pd.to_datetime(["2020-01-01", "2020-01-02"])
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pd.Categorical(["Rome", "Oslo"]), "holds categories, such as 'Rome': encode .*OneHot"),
-        (pd.Categorical([7, 8]), "holds categories, such as 7: encode"),
-        (["Rome", "Oslo"], "strings, could not convert string to float: 'Rome': encode .*OneHot"),
-        ([1.0, "Oslo"], "strings, could not convert string to float: 'Oslo': encode"),
+        (pd.Categorical(["Rome", "Oslo"]), "holds categories, such as 'Rome': set categorical_fe"),
+        (pd.Categorical([7, 8]), "holds categories, such as 7: set categorical_features='from_d"),
+        (["Rome", "Oslo"], "strings, could not convert string to float: 'Rome': make .*category'"),
+        ([1.0, "Oslo"], "strings, could not convert string to float: 'Oslo': make it a category"),
         (["1.5", "2"], r"holds numbers as strings, such as '1.5'.*\.astype\(float\)"),
         ([b"a", b"b"], "could not convert string to float: b'a'"),
         (DAYS, "holds dates or times, such as 2020.*dayofyear"),
@@ -171,10 +177,6 @@ DAYS = pd.to_datetime(["2020-01-01", "2020-01-02"])
         ([1j, 2], "Complex data not supported"),
         (np.array([1, 10**400], dtype=object), "integers beyond 1.8e308"),
         ([np.zeros(2), np.zeros(2)], "holds arrays"),
-        ([None, 1], "NaN in column 'when' \\(1 of 2 rows\\)"),
-        (np.array([pd.NA, 1], dtype=object), "NaN in column 'when' \\(1 of 2 rows\\)"),
-        (pd.array([True, None], "boolean"), "NaN in column 'when' \\(1 of 2 rows\\)"),
-        (pd.array([3, None], "Int64"), "NaN in column 'when' \\(1 of 2 rows\\)"),
         ([np.inf, 1], "infinity or a value too large .* in column 'when' \\(1 of 2 rows\\)"),
     ],
     ids=str,
@@ -186,11 +188,41 @@ def test_columns_of_pandas_that_are_no_numbers_are_named(column, message):
         Mean().fit(frame, [1, 2])
     if "Complex" not in message:
         assert "column 'when'" in str(error.value) or "Column 'when' of X" in str(error.value)
-    with pytest.raises(ValueError, match=message.split(": encode")[0]):
+    with pytest.raises(ValueError, match=re.split(": set|: make", message)[0]):
         Mean().fit(NUMBERS, frame)
-    if "NaN" not in message and "infinity" not in message:
+    if "infinity" not in message:
         with pytest.raises(ValueError, match=r"X_val"):
             Mean().fit(numbers, [1, 2], X_val=frame, y_val=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("column", "read"),
+    [
+        ([None, 1], [np.nan, 1]),
+        (np.array([pd.NA, 1], dtype=object), [np.nan, 1]),
+        (pd.array([True, None], "boolean"), [1, np.nan]),
+        (pd.array([3, None], "Int64"), [3, np.nan]),
+        (pl.Series([None, None]), [np.nan, np.nan]),
+        (pl.Series([True, None]), [1, np.nan]),
+        (pl.Series([Decimal(1), None]), [1, np.nan]),
+        (np.array(["NaT", "NaT"], "M8[D]"), [np.nan, np.nan]),
+        (np.ma.array([3, 4], mask=[0, 1]), [3, np.nan]),
+    ],
+    ids=str,
+)
+def test_missing_values_are_read_in_features_and_refused_in_targets(column, read):
+    container = pl if isinstance(column, pl.Series) else pd
+    if isinstance(column, np.ma.MaskedArray):
+        X, place = column[:, None], "NaN in column 0"
+    else:
+        X, place = container.DataFrame({"when": column}), "NaN in column 'when'"
+    np.testing.assert_array_equal(as_table(X, "X"), np.transpose([read]))
+    with pytest.raises(ValueError, match=place):
+        Mean().fit(NUMBERS, X)
+    columns = validated_data(Mean(), X, [1, 2], numeric=True)[0]
+    known = np.nanmean(read) if np.isfinite(read).any() else 0.0
+    expected = [np.where(np.isnan(read), known, read), np.isnan(read)]
+    np.testing.assert_array_equal(columns, np.transpose(expected))
 
 
 @pytest.mark.parametrize(
@@ -205,9 +237,6 @@ def test_columns_of_pandas_that_are_no_numbers_are_named(column, message):
         ([[1], [2]], "holds arrays"),
         ([{"a": 1}, {"a": 2}], "holds arrays"),
         (pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2)), "holds arrays"),
-        ([None, None], "NaN in column 'when' \\(2 of 2 rows\\)"),
-        ([True, None], "NaN in column 'when' \\(1 of 2 rows\\)"),
-        ([Decimal(1), None], "NaN in column 'when' \\(1 of 2 rows\\)"),
     ],
     ids=str,
 )
@@ -226,14 +255,12 @@ def test_columns_of_polars_that_are_no_numbers_are_named(column, message):
         ([["1", "2"]], "Column 0 of X holds numbers as strings, such as '1'"),
         (np.array([[b"a"]]), "could not convert string to float: b'a'"),
         (np.array([["2020-01-01"]], "M8[D]"), "Column 0 of X holds dates or times, such as 2020"),
-        (np.array([["NaT"]], "M8[D]"), "NaN in column 0"),
         (np.array([[5]], "m8[s]"), "Column 0 of X holds durations, such as 5 seconds"),
         (np.zeros((2, 1), [("a", float), ("b", int)]), "Column 0 of X holds arrays"),
         (np.array([[1j, 2]], dtype=object), "Complex data not supported"),
         ([[1j, 2]], "Complex data not supported"),
         (torch.ones(2, 2) * 1j, "Complex data not supported"),
         ([[1, 2], [3]], "X cannot be read as an array .* rows of one length"),
-        (np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]]), "NaN in column 1"),
         (torch.ones(2, 2, device="meta"), "X cannot .* meta"),
         (torch.ones(2, 2).to_sparse(), "X cannot .*to_dense"),
         (np.array([1.0, 2.0]), "X: Expected 2D array, got 1D array"),
@@ -295,9 +322,8 @@ def test_objects_and_lazy_frames_are_named():
 @pytest.mark.parametrize(
     ("validation", "message"),
     [
-        ({"X_val": [[1.0, np.nan]]}, r"Input X_val contains NaN in column 1 \(1 of 1 rows\): fill"),
         ({"X_val": [[np.inf, 1.0]]}, "Input X_val contains infinity .* in column 0"),
-        ({"X_val": [[np.nan, np.nan]]}, r"column 0 \(1 of 1 rows\) and 1 more columns"),
+        ({"X_val": [[np.inf, np.inf]]}, r"column 0 \(1 of 1 rows\) and 1 more columns"),
         ({"X_val": np.ones((1, 3))}, "^X_val has 3 features, but Mean is expecting 2 features"),
         ({"X_val": np.ones((0, 2))}, "X_val: Found array with 0 sample"),
         ({"X_val": [1.0, 2.0]}, "X_val: Expected 2D array"),
