@@ -110,7 +110,8 @@ class _EncodedRows:
         curves = _curves(rows, X, shares_curves, groups)
         values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
         additive, values = values.sum(-1).mT.float(), values.flatten(2).float()
-        spread = values[:, : rows.n_trained].std(1)
+        spread = values[:, : rows.n_trained]
+        spread = (spread - spread.mean(1, keepdim=True)).square().mean(1).sqrt()
         spread[spread < tuning.FLAT_CURVE] = torch.inf
         part = positions[: rows.n_trained][: tuning.ADDITIVE_ROWS]
         n_inputs = X.shape[1] + sum(knots.sizes) + values.shape[-1]
@@ -141,6 +142,11 @@ class _EncodedRows:
         return len(self.models)
 
     @property
+    def learns_residuals(self) -> bool:
+        """Whether some members learn what an additive model leaves."""
+        return bool(self.factors.any())
+
+    @property
     def n_columns(self) -> int:
         return self.plain.shape[1] + len(self.means)
 
@@ -148,13 +154,16 @@ class _EncodedRows:
         """Return some of the rows."""
         index = index.to(self.plain.device)
         ramps = self.knots.ramps(self.positions[index]).sub_(self.means).mul_(tuning.RAMP)
-        curves = self.curves[:, index][self.models] * self.slower
-        y = self.rows.y[:, index].float()
+        curves = self.curves[:, index] * self.slower
+        curves = curves if len(curves) == 1 else curves[self.models]
+        y = self.rows.y[:, index].float().expand(self.n_members, -1, -1)
+        if self.learns_residuals:
+            y = y - self.factors[:, None, None] * self.additive[:, :, index][self.models]
         weights = self.weights[:, index]
         return Batch(
             torch.cat([self.plain[index], ramps], -1).mul_(self.slower),
             curves,
-            y - self.factors[:, None, None] * self.additive[:, :, index][self.models],
+            y,
             weights / weights.sum(1, keepdim=True).clamp_min(1e-30),
         )
 
@@ -171,7 +180,7 @@ class _EncodedRows:
         weights = validation.repeat(self.n_members // len(validation), 1).gather(1, index).float()
         return Batch(
             torch.stack([part.columns for part in parts]),
-            torch.stack([part.curves[m] for m, part in zip(own, parts, strict=True)]),
+            torch.stack([part.curves[m % len(part.curves)] for m, part in zip(own, parts, strict=True)]),
             torch.stack([part.y[m] for m, part in zip(own, parts, strict=True)]),
             weights / weights.sum(1, keepdim=True),
         )
@@ -243,7 +252,9 @@ def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Cur
         held_out = rows.validation[:, :n].cpu() > 0
     of_features = torch.tensor(groups)
     owner = torch.cat([of_features[knots.owner], torch.full((n_features,), n_groups)])
-    coef = fit_additive(columns, y, weights * n, held_out, owner)  # (n_models, n_columns, n_outputs)
+    coef = torch.zeros(1, len(columns), 0, dtype=torch.float64)  # (n_models, n_columns, n_outputs)
+    if len(y):
+        coef = fit_additive(columns, y, weights * n, held_out, owner)
     of_ramps, slopes = coef.mT.split([sum(knots.sizes), n_features], -1)
     lifts = torch.zeros(*coef.shape[::2], n_groups, dtype=coef.dtype)
     lifts.index_add_(-1, of_features[knots.owner], -of_ramps * means[:-n_features].double())

@@ -16,13 +16,13 @@ from torch import Tensor
 from skrelu._data.table import Array
 from skrelu._data.torch_interop import to_numpy, to_tensor
 from skrelu._fit import tuning
-from skrelu._fit.blend import base_weights, raw_values
+from skrelu._fit.blend import base_weights, quantile_shift, raw_values
 from skrelu._fit.encoded import EncodedFit
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.linear import nothing_fitted
 from skrelu._fit.plan import Plan
-from skrelu._solvers.losses import Loss
+from skrelu._solvers.losses import Loss, Pinball
 from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
 
@@ -34,7 +34,9 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     if fitted is not None and fitted.left_out is not None:
         left_out.insert(0, to_tensor(fitted.left_out, rows.X.device))
         names.insert(0, "waves")
-    found, error = _convex(torch.stack(left_out), rows)
+    others = torch.stack(left_out)
+    found, error = _convex(others, rows)
+    average = torch.einsum("k,kon->on", to_tensor(found, rows.X.device), others)
     gains = dict(zip(names, found.tolist(), strict=True))
     if fitted is None:
         network = nothing_fitted(job, plan)
@@ -52,7 +54,18 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     if not by_kind.any():
         return network
     model = encoded.model.times(by_kind[encoded.by_kind])
-    return _shifted(replace(network, encoded=model), rows)
+    network = replace(network, encoded=model)
+    if isinstance(rows.loss, Pinball):
+        shift = _calibrating(rows.loss, average, rows)
+    else:
+        shift = _centring(network, rows)
+    return replace(network, encoded=model.plus(shift.cpu()))
+
+
+def _calibrating(loss: Pinball, left_out: Tensor, rows: Rows) -> Tensor:
+    """Return shifts after which the right fraction of left-out rows is below each quantile."""
+    known = left_out.isfinite().all(0)
+    return quantile_shift(loss, (rows.y - left_out)[:, known], _weights(rows)[known])
 
 
 def _reported(fitted: Fitted | None, encoded: EncodedFit, error: float) -> Result:
@@ -137,8 +150,8 @@ def _within_range(raw: Tensor, rows: Rows) -> Tensor:
     return raw.clamp(y.amin(1, keepdim=True), y.amax(1, keepdim=True))
 
 
-def _shifted(fitted: Fitted, rows: Rows) -> Fitted:
-    """Shift raw values as `blended` does."""
+def _centring(fitted: Fitted, rows: Rows) -> Tensor:
+    """Return shifts after which the mean of predictions is that of the targets."""
     part = slice(0, rows.n_trained, -(-rows.n_trained // tuning.SHIFT_ROWS))
     X, y, weights = rows.X[:, part], rows.y[:, part], base_weights(rows)[part]
     some = replace(rows, X=X)
@@ -148,5 +161,4 @@ def _shifted(fitted: Fitted, rows: Rows) -> Fitted:
     raw = torch.einsum("s,son->on", shares, raw)
     size = 4096
     raw += torch.cat([fitted.encoded.forward(x) for x in X.split(size, 1)], -1)
-    shift = rows.loss.shift(raw, y, weights / weights.sum())
-    return replace(fitted, encoded=fitted.encoded.plus(shift.cpu()))
+    return rows.loss.shift(raw, y, weights / weights.sum())

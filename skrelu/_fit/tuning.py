@@ -239,7 +239,7 @@ def encoded_size(n: int) -> EncodedSize:
         return EncodedSize(both, 5, False, 32, 64, 400, 64, 6e-3)
     if n < 10_000:
         return EncodedSize(both[1:], 5, True, 32, 64, 800, 128, 8e-3)
-    steps, batch = round(8 * n**0.5), 256 if n < 25_000 else 512
+    steps, batch = min(round(8 * n**0.5), 6000), 256 if n < 25_000 else 512
     return EncodedSize(both[1:], 4, True, 64, 64, steps, batch, 8e-3)
 
 

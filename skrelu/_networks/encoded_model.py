@@ -82,6 +82,8 @@ class EncodedModel:
         columns = torch.cat([x, self.knots.ramps(self.knots.positions(x))], -1)
         curves = self.curves(x)
         raw = self.network.forward(self._weights(X), columns, curves.flatten(2)[self.models])
+        if not self.network.n_curves:
+            return raw
         return raw + self.factors[:, None, None].to(X) * curves.sum(-1).mT[self.models]
 
     def forward(self, X: Tensor) -> Tensor:
@@ -91,36 +93,36 @@ class EncodedModel:
     def slopes(self, X: Tensor) -> Tensor:
         """Return the derivatives of the sum by the features, (n_outputs, n_features, n_samples)."""
         weights, x = self._weights(X), X.T.contiguous()
-        by_ramps, by_knots = self.knots.slopes(x), self.curves.knots.slopes(x)
         columns = torch.cat([x, self.knots.ramps(self.knots.positions(x))], -1)
         curves = self.curves(x).flatten(2)[self.models]
         inner, units = self.network.hidden(weights, columns, curves)
         peaks, scales = self.network.peaks_and_scales(weights)
         dz, _, _ = triangle_sum_derivatives(inner, peaks[..., :-1], scales)
-        n_features = x.shape[1]
-        groups = torch.tensor(self.curves.groups, device=X.device)
-        found = []
-        for output in range(self.network.n_outputs):
-            g = weights.output[:, output, :, None] * units.sign() * self.shares.to(X)[:, None, None]
+        shares, n_features = self.shares.to(X), x.shape[1]
+        of_ramps, of_knots = self.knots.slopes(x).T, self.curves.knots.slopes(x).T
+        found = X.new_zeros(self.network.n_outputs, *X.shape)
+        for output, slopes in enumerate(found):
+            g = weights.output[:, output, :, None] * units.sign() * shares[:, None, None]
             g = dz * (weights.hidden.mT @ g)
             by_columns = (weights.directions.mT @ g).sum(0)
-            by_curves = (weights.of_curves.mT @ g).unflatten(1, (self.network.n_outputs, -1))
-            added = (self.factors * self.shares).to(X)
-            by_curves[:, output] += added[:, None, None]
-            # (n_models, n_outputs, n_features, n_samples)
-            by_curve = by_curves.new_zeros(len(self.curves.values), *by_curves.shape[1:])
-            by_curve = by_curve.index_add_(0, self.models.to(X.device), by_curves)[:, :, groups]
-            slope = by_columns[:n_features]
-            slope = slope + (by_curve * self.curves.slopes[..., None].to(X)).sum((0, 1))
-            heights = by_curve[:, :, self.curves.knots.owner] * self.curves.values[..., None].to(X)
-            for knots, by, rate in (
-                (self.knots, by_columns[n_features:], by_ramps),
-                (self.curves.knots, heights.sum((0, 1)), by_knots),
-            ):
-                features = torch.tensor(knots.features, dtype=torch.int64, device=X.device)
-                slope = slope.index_add(0, features[knots.owner], by * rate.T)
-            found.append(slope)
-        return torch.stack(found)
+            slopes += by_columns[:n_features]
+            _add(slopes, self.knots, by_columns[n_features:] * of_ramps)
+            by_curves = weights.of_curves.mT @ g
+            if by_curves.shape[1]:
+                by_curves = by_curves.unflatten(1, (-1, self.curves.n_groups))
+                by_curves[:, output] += (self.factors.to(X) * shares)[:, None, None]
+                self._add_curves(slopes, by_curves, of_knots)
+        return found
+
+    def _add_curves(self, slopes: Tensor, by_curves: Tensor, of_knots: Tensor) -> None:
+        """Add the slopes by curves, given the derivatives by curves of each member."""
+        knots, groups = self.curves.knots, torch.tensor(self.curves.groups)
+        by_model = by_curves.new_zeros(len(self.curves.values), *by_curves.shape[1:])
+        by_model.index_add_(0, self.models.to(by_model.device), by_curves)
+        by_feature = by_model[:, :, groups]  # (n_models, n_outputs, n_features, n_samples)
+        slopes += (by_feature * self.curves.slopes[..., None].to(slopes)).sum((0, 1))
+        by_ramps = by_feature[:, :, knots.owner] * self.curves.values[..., None].to(slopes)
+        _add(slopes, knots, by_ramps.sum((0, 1)) * of_knots)
 
     def layers(self) -> list[Affine]:
         """Write the sum as dense layers with ReLU in between.
@@ -139,10 +141,13 @@ class EncodedModel:
             directions, weights.offsets + moved, peaks, scales, outer_slopes(peaks, scales)
         )
         layers: list[Affine] = [(first, bias)]
-        gains = (self.shares * self.factors)[:, None, None]
-        by_output = (network.n_outputs, self.curves.n_groups)
-        added = (gains * curves[self.models].unflatten(1, by_output).sum(2)).sum(0)
-        lift = (gains[..., 0] * shift[self.models].unflatten(1, by_output).sum(2)).sum(0)
+        added, lift = first.new_zeros(network.n_outputs, len(first)), first.new_zeros(1)
+        if network.n_curves:
+            gains = (self.shares * self.factors)[:, None, None]
+            by_output = (network.n_outputs, self.curves.n_groups)
+            added = (gains * curves[self.models].unflatten(1, by_output).sum(2)).sum(0)
+            lift = (gains[..., 0] * shift[self.models].unflatten(1, by_output).sum(2)).sum(0)
+        lift = lift.expand(network.n_outputs)
         eye = torch.eye(network.n_outputs, dtype=added.dtype)
         kept = torch.eye(2 * network.n_outputs, dtype=added.dtype)
         zeros = added.new_zeros(2 * network.n_outputs)
@@ -225,3 +230,9 @@ class EncodedModel:
             factors,
             shares,
         )
+
+
+def _add(slopes: Tensor, knots: Knots, by_ramps: Tensor) -> None:
+    """Add slopes by ramps, (n_ramps, n_samples), to those by features."""
+    features = torch.tensor(knots.features, dtype=torch.int64)[knots.owner]
+    slopes.index_add_(0, features.to(slopes.device), by_ramps)

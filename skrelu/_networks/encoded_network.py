@@ -133,7 +133,7 @@ class EncodedNetwork:
         ----------
         weights : EncodedWeights
         columns : Tensor of shape (n_samples, n_columns) or (n_members, n_samples, n_columns)
-        curves : Tensor of shape (n_members, n_samples, n_curves)
+        curves : Tensor of shape (n_members or 1, n_samples, n_curves)
         """
         _, units = self.hidden(weights, columns, curves)
         return torch.baddbmm(weights.intercept[..., None], weights.output, units)
@@ -143,13 +143,17 @@ class EncodedNetwork:
     ) -> tuple[Tensor, Tensor]:
         """Return what the waves are functions of, and the units, (n_members, ..., n_samples)."""
         waves, _, units = self._layers(weights, columns, curves)
-        return waves.inputs[0], units
+        return waves.inner, units
 
     def _inner(self, weights: EncodedWeights, columns: Tensor, curves: Tensor) -> Tensor:
         """Return what the waves are functions of, (n_members, n_waves, n_samples)."""
         directions = weights.directions
-        z = torch.baddbmm(weights.offsets[..., None], weights.of_curves, curves.mT)
-        if columns.dim() == 2:  # one product for all members
+        if len(curves) == 1:  # one product for all members
+            z = weights.of_curves.flatten(0, 1) @ curves[0].mT
+            z = z.view(*weights.offsets.shape, -1).add_(weights.offsets[..., None])
+        else:
+            z = torch.baddbmm(weights.offsets[..., None], weights.of_curves, curves.mT)
+        if columns.dim() == 2:
             return z.flatten(0, 1).addmm_(directions.flatten(0, 1), columns.mT).view_as(z)
         return z.baddbmm_(directions, columns.mT)
 
@@ -177,7 +181,7 @@ class EncodedNetwork:
         weights, into : EncodedWeights
             The point, and where the derivatives are written.
         columns : Tensor of shape (n_samples, n_columns)
-        curves : Tensor of shape (n_members, n_samples, n_curves)
+        curves : Tensor of shape (n_members or 1, n_samples, n_curves)
         slopes : callable
             Function of raw outputs that returns the derivatives of the sum by these.
         """
@@ -194,38 +198,46 @@ class EncodedNetwork:
         by_peaks = by_peaks[..., : self.n_peaks]
         torch.mul(by_peaks, bounded_peaks_slope(peaks[..., : self.n_peaks]), out=into.peaks)
         torch.sum(g, -1, out=into.offsets)
-        torch.bmm(g, curves, out=into.of_curves)
+        if len(curves) == 1:
+            torch.mm(g.flatten(0, 1), curves[0], out=into.of_curves.flatten(0, 1))
+        else:
+            torch.bmm(g, curves, out=into.of_curves)
         torch.mm(g.flatten(0, 1), columns, out=into.directions.flatten(0, 1))
 
 
 class _Waves:
-    """F(z) with what its derivatives need; sums over samples are taken at once."""
+    """F(z) with what its derivatives need; sums over samples are taken at once.
+
+    A wave is T(h) = h / a - bend (h - a)+, with bend = 1 / a + 1 / (1 - a): two fast operations.
+    """
 
     def __init__(self, z: Tensor, peaks: Tensor, scales: Tensor) -> None:
-        self.peaks, self.scales = peaks, scales
-        self.rise, self.fall = 1 / peaks, 1 / (1 - peaks)
-        self.inputs, self.waves = [z], []
+        self.scales, self.inner = scales, z
+        self.rise = 1 / peaks[..., None]
+        self.bend = -self.rise - 1 / (1 - peaks[..., None])
+        self.beyond, self.waves = [], []
         h = z
         for i in range(scales.shape[-1]):
-            up, down = self.rise[..., i, None], self.fall[..., i, None]
-            h = torch.minimum(h * up, torch.addcmul(down, h, down, value=-1))
+            beyond = (h - peaks[..., i, None]).relu_()
+            h = (h * self.rise[..., i, :]).addcmul_(beyond, self.bend[..., i, :])
+            self.beyond.append(beyond)
             self.waves.append(h)
-            self.inputs.append(h)
             total = h if i == 0 else torch.addcmul(total, h, scales[..., i, None])
         self.total = total
 
     def backward(self, by_total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return derivatives by z, by peaks at fixed scales and by scales, summed over samples."""
         depth = self.scales.shape[-1]
-        by_scales = [(by_total * h).sum(-1) for h in self.waves]
+        by_scales = [(by_total * h).sum(-1) for h in self.waves[1:]]
+        by_scales.insert(0, torch.zeros_like(self.scales[..., 0]))  # the first scale is 1
         by_peaks: list[Tensor] = []
         g = by_total if depth == 1 else by_total * self.scales[..., -1, None]
         for i in reversed(range(depth)):
-            up, down = self.rise[..., i, None], self.fall[..., i, None]
-            g = g * torch.where(self.inputs[i] < self.peaks[..., i, None], up, -down)
+            falling = torch.ops.aten.threshold_backward(g, self.beyond[i], 0)
+            g = (g * self.rise[..., i, :]).addcmul_(falling, self.bend[..., i, :])
             by_peaks.append(-(g * self.waves[i]).sum(-1))
             if i > 1:
-                g = torch.addcmul(g, by_total, self.scales[..., i - 1, None])
+                g = g.addcmul_(by_total, self.scales[..., i - 1, None])
             elif i == 1:
-                g = g + by_total  # the first scale is 1
+                g = g.add_(by_total)
         return g, torch.stack(by_peaks[::-1], -1), torch.stack(by_scales, -1)

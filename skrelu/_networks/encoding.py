@@ -74,8 +74,9 @@ class Knots:
 
     def ramps(self, positions: Tensor) -> Tensor:
         """Return the values of all ramps, (..., n_samples, n_ramps)."""
-        owner, first = self.owner.to(positions.device), self.first.to(positions)
-        return (positions[..., owner] - first).clamp_(0, 1)
+        # A product with zeros and ones is exact, and much faster than an index.
+        spread = torch.nn.functional.one_hot(self.owner, len(self.sizes)).T.to(positions)
+        return (positions @ spread).sub_(self.first.to(positions)).clamp_(0, 1)
 
     def slopes(self, X: Tensor) -> Tensor:
         """Return the derivatives of all ramps by their features, (n_samples, n_ramps)."""
