@@ -1,4 +1,4 @@
-"""Features of any kind as numeric columns: fills and marks of missing values, levels of categories."""
+"""Features of any kind as numeric columns: missing values, and levels of categories."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Columns:
         for j in np.flatnonzero(missing.any(0) & (np.asarray(n_levels) == 0)):
             known = X[~missing[:, j], j].astype(float)
             fills[j] = (known / len(known)).sum() if len(known) else 0.0
-        return cls(tuple(n_levels), tuple(fills.tolist()), tuple(missing.any(0).tolist()))
+        marked = [bool(part.any()) for part in missing.T]
+        return cls(tuple(n_levels), tuple(fills.tolist()), tuple(marked))
 
     @property
     def plain(self) -> bool:

@@ -330,8 +330,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         torch.nn.Sequential
             Linear and ReLU layers, from (n_samples, n_columns) to (n_samples, n_outputs), on the
             CPU, in float64 and in `eval` mode. Inputs are the features or, with categories or
-            missing values, what `encode` returns. Outputs are predictions; for a classifier they are
-            those of its `decision_function`.
+            missing values, what `encode` returns. Outputs are predictions; for a classifier they
+            are those of its `decision_function`.
 
             Each level has ``depth`` hidden layers. They are block-diagonal, except that two more
             neurons for each value carry what later layers need. Two further layers each clip
@@ -392,8 +392,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "intercept_")
         if len(self.X_mean_) != 1:
             raise ValueError(
-                f"The model has {len(self.X_mean_)} features or columns, but the piecewise-linear form is "
-                "of one; see skrelu.regions.regions_along and regions_in_plane."
+                f"The model has {len(self.X_mean_)} features or columns, but the piecewise-linear "
+                "form is of one; see skrelu.regions.regions_along and regions_in_plane."
             )
         scale = self.X_scale_[0] if self.X_scale_[0] > 0 else 1.0
         function = as_piecewise_linear(self, center=self.X_mean_[0], scale=scale)

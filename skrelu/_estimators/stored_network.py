@@ -104,8 +104,7 @@ class StoredNetwork:
             by_inputs = self.network.slopes(weights, layers)
             if self.encoded is not None:
                 by_inputs = by_inputs + self.encoded.slopes(inputs)
-            by_inputs = to_numpy(by_inputs).transpose(2, 0, 1)
-            slopes[rows] = self._slopes_finished(raw, by_inputs)
+            slopes[rows] = self._slopes_finished(raw, to_numpy(by_inputs).transpose(2, 0, 1))
         if self.X_limits is not None:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
         return slopes

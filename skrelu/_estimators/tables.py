@@ -92,7 +92,8 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
     weights = as_weights(sample_weight, f"sample_weight{suffix}", len(table))
     if not suffix:
         _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
-        if not (estimator.warm_start and hasattr(estimator, "_columns")):
+        known = getattr(estimator, "_columns", None) if estimator.warm_start else None
+        if known is None or len(known["n_levels"]) != table.shape[1]:
             _learn(estimator, table, categories, weights > 0)
     return _expanded(estimator, table, categories), targets, weights
 
@@ -113,18 +114,15 @@ def columns_of(estimator) -> Columns:
 
 def _learn(estimator, table, categories, counted):
     """Set the levels of categories and how features become columns."""
-    levels = [None] * table.shape[1]
+    levels: list[list | None] = [None] * table.shape[1]
     n_levels = [0] * table.shape[1]
     table = np.array(table)
     for j, values in categories.items():
-        levels[j] = levels_of(values, counted)
-        counted_values = {v for v, c in zip(values, counted.tolist(), strict=True) if c}
-        n_known = sum(not is_missing(value) for value in counted_values)
-        pooled = n_known > len(levels[j])
-        n_levels[j] = len(levels[j]) + pooled
-        if n_levels[j] < 2:  # a constant
-            n_levels[j] = 2
-        table[:, j] = codes_of(values, levels[j], pooled)
+        kept = levels[j] = levels_of(values, counted)
+        seen = {v for v, counts in zip(values, counted.tolist(), strict=True) if counts}
+        pooled = sum(not is_missing(value) for value in seen) > len(kept)
+        n_levels[j] = max(2, len(kept) + pooled)  # a constant has a column of zeros
+        table[:, j] = codes_of(values, kept, pooled)
     columns = Columns.of(table[counted], n_levels)
     estimator.categories_ = levels
     estimator._columns = {
@@ -178,16 +176,17 @@ def as_features(values, name, chosen):
             else:
                 columns.append(_numbers_of(series, f"Column {series.name!r} of {name}"))
         return np.column_stack(columns), categories
-    array = None if isinstance(frame, nw.Series) else as_array(values, name)
-    is_table = array is not None and not issparse(array) and array.ndim == 2
+    if isinstance(frame, nw.Series):
+        return as_table(values, name), {}
+    array = as_array(values, name)
+    is_table = not issparse(array) and array.ndim == 2
     indices = chosen(None, array.shape[1]) if is_table else None
     if not indices:
         return as_table(values, name), {}
     categories = {j: array[:, j].tolist() for j in indices}
     table = np.full(array.shape, np.nan)
     for j in set(range(array.shape[1])) - categories.keys():
-        column = array[:, j]
-        table[:, j] = column if _holds_numbers(column) else _numbers(column, f"Column {j} of {name}")
+        table[:, j] = _numbers(array[:, j], f"Column {j} of {name}")
     return table, categories
 
 

@@ -132,9 +132,7 @@ def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look) -> Fitte
     result = result.to(rows.X.dtype)
     relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
     weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
-    return _averaged(
-        job, replace(plan, relu=relu), rows, weights, result.error, result, None
-    )
+    return _averaged(job, replace(plan, relu=relu), rows, weights, result.error, result, None)
 
 
 def _pretrained_composed(
@@ -259,7 +257,9 @@ def _looked_for_noise(
         generator = torch.Generator().set_state(job.generator.get_state())
         kept = torch.randperm(rows.n_trained, generator=generator)[:n_rows]
         rows = rows.part(kept.to(rows.X.device))
-    options = replace(job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_LookEnds(enough))
+    options = replace(
+        job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_LookEnds(enough)
+    )
     with threads(tuning.LOOK_STARTS * work * rows.n_trained):
         result = fit_by_evidence(network, theta[: tuning.LOOK_STARTS].float(), rows, options)
     return result.to(theta.dtype)

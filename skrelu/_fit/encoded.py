@@ -13,10 +13,10 @@ from skrelu._fit.job import Job
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.encoded_network import EncodedNetwork
 from skrelu._networks.encoding import Curves, Knots, quantile_knots
-from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.adamw import Batch, adamw
+from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.losses import SquaredError
-from skrelu._solvers.progress import Options, Result
+from skrelu._solvers.progress import Result
 from skrelu._solvers.rows import Rows
 
 
@@ -115,8 +115,9 @@ class _EncodedRows:
         spread[spread < tuning.FLAT_CURVE] = torch.inf
         part = positions[: rows.n_trained][: tuning.ADDITIVE_ROWS]
         n_inputs = X.shape[1] + sum(knots.sizes) + values.shape[-1]
-        models = torch.zeros(n_folds) if shares_curves else torch.arange(n_folds)
-        factors = torch.tensor([float(name == "residual") for name in names])
+        models = torch.arange(n_folds) * (not shares_curves)
+        learns = [float(name == "residual") for name in names]
+        factors = torch.tensor(learns, dtype=torch.float32)
         return cls(
             rows=rows,
             weights=rows.training.repeat(len(names), 1).float() * rows.n_trained,
@@ -176,12 +177,12 @@ class _EncodedRows:
             self.n_members // len(validation), 1
         )
         parts = [self.take(rows) for rows in index]
-        own = torch.arange(self.n_members)
+        curves = [part.curves[m % len(part.curves)] for m, part in enumerate(parts)]
         weights = validation.repeat(self.n_members // len(validation), 1).gather(1, index).float()
         return Batch(
             torch.stack([part.columns for part in parts]),
-            torch.stack([part.curves[m % len(part.curves)] for m, part in zip(own, parts, strict=True)]),
-            torch.stack([part.y[m] for m, part in zip(own, parts, strict=True)]),
+            torch.stack(curves),
+            torch.stack([part.y[m] for m, part in enumerate(parts)]),
             weights / weights.sum(1, keepdim=True),
         )
 
@@ -189,10 +190,7 @@ class _EncodedRows:
         """Return members that read plain features, ramps and curves."""
         weights = network.unpack(theta.cpu().clone())
         n_features = self.plain.shape[1]
-        plain, ramps = weights.directions.mul_(self.slower).split(
-            [n_features, len(self.means)], -1
-        )
-        ramps.mul_(tuning.RAMP)
+        ramps = weights.directions.mul_(self.slower)[..., n_features:].mul_(tuning.RAMP)
         weights.offsets.sub_(ramps @ self.means.cpu())
         weights.of_curves.mul_(self.slower / self.spread.cpu()[self.models.cpu()][:, None])
         n_folds = len(self.rows.training)

@@ -27,7 +27,6 @@ from skrelu._fit.stacking import stacked
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
 from skrelu._networks.composed_network import ComposedNetwork
-from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Status
 
 
@@ -123,30 +122,18 @@ def _loss(job: Job, fitted: Fitted) -> float:
 
 
 def _fit_moving(job: Job, plan: Plan) -> Fitted:
-    """Fit sub-networks whose directions and windows move: composed, or on one level.
-
-    For classes both kinds are fitted, and held-out rows choose. For other losses, one level is
-    fitted only if composed sub-networks do not suit the table.
-    """
-    settings = job.settings
+    """Fit sub-networks whose directions and windows move: composed, or on one level."""
     if _tries_encoded(job, plan):
         return _fit_with_encoded(job, plan)
-    drawn = job.generator.get_state()
     composed = _fit_composed(job, plan)
-    fits_both = settings.n_levels == "auto" and plan.loss.classes and job.warm is None
-    if composed is not None and (composed.interrupted or not fits_both):
+    if composed is not None:
         return composed
     noisy = (job.warm is None and plan.noise_expected) or plan.composed is not None
     plan = replace(plan, composed=None)
     if noisy:
         plan = plan.for_noise()
-    shaped = settings.n_levels == "auto" and plan.model.shape is not None
-    if fits_both:
-        job.generator.set_state(drawn)  # one level does not depend on what else is fitted
-    fitted = fit_on_one_level(job, plan, noisy or shaped)
-    if composed is None or not composed.error < fitted.error:
-        return fitted
-    return composed.with_status(Status.INTERRUPTED) if fitted.interrupted else composed
+    shaped = job.settings.n_levels == "auto" and plan.model.shape is not None
+    return fit_on_one_level(job, plan, noisy or shaped)
 
 
 def _tries_encoded(job: Job, plan: Plan) -> bool:
@@ -160,10 +147,13 @@ def _tries_encoded(job: Job, plan: Plan) -> bool:
 
 
 def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
-    """Fit composed sub-networks to smooth targets, else encoded columns, and stack them."""
+    """Fit composed sub-networks to smooth targets, else stack them with encoded columns.
+
+    For classes, and where targets are not smooth, few rows also get waves on plain features.
+    """
     composed, one_level = plan.composed, replace(plan, composed=None)
     looked = None
-    if composed is not None and isinstance(plan.loss, SquaredError):
+    if composed is not None and not plan.loss.classes:
         looked = look(job, composed)
         if bool((looked.result.error <= tuning.CLEAN).any()):
             fitted = fit_composed(job, plan, composed)
@@ -175,7 +165,8 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
     if looked is not None and composed is not None and _is_smooth(looked, composed, encoded):
         fitted = go_on(job, plan, composed, looked)
     elif len(job.training.X) <= tuning.PLAIN_ROWS:
-        fitted = fit_on_one_level(job, few_waves(job, one_level), True)
+        fitted = None if looked is not None else _fit_composed(job, plan)
+        fitted = fitted or fit_on_one_level(job, few_waves(job, one_level), True)
     return stacked(job, one_level, fitted, encoded)
 
 
@@ -192,7 +183,8 @@ def _is_smooth(looked: Look, network: ComposedNetwork, encoded: EncodedFit) -> b
         return (loss.values(raw, y, y[:, :1]).mean(-2).nan_to_num(0.0) * held).sum(-1)
 
     others = torch.stack([losses(kind) for kind in encoded.left_out]).amin(0)
-    return bool((losses(raw) < tuning.SMOOTH * others).any())
+    ratio = tuning.SMOOTH if len(y[0]) > tuning.PLAIN_ROWS else tuning.SMOOTH_FEW_ROWS
+    return bool((losses(raw) < ratio * others).any())
 
 
 def few_waves(job: Job, plan: Plan) -> Plan:
@@ -201,8 +193,6 @@ def few_waves(job: Job, plan: Plan) -> Plan:
     most = tuning.STACKED_WAVES if n_features <= tuning.FEW_FEATURES else tuning.STACKED_WAVES // 2
     settings = replace(job.settings, n_subnetworks=max(1, min(most, n // 32)))
     return make_plan(settings, n, n_features, plan.relu.n_outputs).for_noise()
-
-
 
 
 def _fit_composed(job: Job, plan: Plan) -> Fitted | None:

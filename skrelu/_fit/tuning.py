@@ -195,6 +195,9 @@ NOISY_ROWS = 6000
 # Fit composed sub-networks to the end if the held-out loss of a rough one is at most this multiple
 # of that of encoded networks.
 SMOOTH = 1.1
+# The same up to `PLAIN_ROWS`: the best of three starts on few rows seems better than it is, and
+# there are waves on one level in its place.
+SMOOTH_FEW_ROWS = 0.75
 # Waves of a start on plain features, with so many features or fewer; half as many above.
 STACKED_WAVES, FEW_FEATURES = 16, 12
 # Most rows for which waves on plain features are fitted beside encoded ones.

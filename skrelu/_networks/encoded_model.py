@@ -203,9 +203,7 @@ class EncodedModel:
                 for name, k in knots.items()
             },
             "groups": list(self.curves.groups),
-            "weights": {
-                name: part.numpy() for name, part in self.weights._asdict().items()
-            },
+            "weights": {name: part.numpy() for name, part in self.weights._asdict().items()},
             **{name: part.numpy() for name, part in parts.items()},
         }
 
@@ -215,21 +213,26 @@ class EncodedModel:
 
         def knots(name: str) -> Knots:
             part = kept["knots"][name]
-            return Knots(tuple(part["features"]), tuple(map(torch.tensor, part["edges"])))
+            return Knots(tuple(part["features"]), tuple(map(_tensor, part["edges"])))
 
         values, slopes, intercepts, models, factors, shares = (
-            torch.tensor(kept[name])
+            _tensor(kept[name])
             for name in ("values", "slopes", "intercepts", "models", "factors", "shares")
         )
         return cls(
             EncodedNetwork(**kept["sizes"]),
-            EncodedWeights(**{name: torch.tensor(part) for name, part in kept["weights"].items()}),
+            EncodedWeights(**{name: _tensor(part) for name, part in kept["weights"].items()}),
             knots("ramps"),
             Curves(knots("curves"), tuple(kept["groups"]), values, slopes, intercepts),
             models,
             factors,
             shares,
         )
+
+
+def _tensor(array) -> Tensor:
+    """Return an array as a tensor on the CPU, whatever the default device is."""
+    return torch.from_numpy(array.copy())
 
 
 def _add(slopes: Tensor, knots: Knots, by_ramps: Tensor) -> None:

@@ -1,4 +1,4 @@
-r"""Networks on encoded columns: triangle waves that read ramps and curves, followed by a ReLU layer.
+r"""Networks on encoded columns: triangle waves on ramps and curves, then a ReLU layer.
 
 A member is the function
 
@@ -104,7 +104,7 @@ class EncodedNetwork:
 
     def random(self, n_members: int, generator: torch.Generator) -> Tensor:
         """Draw weights whose sums keep the size of their summands; peaks are 1/2."""
-        theta = torch.zeros(n_members * self.n_parameters)
+        theta = torch.zeros(n_members * self.n_parameters, dtype=torch.float32)
         weights = self.unpack(theta)
         n_inputs = self.n_columns + self.n_curves
         for part, size in (
@@ -194,7 +194,10 @@ class EncodedNetwork:
         torch.sum(g, -1, out=into.biases)
         g, by_peaks, by_scales = waves.backward(torch.bmm(weights.hidden.mT, g))
         jacobian = smooth_scales_jacobian(peaks)
-        by_peaks = torch.nn.functional.pad(by_peaks, (0, 1)) + (by_scales[..., None, :] @ jacobian)[..., 0, :]
+        by_peaks = (
+            torch.nn.functional.pad(by_peaks, (0, 1))
+            + (by_scales[..., None, :] @ jacobian)[..., 0, :]
+        )
         by_peaks = by_peaks[..., : self.n_peaks]
         torch.mul(by_peaks, bounded_peaks_slope(peaks[..., : self.n_peaks]), out=into.peaks)
         torch.sum(g, -1, out=into.offsets)
@@ -215,15 +218,17 @@ class _Waves:
         self.scales, self.inner = scales, z
         self.rise = 1 / peaks[..., None]
         self.bend = -self.rise - 1 / (1 - peaks[..., None])
-        self.beyond, self.waves = [], []
+        self.beyond: list[Tensor] = []
+        self.waves: list[Tensor] = []
         h = z
         for i in range(scales.shape[-1]):
             beyond = (h - peaks[..., i, None]).relu_()
             h = (h * self.rise[..., i, :]).addcmul_(beyond, self.bend[..., i, :])
             self.beyond.append(beyond)
             self.waves.append(h)
-            total = h if i == 0 else torch.addcmul(total, h, scales[..., i, None])
-        self.total = total
+        self.total = self.waves[0]
+        for i, h in enumerate(self.waves[1:], 1):
+            self.total = torch.addcmul(self.total, h, scales[..., i, None])
 
     def backward(self, by_total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return derivatives by z, by peaks at fixed scales and by scales, summed over samples."""

@@ -67,9 +67,7 @@ def summed(first: Sequence[Affine], second: Sequence[Affine]) -> list[Affine]:
     while len(short) < len(long):
         short = joined(short, carrying)
     pairs = list(zip(short, long, strict=True))
-    layers = [
-        (torch.block_diag(a, c), torch.cat([b, d])) for (a, b), (c, d) in pairs[1:-1]
-    ]
+    layers = [(torch.block_diag(a, c), torch.cat([b, d])) for (a, b), (c, d) in pairs[1:-1]]
     (a, b), (c, d) = pairs[0]
     layers.insert(0, (torch.cat([a, c]), torch.cat([b, d])))
     (a, b), (c, d) = pairs[-1]

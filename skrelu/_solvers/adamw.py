@@ -1,4 +1,4 @@
-"""AdamW on minibatches, for encoded networks: all members in one batch, a cosine rate, held-out rows.
+"""AdamW on minibatches for encoded networks, with a cosine rate and held-out rows.
 
 All members see the same minibatches. A row has weight 0 for the members that hold it out.
 """
@@ -40,7 +40,9 @@ class Batch(NamedTuple):
 class Minibatches(Protocol):
     """The rows that members are fitted to."""
 
-    n_rows: int
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that may train."""
 
     def take(self, index: Tensor) -> Batch:
         """Return some of the rows."""

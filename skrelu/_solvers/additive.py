@@ -60,7 +60,7 @@ def fit_additive(
     found = []
     for rows in held_out:
         A_out, b_out = _products(columns[:, rows], y[:, rows])
-        factor = torch.linalg.cholesky((A - A_out) / noise + precisions.diag())
+        factor = _factor((A - A_out) / noise, precisions)
         found.append(torch.cholesky_solve((b - b_out) / noise, factor))
     return torch.stack(found)
 
@@ -68,6 +68,15 @@ def fit_additive(
 def _products(columns: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return Z'Z and Z'y in double precision."""
     return gram(columns[None])[0].double(), (columns @ y.mT).double()
+
+
+def _factor(matrix: Tensor, diagonal: Tensor) -> Tensor:
+    """Return the Cholesky factor of a matrix plus a diagonal, which rounding may have to raise."""
+    while True:
+        factor, failed = torch.linalg.cholesky_ex(matrix + diagonal.diag())
+        if not failed:
+            return factor
+        diagonal = 10 * diagonal
 
 
 def _by_evidence(
@@ -80,16 +89,16 @@ def _by_evidence(
     precisions, noise = A.new_ones(len(sizes)), 1.0
     before = torch.zeros_like(precisions)
     for _ in range(ITERATIONS):
-        diagonal = precisions[owner] + jitter / noise
-        factor = torch.linalg.cholesky(A / noise + diagonal.diag())
+        factor = _factor(A / noise, precisions[owner] + jitter / noise)
         coef = torch.cholesky_solve(b / noise, factor)
         variances = torch.cholesky_inverse(factor).diagonal()
         total = torch.zeros_like(precisions).index_add_(0, owner, variances)
         determined = (n_outputs * (sizes - precisions * total)).clamp_min(FEWEST)
         squares = torch.zeros_like(precisions).index_add_(0, owner, coef.square().sum(1))
-        residual = squares_of_y - 2 * (coef * b).sum() + (coef * (A @ coef)).sum()
-        residual = max(float(residual), 1e-12 * squares_of_y)
-        precisions = (determined / squares.clamp_min(1e-30)).clamp(1 / MOST_PRECISION, MOST_PRECISION)
+        explained = float(2 * (coef * b).sum() - (coef * (A @ coef)).sum())
+        residual = max(squares_of_y - explained, 1e-12 * squares_of_y)
+        precisions = determined / squares.clamp_min(1e-30)
+        precisions = precisions.clamp(1 / MOST_PRECISION, MOST_PRECISION)
         noise = max(residual / max(n - float(determined.sum()), FREE_ROWS * n), 1e-30)
         if float((determined - before).abs().sum()) < CHANGE * float(determined.sum()):
             break

@@ -183,7 +183,7 @@ def test_unknown_categories_are_named(chosen, message, table):
 
 
 def test_categories_that_are_none_by_the_parameter_are_named(table):
-    with pytest.raises(ValueError, match="'kind' of X holds categories.*'from_dtype'"):
+    with pytest.raises(ValueError, match=r"'kind' of X holds categories.*'from_dtype'"):
         ExponentialReLURegressor(categorical_features=None).fit(*table)
 
 

@@ -202,11 +202,13 @@ def test_products_of_three_inputs_need_levels():
 
 
 @pytest.mark.slow
-def test_noisy_tables_go_back_to_one_level():
+def test_noisy_tables_are_stacked():
     X, y = product(300, 0)
     y = y + y.std() * np.random.default_rng(1).normal(size=300)
-    assert ExponentialReLURegressor(random_state=0).fit(X, y).n_levels_ == 1
-    assert ExponentialReLURegressor(n_levels=2, random_state=0).fit(X, y).n_levels_ == 2
+    assert ExponentialReLURegressor(random_state=0).fit(X, y).kinds_
+    model = ExponentialReLURegressor(n_levels=2, random_state=0).fit(X, y)
+    assert model.n_levels_ == 2
+    assert not model.kinds_
 
 
 @pytest.mark.slow
@@ -278,7 +280,8 @@ def test_levels_tell_classes_apart_that_products_make():
     assert [model.n_levels_ for model in models] == [1, 2, 2]
     one, two, default = (log_loss(y[1000:], model.predict_proba(X[1000:])) for model in models)
     assert two < 0.6 * one
-    assert default == two
+    assert default < 1.2 * two
+    assert models[2].kinds_["waves"] > 0.5
     few = ExponentialReLUClassifier(random_state=0).fit(X[:900], y[:900])
     assert few.n_levels_ == 1
 
@@ -344,18 +347,6 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     n_weights = ComposedNetwork(4, 8, 2, 1).n_parameters
     assert n_rows == [(6, 2 * n_weights), (1, 2 * n_weights), (1, 800)]
     assert model.score(X, y) > 0.99
-    # A noisy table of more rows than train does not go back to one level.
-    noisy = y + y.std() * np.random.default_rng(1).normal(size=len(y))
-    assert ExponentialReLURegressor(random_state=0).fit(X, noisy).n_levels_ == 6
-
-
-@pytest.mark.slow
-def test_wide_noisy_tables_stay_composed_as_one_level_has_few_starts():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(2500, 60))
-    y = X[:, 0] * X[:, 1] + rng.normal(size=2500)
-    assert ExponentialReLURegressor(random_state=0).fit(X, y).n_levels_ == 6
-    assert ExponentialReLURegressor(random_state=0).fit(X[:, :5], y).n_levels_ == 1
 
 
 @pytest.mark.parametrize(

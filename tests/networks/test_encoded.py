@@ -89,8 +89,9 @@ def test_curves_are_sums_over_the_features_of_their_group():
             for group in range(2):
                 features = [j for j, g in enumerate(curves.groups) if g == group]
                 mask = torch.isin(curves.knots.owner, torch.tensor(features))
-                expected = parts[:, mask].sum(1) + X[:, features] @ (
-                    curves.slopes[model, output, features]
+                expected = (
+                    parts[:, mask].sum(1)
+                    + X[:, features] @ (curves.slopes[model, output, features])
                 )
                 expected += curves.intercepts[model, output, group]
                 torch.testing.assert_close(curves(X)[model, :, output, group], expected)

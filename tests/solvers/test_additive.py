@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skrelu._networks.encoded_network import EncodedNetwork
-from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.adamw import LOOKS, Batch, adamw
+from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.losses import SQUARED_ERROR
 from skrelu._solvers.progress import Options, Status
 
