@@ -31,18 +31,23 @@ def split(X, y, fold: int, n_folds: int = 5, stratified: bool = False):
     return list(splits)[fold % n_folds]
 
 
-def split_by_size(n_rows: int) -> list[tuple[NDArray, NDArray]]:
-    """Return five folds of up to 2000 rows, three of up to 20 000, one split of more."""
-    rows = np.arange(n_rows)
+def split_by_size(n_rows: int, labels=None) -> list[tuple[NDArray, NDArray]]:
+    """Return five folds of up to 2000 rows, three of up to 20 000, one split of more.
+
+    With labels they are stratified, and there are five folds of up to 5000 rows.
+    """
+    rows, stratified = np.arange(n_rows), labels is not None
     if n_rows > 20_000:
-        return [tuple(train_test_split(rows, test_size=0.25, random_state=SEED))]
-    return list(folds(5 if n_rows <= 2000 else 3).split(rows))
+        return [tuple(train_test_split(rows, test_size=0.25, random_state=SEED, stratify=labels))]
+    n_folds = 5 if n_rows <= (5000 if stratified else 2000) else 3
+    return list(folds(n_folds, stratified=stratified).split(rows, labels))
 
 
 def typed(X: pd.DataFrame, categories: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the columns as floats, text, booleans and the named ones as categories."""
+    """Return floats and, of text, booleans and the named columns, categories that are text."""
     names = [*X.select_dtypes(["object", "string", "bool"]), *categories]
-    return X.astype({c: "category" if c in names else float for c in X})
+    X = X.astype({c: "category" if c in names else float for c in X})
+    return X.assign(**{c: X[c].cat.rename_categories(str) for c in names})
 
 
 def text_and_numbers() -> tuple[tuple, tuple]:

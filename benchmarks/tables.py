@@ -21,24 +21,29 @@ from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._peers import OURS, REGRESSORS, Peer
 from benchmarks._pictures import GRID, tidy
 from benchmarks._sources import TABLES
-from benchmarks._standings import by_table, median_seconds, ranks, standings
-from benchmarks._text import Target, summary
+from benchmarks._standings import behind, by_table, median_seconds, ranks, standings
+from benchmarks._text import Target, shown, summary
 
 NEURAL = ("MLP", "MLP tuned", "kernel ridge", "RealMLP")
-NAMES = (OURS, "Ridge", *NEURAL[:3], "random forest", "HistGB", "LightGBM", "CatBoost", "RealMLP",
-         "EBM")  # fmt: skip
+NAMES = (OURS, "Ridge", *NEURAL[:3], "GP", "random forest", "HistGB", "LightGBM", "XGBoost",
+         "perpetual", "CatBoost", "RealMLP", "TabM", "xRFM", "EBM")  # fmt: skip
 METHODS = {name: REGRESSORS[name] for name in NAMES}
-FEW_ROWS = {"kernel ridge": 3000, "EBM": 600, "RealMLP": 3000}  # rows that a peer is tried on
+# Rows that a peer is tried on.
+FEW_ROWS = {"MLP tuned": 3000, "kernel ridge": 3000, "GP": 1000, "RealMLP": 1500, "TabM": 1500,
+            "xRFM": 1500, "EBM": 600}  # fmt: skip
 SEARCHED = ("mcycle", "auto_mpg", "diabetes", "boston")
 DEPTHS = (2, 3, 4, 6)  # 4 is the default
 MOST_TIMES = 3 * len(DEPTHS) + 1  # default fits that a search in 3 folds does, and a last one
 NOTE = """\
-R^2, means over folds. One thread. skrelu, MLP, HistGB, LightGBM, CatBoost, random forest, RealMLP,
-EBM: defaults. HistGB, LightGBM, CatBoost and EBM get categories and missing values as they are,
-RealMLP categories; the others one column a category (at most 30, of 5 rows or more), medians and
-an indicator of what is missing. MLP, kernel ridge: X and y standardized; MLP tuned, kernel ridge:
-grid search in 3 shuffled folds. Kernel ridge, RealMLP: up to 3000 rows; EBM: up to 600.
-Median s: over the tables that a method ran on. Mean ranks are among the methods that ran on all."""
+R^2, means over folds. One thread. Defaults but for these. Ridge: penalty by cross-validation. MLP,
+kernel ridge, GP: X and y standardized. MLP tuned, kernel ridge: grid search in 3 shuffled folds.
+GP: a length for each column, and noise, by likelihood. Boosting and EBM get categories and missing
+values as they are, RealMLP, TabM and xRFM categories; the others one column a category (at most
+30, of 5 rows or more), medians and an indicator of what is missing.
+Rows at most: MLP tuned, kernel ridge 3000; RealMLP, TabM, xRFM 1500; GP 1000; EBM 600.
+Median s: over the tables that a method ran on. Mean ranks are among the methods that ran on all
+tables, and so below, with their number, on those up to 1000 rows, to 10 000 and above.
+Last, on how many tables, of those of both, a method is behind CatBoost, and by how much."""
 
 
 def measure(data, peer: Peer, fold: int) -> Row | list[Row]:
@@ -51,7 +56,7 @@ def measure(data, peer: Peer, fold: int) -> Row | list[Row]:
     model, seconds = timed(lambda: peer.encoded().fit(X.iloc[train], y[train]))
     error = y[test] - np.ravel(model.predict(X.iloc[test]))
     r2 = r2_score(y[test], y[test] - error)
-    return {"R2": r2, "RMSE": float(np.mean(error**2)) ** 0.5, **seconds}
+    return {"R2": r2, "RMSE": float(np.mean(error**2)) ** 0.5, "n_samples": len(X), **seconds}
 
 
 def _name(peer: Peer) -> str:
@@ -62,9 +67,10 @@ def tier(name: str, quick: bool) -> Experiment:
     """Fit methods to the tables of a tier, and say how they compare."""
     return Experiment(
         problems=dict(list(TABLES[name].items())[: 2 if quick else None]), methods=METHODS,
-        measure=measure, scores=("R2", "RMSE"), repeats=1 if quick else 5,
+        measure=measure, scores=("R2", "RMSE", "n_samples"), repeats=1 if quick else 5,
         lasting=[method for method in METHODS if method != OURS],
         table=lambda rows: standings(rows, "R2", NAMES, False, pd.DataFrame()), targets=targets,
+        report=lambda rows: shown(behind(rows, "R2", NAMES, "CatBoost", False)),
         files={f"tables_{name}": small}, note=NOTE,
     )  # fmt: skip
 

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from benchmarks import _command, _experiment, _store
 from benchmarks._command import main
+from benchmarks._data import split_by_size
 from benchmarks._experiment import Choice, Experiment, run
 from benchmarks._peers import CLASSIFIERS, REGRESSORS, Peer
+from benchmarks._standings import behind, standings
 from benchmarks._store import Store
 from benchmarks._text import Target, shown
 
@@ -204,8 +206,37 @@ def test_experiments_can_be_declared(name):
             assert len(units) == len({str(unit) for unit in units})
 
 
+@pytest.mark.filterwarnings("ignore")  # other packages warn when they are imported
 @pytest.mark.parametrize("peer", [*REGRESSORS.values(), *CLASSIFIERS.values()])
 def test_peers_are_made_when_they_are_called(peer):
     if peer.missing:
         pytest.skip(f"needs {peer.missing}")
     assert hasattr(peer(), "fit")
+
+
+def standing(n_tables=3):
+    """Rows of two methods on tables of 100, 10 000, ... rows: "b" loses by .015 on the first."""
+    tables = [(f"table {i}", 100 ** (i + 1)) for i in range(n_tables)]
+    found = [{"problem": name, "method": method, "repeat": repeat, "n_samples": n, "R2": r2}
+             for name, n in tables for repeat in range(2)
+             for method, r2 in (("a", 0.5), ("b", 0.485 if n == 100 else 0.6))]  # fmt: skip
+    return pd.DataFrame(found).assign(seconds=1.0)
+
+
+def test_standings_are_by_size_and_say_who_is_behind():
+    frame = standings(standing(), "R2", ["a", "b"], False, pd.DataFrame())
+    assert frame.loc["to 1000 rows (1)"].tolist() == [1, 2]
+    assert frame.loc["to 10 000 (1)"].tolist() == [2, 1]
+    assert frame.loc["above (1)"].tolist() == [2, 1]
+    line = behind(standing(), "R2", ["a", "b"], "a", False).loc["b"]
+    assert line.tolist() == [3, 1, 1, 0, pytest.approx(0.015), "table 0"]
+
+
+def test_folds_by_size_keep_classes():
+    labels = np.arange(30_000) % 7 == 0
+    assert [len(split_by_size(n)) for n in (2000, 2001, 20_001)] == [5, 3, 1]
+    for n, n_folds in ((5000, 5), (5001, 3), (20_001, 1)):
+        splits = split_by_size(n, labels[:n])
+        assert len(splits) == n_folds
+        for train, test in splits:
+            assert labels[train].mean() == pytest.approx(labels[test].mean(), abs=1e-3)
