@@ -208,7 +208,7 @@ EBM = partial(_of, "interpret.glassbox", n_jobs=1)
 GOLD = "#c9a227"
 
 REGRESSORS = {
-    OURS: Peer(ExponentialReLURegressor, ("#d1542c", "o")),
+    OURS: Peer(ExponentialReLURegressor, ("#d1542c", "o"), mixed=True),
     "Ridge": Peer(_ridge, ("#aab3bb", "d")),
     "MLP": Peer(_mlp, (GOLD, "v")),
     "MLP tanh": Peer(
@@ -242,7 +242,7 @@ REGRESSORS = {
     "GP": Peer(fitted_by(gaussian_process), ("#9aa4ae", "X")),
 }
 CLASSIFIERS = {
-    OURS: Peer(ExponentialReLUClassifier),
+    OURS: Peer(ExponentialReLUClassifier, mixed=True),
     "logistic": Peer(lambda random_state: scaled(LogisticRegression(max_iter=10_000))),
     "MLP": Peer(lambda **settings: scaled(MLPClassifier(**settings))),
     "MLP tuned": Peer(_tuned_classifier),

@@ -115,7 +115,7 @@ def grid_search(quick: bool) -> Experiment:
     ours = REGRESSORS[OURS]
 
     def searched(random_state: int):
-        grid = {"exponentialreluregressor__depth": DEPTHS}
+        grid = {"depth": DEPTHS}
         return GridSearchCV(ours.set(depth=4).encoded(random_state), grid, cv=folds(3))
 
     def table(rows: pd.DataFrame) -> pd.DataFrame:
