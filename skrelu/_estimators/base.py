@@ -56,7 +56,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
     """Base of the estimators, which add how to read targets and how to return predictions."""
 
     _parameter_constraints: ClassVar[dict] = {
-        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both")],
+        "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both"), StrOptions({"auto"})],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_levels": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, 10_000, closed="both"), StrOptions({"auto"})],
@@ -158,8 +158,11 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the validated parameters of a fit."""
-        names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
+        names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "encoded_depth"}
         chosen = {name: as_integer(getattr(self, name)) for name in names}
+        chosen["encoded_depth"] = chosen["depth"]
+        if self.depth == "auto":
+            chosen["depth"], chosen["encoded_depth"] = tuning.DEPTH, tuning.ENCODED_DEPTH
         check_signs(self.monotonic_cst)
         monotonic = _check_monotonic_cst(self, self.monotonic_cst)
         feature_names = getattr(self, "feature_names_in_", None)

@@ -46,6 +46,15 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
     infinite depth, with ridge penalties estimated from the data. Such a sub-network is lowered to
     ``2 * depth`` layers, or to more layers where fewer would be less accurate.
 
+    If targets are neither smooth nor exact, sub-networks also read *encoded columns*: beside each
+    feature its *ramps*, which go from 0 to 1 between two of its quantiles, and its *curve* in an
+    additive model, whose ridge penalties are estimated from the data. They are trained by AdamW on
+    minibatches, and a layer of ReLU units reads them. Half of these networks learn what the
+    additive model leaves. The average of all kinds is the
+    model; rows that they hold out choose their weights (stacking). This is tried if
+    ``n_subnetworks``, ``n_levels``, ``n_init`` and ``solver`` are "auto", ``smooth=True``, no shape
+    is set, ``early_stopping`` is not False and there are 50 samples or more. See ``kinds_``.
+
     With one or two features the fit also tries *windows side by side*: up to 1024 sub-networks of
     which only the coefficients are fitted, by linear least squares. They form a smoothing spline
     made of triangle waves, which follows many periods, jumps and corners. They are tried if
@@ -59,9 +68,10 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     Parameters
     ----------
-    depth : int, default=4
+    depth : int or "auto", default="auto"
         Number of hidden layers of each sub-network, in [1, 52]. A sub-network has ``2**depth``
-        linear regions. Composed sub-networks have at least twice as many layers.
+        linear regions. Composed sub-networks have at least twice as many layers. "auto" is 4, and
+        1 for sub-networks on encoded columns, which are as accurate with 1.
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of each start, at least 1. If their networks would take more than
@@ -82,12 +92,11 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
         "auto" takes one level with other losses than squared errors, with a shape or
         ``solver="adam"``. Else it tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto",
-        too, and there are 50
-        samples or more and up to some 140 features. It returns to one level, with an average of
-        many starts, if 6 levels seem to leave more than 3 % of the variance of other samples
-        unexplained. It keeps 6 levels above 20 000 samples, of which a random 20 000 train, and
-        where time allows fewer than 4 starts (some 30 features or more, or several thousand
-        samples).
+        too, and there are 50 samples or more and up to some 140 features. At most 20 000 random
+        samples train them. If they leave more than 0.3 % of the variance of other samples
+        unexplained, they are averaged with networks on encoded columns. They then hold out rows,
+        at most 6000 samples train them, and one level takes their place (up to 3000 samples) if
+        encoded columns predict better than a rough fit of theirs.
 
     n_init : int or "auto", default="auto"
         Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
@@ -124,7 +133,8 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
           for "lm".
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
-          squares for windows side by side and linear models.
+          squares for windows side by side and linear models. Networks on encoded columns are
+          trained by AdamW.
 
         See ``solver_`` for the choice.
 
@@ -255,7 +265,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         If the units of X or y have changed, the fit may begin with the same function of
         standardized values instead: the function that fits better is taken. It starts anew if
         neither fits better than the best constant, and after windows side by side or a linear
-        model.
+        model. Networks on encoded columns are fitted anew, and all weights of the average are.
 
     verbose : int, default=0
         If positive, print one line an iteration: the relative losses on training and held-out rows,
@@ -414,7 +424,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
 
     def __init__(  # noqa: PLR0913  # scikit-learn wants them here
         self,
-        depth=4,
+        depth="auto",
         *,
         n_subnetworks="auto",
         n_levels="auto",
@@ -480,8 +490,9 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs: an array, a tensor, a data frame or lists of finite numbers. They need
-            no standardization.
+            Training inputs: an array, a tensor, a data frame or lists. Features are numbers or
+            categories, see ``categorical_features``. They need no standardization. Missing values
+            (NaN, None, NA) are allowed, infinite ones are not.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Target values. Several outputs are each standardized and use the same sub-networks.

@@ -56,8 +56,8 @@ def fit_encoded(job: Job) -> EncodedFit:
             n_columns=data.n_columns,
             n_curves=data.curves.shape[-1],
             n_waves=size.n_waves,
-            depth=tuning.ENCODED_DEPTH,
-            n_peaks=min(tuning.NOISY_PEAKS, tuning.ENCODED_DEPTH + 1),
+            depth=job.settings.encoded_depth,
+            n_peaks=tuning.NOISY_PEAKS,
             n_units=size.n_units,
             n_outputs=len(rows.y),
         )

@@ -82,6 +82,13 @@ def test_parameters_force_waves_on_plain_features(settings):
     assert model.kinds_ == {}
 
 
+def test_depth_is_that_of_all_waves(model):
+    assert model._encoded["sizes"]["depth"] == 1
+    deep = ExponentialReLURegressor(depth=3, random_state=0).fit(*irregular(200))
+    assert deep._encoded["sizes"]["depth"] == 3
+    assert len(deep.hidden_weights_) % 3 == 0
+
+
 def test_smooth_targets_are_fitted_by_composed_waves_alone():
     X = np.random.default_rng(0).uniform(size=(300, 3))
     model = ExponentialReLURegressor(random_state=0).fit(X, np.sin(3 * X[:, 0]) * X[:, 1])

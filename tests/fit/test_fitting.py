@@ -244,7 +244,7 @@ def test_canonical_rows_merge_sort_and_drop():
 
 
 def plan(n_samples, n_features, **changes):
-    parameters = {**ExponentialReLURegressor().get_params(), **changes}
+    parameters = {**ExponentialReLURegressor(depth=4).get_params(), **changes, "encoded_depth": 1}
     names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
     settings = Settings(**{k: parameters[k] for k in names}, loss=SQUARED_ERROR, shape=None)
     return make_plan(settings, n_samples, n_features, 1)
