@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skrelu._data.torch_interop import threads
+from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit import tuning
 from skrelu._fit.averaging import shares_by, shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
@@ -105,7 +105,9 @@ def look(job: Job, network: ComposedNetwork) -> Look:
     This does not affect a later fit: the generator does not change, and nothing is reported.
     """
     apart = torch.Generator().set_state(job.generator.get_state())
-    job = replace(job, generator=apart)
+    fraction = min(max(tuning.LOOK_HELD_OUT / len(job.training.X), 0.1), 1 / 3)
+    settings = replace(job.settings, validation_fraction=fraction)
+    job = replace(job, generator=apart, settings=settings)
     rows = job.rows(tuning.LOOK_STARTS, True, tuning.COMPOSED_ROWS)
     theta = network.random(tuning.LOOK_STARTS, apart).to(rows.X)
     return Look(_looked_for_noise(job, network, theta, rows, tuning.CLEAN), rows)
@@ -113,8 +115,24 @@ def look(job: Job, network: ComposedNetwork) -> Look:
 
 def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look) -> Fitted:
     """Fit the starts of a look to the end, in single precision and with the rows held out."""
-    plan, rows = replace(plan, solver="lm"), looked.rows
-    part = rows
+    return _by_evidence(job, plan, network, looked.result.theta, looked.rows, torch.float32)
+
+
+def on_all_rows(job: Job, plan: Plan, network: ComposedNetwork, fitted: Fitted) -> Fitted:
+    """Continue a fit that has held rows out on all rows; what it predicts of these stays known."""
+    theta = to_tensor(fitted.pretrained, job.device)
+    rows = job.rows(len(theta), False, tuning.NOISY_ROWS)
+    again = _by_evidence(job, plan, network, theta, rows, rows.X.dtype)
+    assert again.pretraining is not None
+    pretraining = again.pretraining.after(fitted.pretraining)
+    return replace(again, left_out=fitted.left_out, pretraining=pretraining)
+
+
+def _by_evidence(
+    job: Job, plan: Plan, network: ComposedNetwork, theta: Tensor, rows: Rows, dtype: torch.dtype
+) -> Fitted:
+    """Fit all starts to the end, on at most `tuning.NOISY_ROWS`, and average them."""
+    plan, part = replace(plan, solver="lm"), rows
     if rows.n_trained > tuning.NOISY_ROWS:
         kept = torch.randperm(rows.n_trained, generator=job.generator)[: tuning.NOISY_ROWS]
         part = rows.part(kept.to(rows.X.device))
@@ -126,13 +144,13 @@ def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look) -> Fitte
         return job.fitted(replace(plan, relu=relu), weights, shares, error, result, None)
 
     options = job.options("lm", "pretraining", job.settings.max_iter, so_far)
-    with threads(len(looked.result.theta) * network.n_parameters**2 * part.n_trained):
-        single = part.to(torch.float32)
-        result = fit_by_evidence(network, looked.result.theta.float(), single, options)
+    with threads(len(theta) * network.n_parameters**2 * part.n_trained):
+        result = fit_by_evidence(network, theta.to(dtype), part.to(dtype), options)
     result = result.to(rows.X.dtype)
     relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
     weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
-    return _averaged(job, replace(plan, relu=relu), rows, weights, result.error, result, None)
+    plan = replace(plan, relu=relu)
+    return _averaged(job, plan, rows, weights, result.error, result, None)
 
 
 def _pretrained_composed(

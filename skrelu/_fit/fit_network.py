@@ -15,7 +15,7 @@ from skrelu._data.table import Table
 from skrelu._data.torch_interop import to_tensor
 from skrelu._fit import tuning
 from skrelu._fit.blend import average_loss, raw_values
-from skrelu._fit.composed import Look, fit_composed, go_on, look
+from skrelu._fit.composed import Look, fit_composed, go_on, look, on_all_rows
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.encoded import EncodedFit, fit_encoded
 from skrelu._fit.fitted import Fitted
@@ -164,6 +164,10 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         return stacked(job, one_level, None, encoded)
     if looked is not None and composed is not None and _is_smooth(looked, composed, encoded):
         fitted = go_on(job, plan, composed, looked)
+        average = stacked(job, one_level, fitted, encoded)
+        smooth = average.kinds["waves"] >= tuning.SMOOTH_WEIGHT
+        if smooth and average.error <= tuning.LITTLE_NOISE and not average.interrupted:
+            fitted = on_all_rows(job, plan, composed, fitted)
     elif len(job.training.X) <= tuning.PLAIN_ROWS:
         fitted = None if looked is not None else _fit_composed(job, plan)
         fitted = fitted or fit_on_one_level(job, few_waves(job, one_level), True)
