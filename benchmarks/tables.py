@@ -6,7 +6,9 @@ docs/images/tables.png from the rows of both tiers.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,8 @@ from benchmarks._pictures import GRID, tidy
 from benchmarks._sources import TABLES
 from benchmarks._standings import behind, by_table, median_seconds, ranks, standings
 from benchmarks._text import Target, shown, summary
+from skrelu._fit import tuning
+from skrelu._networks import encoded_network
 
 NEURAL = ("MLP", "MLP tuned", "kernel ridge", "RealMLP")
 NAMES = (OURS, "Ridge", *NEURAL[:3], "GP", "random forest", "HistGB", "LightGBM", "XGBoost",
@@ -154,6 +158,50 @@ def picture(quick: bool) -> Experiment:
                       report=lambda rows: "docs/images/tables.png")  # fmt: skip
 
 
+class _Units:
+    """Plain ReLU units in place of triangle waves, with as many weights that matter."""
+
+    def __init__(self, z, peaks, scales) -> None:
+        self.inner, self.total, self.nothing = z, z.relu(), (peaks[..., :-1] * 0, scales * 0)
+
+    def backward(self, by_total):
+        return by_total * (self.total > 0), *self.nothing
+
+
+def parts(quick: bool) -> Experiment:
+    """Leave out one part of the default fit at a time, on the tables of "choose"."""
+    left_out = {
+        "default": {},
+        "ReLU units": {},
+        "no curves": {"MOST_CURVES": 0},
+        "no ramps": {"COARSE_RAMPS": 1},
+        "encoded alone": {"PLAIN_ROWS": 0, "SMOOTH": 0.0, "SMOOTH_FEW_ROWS": 0.0},
+        "waves alone": {"MIN_ROWS_ENCODED": 10**9},
+    }
+
+    def measure_part(data, part: str, fold: int) -> Row | list[Row]:
+        waves = _Units if part == "ReLU units" else encoded_network._Waves
+        with ExitStack() as changed:
+            changed.enter_context(patch.object(encoded_network, "_Waves", waves))
+            for number, value in left_out[part].items():
+                changed.enter_context(patch.object(tuning, number, value))
+            return measure(data, REGRESSORS[OURS], fold)
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        r2 = by_table(rows, "R2").reindex(columns=[*left_out])
+        seconds = by_table(rows, "seconds", "median").reindex(columns=[*left_out])
+        last = {"mean": r2.mean(), "times the default's seconds": (
+            seconds.div(seconds["default"], axis=0).median())}  # fmt: skip
+        return pd.concat([r2, pd.DataFrame(last).T])
+
+    names = [name for name in TABLES["choose"] if name != "mcycle"]  # which gets windows
+    return Experiment(
+        problems={name: TABLES["choose"][name] for name in names[: 2 if quick else None]},
+        methods={part: part for part in left_out}, measure=measure_part, scores=("R2",),
+        repeats=1 if quick else 5, table=table, files={"tables_parts": small},
+    )  # fmt: skip
+
+
 INK, RED = "#22303c", "#d1542c"
 BELOW = {"kernel ridge", "HistGB"}  # their names would meet others above
 LEAST = -0.3  # difference of R^2 that is drawn; those below are marked at the edge
@@ -253,7 +301,7 @@ def _draw_ranks(axis: Axes, title: str, rows: pd.DataFrame) -> None:
 EXPERIMENTS = {
     "choose": partial(tier, "choose"),
     "confirm": partial(tier, "confirm"),
-    **named(grid_search, picture),
+    **named(grid_search, parts, picture),
 }
 
 if __name__ == "__main__":

@@ -23,8 +23,16 @@ from skrelu._solvers.progress import Options, Patience, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
 
-def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | None:
-    """Fit composed sub-networks; None if many starts on one level should predict better."""
+def fit_composed(
+    job: Job, plan: Plan, network: ComposedNetwork, *, looks: bool = True
+) -> Fitted | None:
+    """Fit composed sub-networks; None if many starts on one level should predict better.
+
+    Parameters
+    ----------
+    looks : bool, default=True
+        Whether a rough fit looks for noise first.
+    """
     settings, warm = job.settings, job.warm
     plan = replace(plan, solver="adam" if settings.solver == "adam" else "lm")
     n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
@@ -40,7 +48,7 @@ def fit_composed(job: Job, plan: Plan, network: ComposedNetwork) -> Fitted | Non
         theta, relu = before, warm.network
         released = warm.relu_in(*job.scalings, job.device)
     else:
-        pretraining, rows = _pretrained_composed(job, plan, network, before, rows)
+        pretraining, rows = _pretrained_composed(job, plan, network, before, rows, looks)
         theta, error = pretraining.theta, pretraining.error
         if _given_up(job, plan, error) and not pretraining.interrupted:
             return None
@@ -154,12 +162,17 @@ def _by_evidence(
 
 
 def _pretrained_composed(
-    job: Job, plan: Plan, network: ComposedNetwork, start: Tensor | None, rows: Rows
+    job: Job,
+    plan: Plan,
+    network: ComposedNetwork,
+    start: Tensor | None,
+    rows: Rows,
+    looks: bool,
 ) -> tuple[Result, Rows]:
     """Return pretrained networks, with held-out or estimated errors, and the rows of the starts."""
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
-    if start is None and _may_give_up(job, plan):
+    if start is None and looks and _may_give_up(job, plan):
         looked = _looked_for_noise(job, network, theta, rows, tuning.COMPOSED_NOISE)
         noisy = bool((looked.error > tuning.COMPOSED_NOISE).all())
         if looked.interrupted or (noisy and looked.status is not Status.MAX_ITER):

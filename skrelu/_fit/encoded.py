@@ -47,10 +47,10 @@ def fit_encoded(job: Job) -> EncodedFit:
     n = len(job.training.X)
     size = tuning.encoded_size(n)
     rows = job.rows(size.n_members, True, n)
-    squared = isinstance(rows.loss, SquaredError)
-    names = size.kinds if squared else ("encoded",)
+    groups = job.training.groups or tuple(range(len(rows.X)))
+    additive = isinstance(rows.loss, SquaredError) and _has_curves(rows, groups)
+    names = size.kinds if additive else ("encoded",)
     with threads(0.0):
-        groups = job.training.groups or tuple(range(len(rows.X)))
         data = _EncodedRows.of(rows, names, size.shares_curves, groups)
         network = EncodedNetwork(
             n_columns=data.n_columns,
@@ -220,6 +220,11 @@ def _coarse(X: Tensor) -> Knots:
     return Knots(tuple(features), tuple(edges))
 
 
+def _has_curves(rows: Rows, groups: tuple[int, ...]) -> bool:
+    """Return whether additive models are fitted: not with very many curves."""
+    return len(rows.y) * (max(groups) + 1) <= tuning.MOST_CURVES
+
+
 def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Curves:
     """Fit additive models, without the held-out rows of each start unless all share one."""
     n = min(rows.n_trained, tuning.ADDITIVE_ROWS)
@@ -238,7 +243,7 @@ def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Cur
     means = columns @ weights
     columns -= means[:, None]
     y = rows.y[:, :n].cpu()
-    if len(y) * n_groups > tuning.MOST_CURVES:
+    if not _has_curves(rows, groups):
         y = y[:0]
     raw = torch.zeros_like(y)
     if len(y):

@@ -75,7 +75,7 @@ class Knots:
     def ramps(self, positions: Tensor) -> Tensor:
         """Return the values of all ramps, (..., n_samples, n_ramps)."""
         # A product with zeros and ones is exact, and much faster than an index.
-        spread = torch.nn.functional.one_hot(self.owner, len(self.sizes)).T.to(positions)
+        spread = (torch.arange(len(self.sizes))[:, None] == self.owner).to(positions)
         return (positions @ spread).sub_(self.first.to(positions)).clamp_(0, 1)
 
     def slopes(self, X: Tensor) -> Tensor:

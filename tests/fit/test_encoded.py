@@ -126,6 +126,33 @@ def test_several_outputs_share_the_rows():
     assert model.score(X, Y) > 0.7
 
 
+def test_many_outputs_of_many_features_have_no_curves():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 26))
+    Y = np.abs(X[:, :10]) + 0.3 * rng.normal(size=(120, 10))
+    model = ExponentialReLURegressor(random_state=0).fit(X, Y)
+    assert "residual" not in model.kinds_
+    assert model.predict_gradient(X[:5]).shape == (5, 10, 26)
+    with torch.no_grad():
+        outputs = model.to_torch()(torch.tensor(X)).numpy()
+    np.testing.assert_allclose(outputs, model.predict(X), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_constant", [0, 2])
+def test_features_of_two_values_have_no_ramps(n_constant):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, size=(200, 5)) * [1, 1, 1, 5, 1e-3]
+    y = X[:, 0] + 2.0 * (X[:, 1] == X[:, 2]) + 0.3 * rng.normal(size=200)
+    X = np.column_stack([X, np.ones((200, n_constant))])
+    model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    assert set(model.kinds_) == {"waves", "encoded", "residual"}
+    assert model.score(X, y) > 0.85
+    with torch.no_grad():
+        outputs = model.to_torch()(torch.tensor(X))[:, 0].numpy()
+    np.testing.assert_allclose(outputs, model.predict(X), rtol=0, atol=1e-10)
+    assert model.predict_gradient(X).shape == X.shape
+
+
 def test_classes_are_stacked_and_their_mean_probabilities_are_the_frequencies():
     X, y = irregular(400)
     for labels in (y > 0, np.digitize(y, [-1, 1])):
