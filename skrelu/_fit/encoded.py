@@ -17,7 +17,7 @@ from skrelu._solvers.adamw import Batch, adamw
 from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Result
-from skrelu._solvers.rows import Rows
+from skrelu._solvers.rows import LARGEST_SINGLE, Rows
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _EncodedRows:
         return cls(
             rows=rows,
             weights=rows.training.repeat(len(names), 1).float() * rows.n_trained,
-            plain=X.float(),
+            plain=X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE).float(),
             knots=knots,
             means=knots.ramps(part).mean(0),
             positions=positions,

@@ -88,13 +88,15 @@ def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
         NaN where a kind has left a row out.
     """
     known = left_out.isfinite().all(0).all(0).nonzero()[:, 0]
+    prior = np.full(len(left_out), 1 / len(left_out))
+    if len(prior) > 2:
+        prior = np.array([0.5, *np.full(len(prior) - 1, 0.5 / (len(prior) - 1))])
+    if not len(known):  # no row was held out by all kinds
+        return prior, np.nan
     index = known[:: -(-len(known) // tuning.STACKED_ROWS)]
     values, y, w = left_out[..., index], rows.y[:, index], _weights(rows)[index]
     w = w / w.sum()
     values = _within_range(values, rows)
-    prior = np.full(len(values), 1 / len(values))
-    if len(values) > 2:
-        prior = np.array([0.5, *np.full(len(values) - 1, 0.5 / (len(values) - 1))])
 
     def loss_of(weights: Array) -> tuple[float, Array]:
         raw = torch.einsum("k,kon->on", to_tensor(weights, values.device), values)

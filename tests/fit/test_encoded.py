@@ -172,6 +172,13 @@ def test_validation_rows_choose_the_weights():
     assert model.best_validation_score_ == pytest.approx(1 - error, abs=0.01)
 
 
+def test_few_held_out_rows_leave_the_weights_at_the_prior():
+    X, y = irregular(120)
+    model = ExponentialReLURegressor(validation_fraction=0.01, random_state=0).fit(X, y)
+    assert model.kinds_["waves"] == pytest.approx(0.5, abs=0.1)
+    assert np.isfinite(model.predict(X)).all()
+
+
 def test_warm_starts_stack_again():
     X, y = irregular(300)
     model = ExponentialReLURegressor(warm_start=True, random_state=0).fit(X, y)
