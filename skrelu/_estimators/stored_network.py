@@ -31,6 +31,8 @@ Chunk = tuple[slice, Tensor, list[Tensor], ReLUWeights]
 
 # Size of a chunk of a layer's values, in bytes: about a processor's cache.
 CHUNK = 250_000
+# Most rows of a chunk with encoded columns: slopes take a number for each ramp of each row.
+ENCODED_ROWS = 2048
 # Center a feature before the first weights if its mean exceeds its standard deviation FAR times.
 # Also bring it to unit size if the exponent of two of its standard deviation exceeds EXTREME.
 FAR, EXTREME = 100, 900
@@ -129,6 +131,8 @@ class StoredNetwork:
         weights = _on(self.weights, device)
         n_bytes = network.level_size * WIDTH * weights.output.itemsize * n_values
         size = max(256, CHUNK // n_bytes)
+        if self.encoded is not None:
+            size = min(size, ENCODED_ROWS)
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
             for begin in range(0, len(X), size):
                 rows = slice(begin, begin + size)
