@@ -142,8 +142,17 @@ def _tries_encoded(job: Job, plan: Plan) -> bool:
         job.warm is None
         and plan.automatic
         and job.settings.early_stopping is not False
-        and len(job.training.X) >= tuning.MIN_ROWS_ENCODED
+        and _rows_that_tell(job) >= tuning.MIN_ROWS_ENCODED
     )
+
+
+def _rows_that_tell(job: Job) -> float:
+    """Return the number of rows, for classes that of rows outside of the largest class."""
+    n, y = len(job.training.X), job.training.y
+    if not job.settings.loss.classes:
+        return n
+    frequencies = job.training.weights @ y
+    return n * (1 - max(frequencies.max(), 1 - frequencies.sum()))
 
 
 def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:

@@ -157,8 +157,8 @@ LOOK_ITER = 24
 # Work of one of its starts, which limits its rows.
 LOOK_WORK = 6e7
 # (fraction, steps): such a start has slowed down if its error falls by less than this fraction over
-# so many successful steps.
-LOOK_SLOW = (0.15, 4)
+# so many successful steps. With 4 steps looks ended before they found some functions (II.11.7).
+LOOK_SLOW = (0.15, 6)
 # Error above which it has not slowed down: it may not have begun to learn.
 LOOK_BEGUN = 0.8
 
@@ -191,7 +191,8 @@ ENCODED_DECAY_OF_CLASSES = 1.0
 # Most held-out rows of a member.
 ENCODED_HELD_OUT = 5000
 
-# Fewest rows for which encoded columns are tried.
+# Fewest rows for which encoded columns are tried; for classes, fewest rows outside of the largest
+# class: networks get overconfident on a handful of rows.
 MIN_ROWS_ENCODED = 50
 # Error of composed sub-networks up to which nothing else is tried.
 CLEAN = 0.003
@@ -202,7 +203,7 @@ NOISY_ROWS = 6000
 SMOOTH = 1.1
 # The same up to `PLAIN_ROWS`: the best of three starts on few rows seems better than it is, and
 # there are waves on one level in its place.
-SMOOTH_FEW_ROWS = 0.75
+SMOOTH_FEW_ROWS = 0.9
 # Weight in the average, from which, and error, up to which composed sub-networks are continued on
 # all rows: the target is smooth then, and penalties estimated from the data suffice (friedman3 with
 # 500 rows: 0.0013 for 0.0027). With 10 % of noise they predict better with rows held out.
