@@ -204,7 +204,7 @@ def few_waves(job: Job, plan: Plan) -> Plan:
     """Return the plan of brief fits on one level, which others average out."""
     n, n_features = job.training.X.shape
     most = tuning.STACKED_WAVES if n_features <= tuning.FEW_FEATURES else tuning.STACKED_WAVES // 2
-    settings = replace(job.settings, n_subnetworks=max(1, min(most, n // 32)))
+    settings = replace(job.settings, n_subnetworks=max(1, min(most, n // 32)), refine=False)
     return make_plan(settings, n, n_features, plan.relu.n_outputs).for_noise()
 
 
