@@ -103,13 +103,15 @@ class _EncodedRows:
     def of(
         cls, rows: Rows, names: tuple[str, ...], shares_curves: bool, groups: tuple[int, ...]
     ) -> _EncodedRows:
-        X = rows.X.T.contiguous()
+        X = rows.X.T
         n_folds = len(rows.training)
         knots = _coarse(X[: rows.n_trained])
-        positions = knots.positions(X).float()
         curves = _curves(rows, X, shares_curves, groups)
-        values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
-        additive, values = values.sum(-1).mT.float(), values.flatten(2).float()
+        chunks = [_encoded(part, knots, curves) for part in X.split(tuning.ENCODED_CHUNK)]
+        plain, positions, additive, values = (
+            torch.cat(parts, dim)
+            for parts, dim in zip(zip(*chunks, strict=True), (0, 0, 2, 1), strict=True)
+        )
         spread = values[:, : rows.n_trained]
         spread = (spread - spread.mean(1, keepdim=True)).square().mean(1).sqrt()
         spread[spread < tuning.FLAT_CURVE] = torch.inf
@@ -121,7 +123,7 @@ class _EncodedRows:
         return cls(
             rows=rows,
             weights=rows.training.repeat(len(names), 1).float() * rows.n_trained,
-            plain=X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE).float(),
+            plain=plain,
             knots=knots,
             means=knots.ramps(part).mean(0),
             positions=positions,
@@ -199,6 +201,15 @@ class _EncodedRows:
         return EncodedModel(
             network, weights, self.knots, self.of_curves, self.models.cpu(), factors, shares
         )
+
+
+def _encoded(X: Tensor, knots: Knots, curves: Curves) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return features, positions, additive models and curves of some rows, in single precision."""
+    values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
+    plain = X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE)
+    parts = plain, knots.positions(X), values.sum(-1).mT, values.flatten(2)
+    plain, positions, additive, values = (part.float() for part in parts)
+    return plain, positions, additive, values
 
 
 def _held_out(validation: Tensor, most: int) -> Tensor:
