@@ -14,7 +14,7 @@ from skrelu._networks.relu_network import average
 
 # Version of the attributes below, and the versions that can be read. Models of format 1 predict,
 # but hold other parameters for warm starts.
-FORMAT, READABLE = 3, (1, 2, 3)
+FORMAT, READABLE, CONTINUED = 3, (1, 2, 3), (2, 3)
 
 
 def attributes_of(fitted: Fitted) -> dict:

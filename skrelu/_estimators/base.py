@@ -22,7 +22,7 @@ from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
-from skrelu._estimators.attributes import FORMAT, READABLE, attributes_of, limits_of
+from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.parameters import check_signs, make_shape
 from skrelu._estimators.sklearn_private import (
@@ -137,7 +137,7 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _read_earlier(self) -> Earlier:
         """Return the previous fit, for a warm start."""
-        if self._format != FORMAT:
+        if self._format not in CONTINUED:
             raise ValueError(
                 "warm_start=True cannot go on from a model that an earlier version of skrelu has "
                 "fitted: set warm_start=False to start anew."
