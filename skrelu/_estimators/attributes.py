@@ -12,8 +12,8 @@ from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
-# Version of the attributes below, and the versions that can be read. Models of format 1 predict,
-# but hold other parameters for warm starts.
+# Version of the attributes below, the versions that can be read, and those that warm starts go on
+# from. Models of format 1 hold other parameters; those of format 2 have no encoded columns.
 FORMAT, READABLE, CONTINUED = 3, (1, 2, 3), (2, 3)
 
 
