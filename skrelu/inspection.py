@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.torch_interop import isolated
+from skrelu._estimators.tables import columns_of
 from skrelu._plotting import import_pyplot
 from skrelu.regions._checks import as_floats, checked_count
 from skrelu.regions._inside import as_table, checked_output, inside
@@ -126,13 +127,16 @@ class SubnetworkDisplay:
                 "or ExponentialReLUClassifier, or a Pipeline that ends with one."
             )
         check_is_fitted(estimator, "intercept_")
-        inputs = as_table(X, estimator.n_features_in_)
-        parts = np.asarray(
-            estimator.predict_contributions(X if hasattr(X, "columns") else inputs), float
-        )
+        columns = columns_of(estimator)
+        if not hasattr(X, "columns") and columns.plain:
+            X = as_table(X, estimator.n_features_in_)
+        inputs = np.asarray(estimator.encode(X), float)
+        parts = np.asarray(estimator.predict_contributions(X), float)
         parts = parts if parts.ndim == 3 else parts[:, None]
         parts = parts[:, checked_output(output, parts.shape[1]), 1:]
         names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
+        if not columns.plain:
+            names = columns.names(names, estimator.categories_)
         if estimator.X_limits_ is not None:
             inputs = np.clip(inputs, *estimator.X_limits_)
         positions = inputs @ estimator.directions_.T + estimator.offsets_

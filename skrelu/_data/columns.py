@@ -18,7 +18,8 @@ UNKNOWN, MISSING = -1.0, np.nan
 class Columns:
     """How features become columns.
 
-    A numeric feature has a column, in which missing values are the mean. A category has a column of
+    A numeric feature has a column, in which missing values are the mean of the distinct values, so
+    that neither the order nor repetitions of rows matter. A category has a column of
     zeros and ones for each level, or one column for two levels. Either has a further column that
     marks missing values, if there were any.
 
@@ -42,7 +43,7 @@ class Columns:
         missing = np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, bool)
         fills = np.zeros(X.shape[1])
         for j in np.flatnonzero(missing.any(0) & (np.asarray(n_levels) == 0)):
-            known = X[~missing[:, j], j].astype(float)
+            known = np.unique(X[~missing[:, j], j].astype(float))
             fills[j] = (known / len(known)).sum() if len(known) else 0.0
         marked = [bool(part.any()) for part in missing.T]
         return cls(tuple(n_levels), tuple(fills.tolist()), tuple(marked))
@@ -120,19 +121,19 @@ def is_missing(value: object) -> bool:
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
-def levels_of(values: Sequence[Hashable], counted: NDArray[np.bool_]) -> list[Hashable]:
+def levels_of(values: Sequence[Hashable], weights: NDArray[np.float64]) -> list[Hashable]:
     """Return the levels of a category that have a code each, in order.
 
     Parameters
     ----------
     values : sequence of hashable
-    counted : ndarray of bool of shape (n_samples,)
-        Rows that count.
+    weights : ndarray of shape (n_samples,)
+        Numbers of rows that each row stands for.
     """
-    counts: dict[Hashable, int] = {}
-    for value, counts_too in zip(values, counted.tolist(), strict=True):
-        if counts_too and not is_missing(value):
-            counts[value] = counts.get(value, 0) + 1
+    counts: dict[Hashable, float] = {}
+    for value, weight in zip(values, weights.tolist(), strict=True):
+        if weight > 0 and not is_missing(value):
+            counts[value] = counts.get(value, 0.0) + weight
     kept = sorted(counts, key=lambda value: (-counts[value], str(value)))[:MOST_LEVELS]
     if len(kept) == 2:  # with one column, a level that was not seen is as the more frequent one
         return kept

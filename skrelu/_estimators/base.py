@@ -299,7 +299,8 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_columns)
-            Features in order. Missing numbers are the mean of the feature. A category has a column
+            Features in order. Missing numbers are the mean of the feature's distinct values. A
+            category has a column
             of zeros and ones for each of ``categories_`` (one column for two levels, which is 1
             for the second), and one for all further levels if there are more than 255. A feature
             with missing values in `fit` has a further column that marks them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping, Set
 from functools import partial
 from numbers import Integral
 
@@ -94,7 +94,7 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
         _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
         known = getattr(estimator, "_columns", None) if estimator.warm_start else None
         if known is None or len(known["n_levels"]) != table.shape[1]:
-            _learn(estimator, table, categories, weights > 0)
+            _learn(estimator, table, categories, weights)
     return _expanded(estimator, table, categories), targets, weights
 
 
@@ -112,18 +112,18 @@ def columns_of(estimator) -> Columns:
     return Columns(*map(tuple, (kept["n_levels"], kept["fills"], kept["marked"])))
 
 
-def _learn(estimator, table, categories, counted):
+def _learn(estimator, table, categories, weights):
     """Set the levels of categories and how features become columns."""
     levels: list[list | None] = [None] * table.shape[1]
     n_levels = [0] * table.shape[1]
     table = np.array(table)
     for j, values in categories.items():
-        kept = levels[j] = levels_of(values, counted)
-        seen = {v for v, counts in zip(values, counted.tolist(), strict=True) if counts}
+        kept = levels[j] = levels_of(values, weights)
+        seen = {v for v, weight in zip(values, weights.tolist(), strict=True) if weight > 0}
         pooled = sum(not is_missing(value) for value in seen) > len(kept)
         n_levels[j] = max(2, len(kept) + pooled)  # a constant has a column of zeros
         table[:, j] = codes_of(values, kept, pooled)
-    columns = Columns.of(table[counted], n_levels)
+    columns = Columns.of(table[weights > 0], n_levels)
     estimator.categories_ = levels
     estimator._columns = {
         "n_levels": list(columns.n_levels),
@@ -171,7 +171,7 @@ def as_features(values, name, chosen):
         columns, categories = [], {}
         for j, series in enumerate(frame.iter_columns()):
             if j in indices:
-                categories[j] = series.to_list()
+                categories[j] = _levels(series.to_list(), f"Column {series.name!r} of {name}")
                 columns.append(np.full(len(series), np.nan))
             else:
                 columns.append(_numbers_of(series, f"Column {series.name!r} of {name}"))
@@ -183,11 +183,22 @@ def as_features(values, name, chosen):
     indices = chosen(None, array.shape[1]) if is_table else None
     if not indices:
         return as_table(values, name), {}
-    categories = {j: array[:, j].tolist() for j in indices}
+    categories = {j: _levels(array[:, j].tolist(), f"Column {j} of {name}") for j in indices}
     table = np.full(array.shape, np.nan)
     for j in set(range(array.shape[1])) - categories.keys():
         table[:, j] = _numbers(array[:, j], f"Column {j} of {name}")
     return table, categories
+
+
+def _levels(values, place):
+    """Return the values of a category, which must be hashable."""
+    for value in values:
+        if not isinstance(value, Hashable):
+            raise TypeError(
+                f"{place} is a category, but holds {value!r} of type {type(value).__name__}: "
+                "levels must be strings, numbers or booleans."
+            )
+    return values
 
 
 def _chosen(estimator, fitted, names, n_features):

@@ -179,7 +179,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
             fitted = on_all_rows(job, plan, composed, fitted)
     elif len(job.training.X) <= tuning.PLAIN_ROWS:
         fitted = None if looked is not None else _fit_composed(job, plan)
-        fitted = fitted or fit_on_one_level(job, few_waves(job, one_level), True)
+        fitted = fitted or fit_on_one_level(job, _few_waves(job, one_level), True)
     return stacked(job, one_level, fitted, encoded)
 
 
@@ -200,7 +200,7 @@ def _is_smooth(looked: Look, network: ComposedNetwork, encoded: EncodedFit) -> b
     return bool((losses(raw) < ratio * others).any())
 
 
-def few_waves(job: Job, plan: Plan) -> Plan:
+def _few_waves(job: Job, plan: Plan) -> Plan:
     """Return the plan of brief fits on one level, which others average out."""
     n, n_features = job.training.X.shape
     most = tuning.STACKED_WAVES if n_features <= tuning.FEW_FEATURES else tuning.STACKED_WAVES // 2

@@ -87,7 +87,7 @@ class EncodedNetwork:
         return sum(torch.Size(shape).numel() for shape in self.shapes(1))
 
     def unpack(self, theta: Tensor) -> EncodedWeights:
-        """Return views of a vector of all weights of all members, member after member last."""
+        """Return views of a vector that has one kind of weights of all members after the other."""
         shapes = self.shapes(theta.numel() // self.n_parameters)
         sizes = [torch.Size(shape).numel() for shape in shapes]
         parts = theta.split(sizes)

@@ -67,15 +67,16 @@ def test_plain_numbers_stay_as_they_are():
 
 def test_the_most_frequent_levels_have_a_code():
     values = [f"v{i}" for i in range(MOST_LEVELS + 20) for _ in range(1 + (i >= 20))]
-    levels = levels_of(values, np.ones(len(values), bool))
+    levels = levels_of(values, np.ones(len(values)))
     assert len(levels) == MOST_LEVELS
     assert set(levels) == {f"v{i}" for i in range(20, MOST_LEVELS + 20)}
     codes = codes_of(["v0", "v300", None, levels[3]], levels, pooled=True)
     np.testing.assert_array_equal(codes, [MOST_LEVELS, MOST_LEVELS, NAN, 3])
     assert codes_of(["new"], levels, pooled=False) == [-1]
-    assert levels_of([2, 10, 1, None, 2], np.ones(5, bool)) == [1, 2, 10]
-    assert levels_of(["b", 1, 2], np.ones(3, bool)) == [1, 2, "b"]
-    assert levels_of([1, 2, 2, 3], np.array([1, 1, 1, 0], bool)) == [2, 1]
+    assert levels_of([2, 10, 1, None, 2], np.ones(5)) == [1, 2, 10]
+    assert levels_of(["b", 1, 2], np.ones(3)) == [1, 2, "b"]
+    assert levels_of([1, 2, 2, 3], np.array([1.0, 1, 1, 0])) == [2, 1]
+    assert levels_of([1, 2], np.array([1.0, 2])) == levels_of([1, 2, 2], np.ones(3)) == [2, 1]
 
 
 def test_categories_explain_what_numbers_do_not(model, table):
@@ -185,6 +186,32 @@ def test_unknown_categories_are_named(chosen, message, table):
 def test_categories_that_are_none_by_the_parameter_are_named(table):
     with pytest.raises(ValueError, match=r"'kind' of X holds categories.*'from_dtype'"):
         ExponentialReLURegressor(categorical_features=None).fit(*table)
+
+
+def test_repeated_rows_are_weights_and_order_does_not_matter(table):
+    X, y = table
+    weights = np.ones(N)
+    weights[:40] = 2
+    rows = np.random.default_rng(0).permutation(np.r_[np.arange(N), np.arange(40)])
+    weighted = ExponentialReLURegressor(random_state=0).fit(X, y, weights).predict(X)
+    repeated = ExponentialReLURegressor(random_state=0).fit(X.iloc[rows], y[rows]).predict(X)
+    np.testing.assert_array_equal(weighted, repeated)
+
+
+def test_levels_that_are_no_values_are_named():
+    X = np.empty((60, 1), dtype=object)
+    X[:, 0] = [[1, 2]] * 60
+    with pytest.raises(TypeError, match=r"Column 0 of X is a category, but holds \[1, 2\]"):
+        ExponentialReLURegressor(categorical_features=[0]).fit(X, np.arange(60.0))
+
+
+def test_sub_networks_of_a_table_with_categories_are_drawn(table):
+    inspection = pytest.importorskip("skrelu.inspection")
+    pytest.importorskip("matplotlib")
+    X, y = table
+    model = ExponentialReLURegressor(n_levels=1, n_subnetworks=4, n_init=1, random_state=0)
+    display = inspection.SubnetworkDisplay.from_estimator(model.fit(X, y), X)
+    assert any("kind=" in label for label in display.labels)
 
 
 def test_constant_categories_and_empty_columns(table):
