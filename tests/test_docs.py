@@ -1,11 +1,19 @@
 """Scripts that the documentation shows do run."""
 
+import doctest
 import runpy
 from pathlib import Path
 
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_example_of_the_guide_to_tables_is_right():
+    guide = DOCS / "user_guide" / "columns.rst"
+    tested = doctest.testfile(str(guide), module_relative=False)
+    assert tested.attempted == 10
+    assert not tested.failed
 
 
 @pytest.mark.slow
