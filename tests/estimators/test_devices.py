@@ -38,6 +38,25 @@ def test_fits_on_cuda_are_like_those_on_the_cpu(name):
     assert np.isfinite(on_cuda.predict_gradient(X)).all()
 
 
+@pytest.mark.parametrize("estimator", [ExponentialReLURegressor, ExponentialReLUClassifier])
+def test_encoded_columns_on_cuda_are_like_those_on_the_cpu(estimator):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(600, 3)), rng.integers(0, 6, 600)])
+    X[rng.random(X.shape) < 0.02] = np.nan
+    y = np.nan_to_num(X[:, 0] * X[:, 1]) + (X[:, 3] % 2 == 1) + rng.normal(size=600)
+    y = y > 0 if estimator is ExponentialReLUClassifier else y
+    models = [
+        estimator(categorical_features=[3], random_state=0, device=device).fit(X, y)
+        for device in ("cpu", "cuda")
+    ]
+    assert all({"encoded", "residual"} & set(model.kinds_) for model in models)
+    on_cpu, on_cuda = (model.score(X, y) for model in models)
+    assert on_cuda == pytest.approx(on_cpu, abs=0.05)
+    expected = outputs(models[0], X)
+    for one, other in zip(expected, outputs(models[0].set_params(device="cuda"), X), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+
+
 def test_a_model_of_cuda_is_exported_and_moved_to_the_cpu():
     model, X = fitted("one level", "cuda")
     network = model.to_torch()

@@ -400,19 +400,6 @@ def test_adam_trains_through_both_stages():
     assert model.score(X, y) > 0.99
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_the_predictions_of_the_cpu():
-    rng = np.random.default_rng(0)
-    X = rng.uniform(size=(300, 4))
-    y = np.sin(4 * X[:, 0]) * X[:, 1] + X[:, 2]
-    fits = [
-        ExponentialReLURegressor(n_init=2, max_iter=5, refine_max_iter=2, tol=0.5,
-                                 device=device, random_state=0).fit(X, y)
-        for device in ("cpu", "cuda")
-    ]  # fmt: skip
-    np.testing.assert_allclose(fits[1].predict(X), fits[0].predict(X), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["cancel", "infinite", "undefined"])
 def test_networks_that_are_mostly_rounding_count_for_nothing(monkeypatch, change):
