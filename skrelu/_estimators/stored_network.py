@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skrelu._data.scaling import MOST, Scaling, quotients
 from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
+from skrelu._export.graph import ReLUGraph
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
     Affine,
@@ -181,6 +182,21 @@ class StoredNetwork:
     @isolated()
     def to_torch(self) -> nn.Sequential:
         """Return the same function as plain layers in the units of the data."""
+        modules = [module for chain in self._chains() for module in modules_of(chain)]
+        return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
+
+    @isolated()
+    def graphs(self) -> list[ReLUGraph]:
+        """Return the same function as graphs, one after the other, without a log link.
+
+        There are several if features or targets are far from 0 or of extreme size: factors and
+        shifts then have graphs of their own, which have no neurons.
+        """
+        chains = [[(m.numpy(), bias.numpy()) for m, bias in chain] for chain in self._chains()]
+        return [ReLUGraph.of_layers(chain).simplified() for chain in chains]
+
+    def _chains(self) -> list[list[Affine]]:
+        """Return layers in the units of the data; no ReLU stands between two chains."""
         layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
         if self.encoded is not None:
             layers = summed(layers, self.encoded.layers())
@@ -189,7 +205,7 @@ class StoredNetwork:
         matrix, bias = layers[0]
         matrix = matrix * torch.tensor(quotients(1.0, 1.0, scale * unit))
         layers[0] = matrix, bias
-        chains = [layers]  # no ReLU stands between two chains
+        chains = [layers]
         apart = (scale > 0) & ((np.abs(mean) > FAR * scale) | (unit != 1))
         if self.X_limits is not None:
             low, high = self.X_limits
@@ -215,8 +231,7 @@ class StoredNetwork:
             chains[-1] = joined(chains[-1], sorting(self.network.n_outputs))
         if large.any():
             chains.append([_affine(np.diag(1 / down), np.zeros_like(mean))])
-        modules = [module for chain in chains for module in modules_of(chain)]
-        return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
+        return chains
 
     def _limits_of(self, large: NDArray[np.bool_]) -> Array:
         """Return limits of predictions, (2, n_outputs); those of large targets are finite."""

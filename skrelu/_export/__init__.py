@@ -1,0 +1,1 @@
+"""Networks as graphs of neurons, and other programs' forms of them."""

@@ -1,0 +1,147 @@
+"""Graphs of neurons are the networks they are made of, with less."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from skrelu import ExponentialReLURegressor
+from skrelu._export.graph import ReLUGraph
+from tests.paths import MODELS, fitted
+
+
+def run(layers, X):
+    """Return the outputs of dense layers."""
+    h = X.T
+    for matrix, bias in layers[:-1]:
+        h = np.maximum(matrix @ h + bias[:, None], 0)
+    matrix, bias = layers[-1]
+    return (matrix @ h + bias[:, None]).T
+
+
+def random_layers(rng, sizes, share=0.5):
+    """Return layers with zeros, copies, multiples, and neurons that are always on or off."""
+    layers = []
+    for n_in, n_out in pairwise(sizes):
+        matrix = rng.normal(size=(n_out, n_in)) * (rng.random((n_out, n_in)) < share)
+        bias = rng.normal(size=n_out) * (rng.random(n_out) < share)
+        for i in range(1, n_out, 3):
+            factor = rng.choice([-2.0, -1.0, 0.5, 3.0])
+            matrix[i], bias[i] = factor * matrix[i - 1], factor * bias[i - 1]
+        if n_out > 3:
+            matrix[3] = np.abs(matrix[3]) * rng.choice([-1, 1])
+            bias[3] = -np.abs(bias[3])
+        layers.append((matrix, bias))
+    return layers
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.integers(1, 9), min_size=2, max_size=6),
+    st.floats(0.1, 1),
+    st.booleans(),
+)
+def test_graphs_simplified_graphs_and_layers_are_the_same_function(seed, sizes, share, skips):
+    rng = np.random.default_rng(seed)
+    layers = random_layers(rng, sizes, share)
+    X = rng.normal(size=(50, sizes[0])) * rng.choice([0.1, 1, 30])
+    expected = run(layers, X)
+    size = 1 + np.abs(expected).max()
+    graph = ReLUGraph.of_layers(layers)
+    low, high = X.min(0), X.max(0)
+    for each in (graph, graph.simplified(skips=skips), graph.simplified(low, high, skips=skips)):
+        assert each.n_neurons <= graph.n_neurons
+        np.testing.assert_allclose(each(X), expected, rtol=1e-9, atol=1e-12 * size)
+        for bounds in (None, low):
+            written = run(each.to_layers(bounds), X)
+            np.testing.assert_allclose(written, expected, rtol=1e-9, atol=1e-12 * size)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 6), min_size=2, max_size=5))
+def test_bounds_hold(seed, sizes):
+    rng = np.random.default_rng(seed)
+    graph = ReLUGraph.of_layers(random_layers(rng, sizes))
+    low = rng.normal(size=sizes[0])
+    high = low + rng.random(sizes[0])
+    below, above = graph.bounds(low, high)
+    X = low + rng.random((200, sizes[0])) * (high - low)
+    signals = np.zeros((len(X), graph.n_inputs + graph.n_neurons))
+    signals[:, : graph.n_inputs] = X
+    for i in range(graph.n_neurons):
+        value = graph.weights[[i]] @ signals.T + graph.biases[i]
+        room = 1e-12 * (1 + np.abs(value).max())
+        assert (below[i] - room <= value).all()
+        assert (value <= above[i] + room).all()
+        signals[:, graph.n_inputs + i] = np.maximum(value, 0)
+
+
+def test_what_is_carried_is_read_where_it_was_made():
+    # (x)+ and (-x)+ carried over three layers, and added up: x.
+    carry = np.eye(2), np.zeros(2)
+    layers = [(np.array([[1.0], [-1.0]]), np.zeros(2)), carry, carry]
+    layers.append((np.array([[1.0, -1.0]]), np.array([0.5])))
+    graph = ReLUGraph.of_layers(layers).simplified()
+    assert (graph.n_neurons, graph.n_numbers, graph.depth) == (0, 2, 0)
+    np.testing.assert_array_equal(graph(np.array([[3.0], [-4.0]])), [[3.5], [-3.5]])
+
+
+def test_multiples_are_one_neuron():
+    matrix = np.array([[1.0, 2.0], [3.0, 6.0], [1.0, 1.0]])
+    layers = [(matrix, np.array([1.0, 3.0, 0.0])), (np.array([[1.0, 1.0, 1.0]]), np.zeros(1))]
+    graph = ReLUGraph.of_layers(layers).simplified()
+    assert graph.n_neurons == 2
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    np.testing.assert_allclose(graph(X), run(layers, X), rtol=1e-14)
+
+
+def test_neurons_that_are_always_off_or_on_in_a_box_go():
+    layers = [
+        (np.array([[1.0], [1.0], [1.0]]), np.array([5.0, -5.0, 0.0])),
+        (np.array([[1.0, 1.0, 1.0]]), np.zeros(1)),
+    ]
+    graph = ReLUGraph.of_layers(layers)
+    assert graph.simplified([-1.0], [1.0]).n_neurons == 1
+    assert graph.simplified().n_neurons == 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_graphs_of_fitted_models_predict_what_they_predict(name):
+    model, X = fitted(name)
+    graphs = model._stored().graphs()
+    values = X
+    for graph in graphs:
+        values = graph(values)
+    if model._log_link:
+        values = np.exp(values)
+    classifies = hasattr(model, "decision_function")
+    expected = model.decision_function(X) if classifies else model.predict(X)
+    expected = expected.reshape(len(X), -1)
+    np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    assert sum(graph.n_numbers for graph in graphs) <= 3 * model.n_parameters_ + 100
+
+
+def test_extremes_keep_their_digits():
+    model, X = fitted("one level")
+    y = model.predict(X)
+    model = ExponentialReLURegressor(n_init=2, n_subnetworks=2, random_state=0)
+    for shift, size in ((1e9, 1.0), (0.0, 1e300), (0.0, 1e-300)):
+        values = (X + shift) * size
+        model.fit(values, y * size)
+        graphs, found = model._stored().graphs(), values
+        for graph in graphs:
+            found = graph(found)
+        expected = model.predict(values)
+        np.testing.assert_allclose(
+            found[:, 0], expected, rtol=1e-9, atol=1e-9 * np.abs(y).max() * size
+        )
+
+
+def test_a_graph_of_nothing_is_a_constant():
+    graph = ReLUGraph(csr_array((0, 2)), np.zeros(0), csr_array((1, 2)), np.array([3.0]))
+    np.testing.assert_array_equal(graph(np.zeros((4, 2))), np.full((4, 1), 3.0))
+    assert len(graph.simplified().to_layers()) == 1
