@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._graphs import cell, states
-from skrelu.optimize._program import Array, Clock, Program, Relaxation
+from skrelu.optimize._program import Array, Clock, Program
 
 N_SAMPLES = 4096
 # Samples from which to descend, and most steps from each.
@@ -78,15 +80,18 @@ def best_in_cell(
     graph: ReLUGraph, cost: Array, inputs: Program, x: Array, box: tuple[Array, Array]
 ) -> Array | None:
     """Return the point of the cell of x with the least cost @ outputs; None if HiGHS finds none."""
+    within, gradients, _ = within_cell(graph, replace(inputs, low=box[0], high=box[1]), x)
+    point = within.relaxation().least(cost @ gradients)[1]
+    return None if point is None else np.clip(point, *box)
+
+
+def within_cell(graph: ReLUGraph, inputs: Program, x: Array) -> tuple[Program, Array, Array]:
+    """Return the inputs in the cell of x, and the outputs there, gradients @ x + values."""
     on = states(graph, x)
-    slopes, shifts, gradients, _ = cell(graph, on)
+    slopes, shifts, gradients, values = cell(graph, on)
     sign = np.where(on, -1.0, 1.0)
     size = np.abs(slopes).max(1, initial=0.0)
     bends = size > 0
-    size = size[bends]
-    given = inputs.relaxation()
-    upper = np.vstack([given.upper.toarray(), (sign[:, None] * slopes)[bends] / size[:, None]])
-    most = np.r_[given.most, -(sign * shifts)[bends] / size]
-    program = Relaxation(csr_array(upper), most, given.equal, given.values, *box)
-    point = program.least(cost @ gradients)[1]
-    return None if point is None else np.clip(point, *box)
+    size, sign = size[bends], sign[bends]
+    rows = csr_array((sign / size)[:, None] * slopes[bends])
+    return inputs.with_rows(rows, -np.inf, -sign * shifts[bends] / size), gradients, values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,8 +148,16 @@ class Relaxation:
         y, w = (found.ineqlin.marginals, found.eqlin.marginals) if solved else zeros
         return self._dual_bound(cost, np.minimum(y, 0), w), found.x if solved else None
 
+    @cached_property
+    def _columns(self) -> tuple[csr_array, csr_array]:
+        """All rows as columns, and their absolute values."""
+        columns = csr_array(vstack([self.upper, self.equal], format="csr").T)
+        return columns, abs(columns)
+
     def _dual_bound(self, cost: Array, y: Array, w: Array) -> float:
-        reduced = cost - self.upper.T @ y - self.equal.T @ w
+        columns, sizes = self._columns
+        duals = np.r_[y, w]
+        reduced = cost - columns @ duals
         terms = (
             y * self.most,
             w * self.values,
@@ -156,8 +165,8 @@ class Relaxation:
         )
         # Rounding: of sums with a few dozen terms each.
         largest = np.maximum(np.abs(self.low), np.abs(self.high))
-        sizes = np.abs(cost) + abs(self.upper).T @ np.abs(y) + abs(self.equal).T @ np.abs(w)
-        room = 16 * EPS * (sizes @ largest + sum(np.abs(term).sum() for term in terms[:2]))
+        added = np.abs(cost) + sizes @ np.abs(duals)
+        room = 16 * EPS * (added @ largest + sum(np.abs(term).sum() for term in terms[:2]))
         return float(sum(term.sum() for term in terms) - room)
 
 

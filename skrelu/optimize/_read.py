@@ -77,12 +77,14 @@ def read(model) -> Model:
     graphs = [affine(np.eye(layers.n_features), -layers.center * np.ones(layers.n_features))]
     graphs.append(_of_layers(layers))
 
+    log_link = getattr(model, "out_activation_", "") == "exp"  # MLPRegressor(loss="poisson")
+
     def values(X: Array) -> Array:
         if isinstance(model, MLPRegressor):
             return model.predict(X).reshape(len(X), -1)
         return chained(graphs)(X)
 
-    return Model(graphs, values, False)
+    return Model(graphs, values, log_link)
 
 
 def shortest(model, found: Model, low: Array, high: Array) -> list[ReLUGraph]:
@@ -235,3 +237,20 @@ def _rows(constraints, n: int) -> tuple[csr_array, Array, Array]:
         least.append(np.broadcast_to(each.lb, matrix.shape[0]).astype(float))
         most.append(np.broadcast_to(each.ub, matrix.shape[0]).astype(float))
     return csr_array(vstack(parts, format="csr")), np.concatenate(least), np.concatenate(most)
+
+
+def checked_norm(norm) -> float:
+    """Return the norm of distances, 1 or infinity."""
+    if isinstance(norm, str) or norm not in (1, np.inf):
+        raise ValueError(f"norm={norm!r} has to be 1 or inf (numpy.inf).")
+    return float(norm)
+
+
+def checked_scale(scale, n: int) -> Array:
+    """Return units of n features."""
+    if scale is None:
+        return np.ones(n)
+    units = as_floats(scale, "scale")
+    if units.shape != (n,) or not (units > 0).all():
+        raise ValueError(f"scale has to be {n} numbers above 0, one for each feature.")
+    return units

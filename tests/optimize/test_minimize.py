@@ -20,7 +20,7 @@ from skrelu.regions import regions_in_box
 from tests.regions.networks import random_network, run
 
 SQUARE = [(-1.0, 1.0), (-1.0, 1.0)]
-SMALL = {"depth": 3, "n_levels": 1, "n_init": 1, "random_state": 0}
+SMALL = {"depth": 3, "n_levels": 1, "n_init": 1, "refine": False, "random_state": 0}
 
 
 @cache
@@ -34,7 +34,7 @@ def fitted(**settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         X, y = rows()
-        return ExponentialReLURegressor(**SMALL, **dict(settings)).fit(X, y)
+        return ExponentialReLURegressor(**{**SMALL, **settings}).fit(X, y)
 
 
 def exact_extremes(model, output=0):
@@ -53,7 +53,9 @@ def check(found, expected, predict):
     assert abs(found.bound - found.fun) <= 2e-6 * size
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_random_networks_reach_the_best_corner_of_all_regions(seed):
     widths = [(2, 6, 1), (2, 5, 4, 1), (2, 4, 4, 3, 1)][seed % 3]
     network = random_network(seed, widths)
@@ -62,6 +64,7 @@ def test_random_networks_reach_the_best_corner_of_all_regions(seed):
     check(minimize(network, SQUARE, maximize=True), most, lambda X: run(network, X))
 
 
+@pytest.mark.slow
 def test_leaky_networks_of_several_outputs():
     network = random_network(1, (2, 5, 4, 2), nn.LeakyReLU)
     for output in (0, 1):
@@ -76,14 +79,15 @@ def test_leaky_networks_of_several_outputs():
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"n_subnetworks": 3, "refine": False},
-        {"n_subnetworks": 3, "refine": True},
-        {"n_subnetworks": 2, "refine": False, "extrapolation": "constant"},
+        {"n_subnetworks": 3},
+        {"n_subnetworks": 2, "refine": True, "max_iter": 20},
+        {"n_subnetworks": 2, "extrapolation": "constant"},
         {"n_subnetworks": 2, "refine": True, "refine_max_iter": 5, "extrapolation": "constant"},
-        {"n_subnetworks": 2, "refine": False, "smooth": False},
+        {"n_subnetworks": 2, "smooth": False},
     ],
     ids=["waves", "refined", "clipped waves", "clipped", "free scales"],
 )
+@pytest.mark.slow
 def test_fits_reach_the_best_corner_of_all_regions(parameters):
     model = fitted(**parameters)
     least, most = exact_extremes(model)
@@ -91,13 +95,14 @@ def test_fits_reach_the_best_corner_of_all_regions(parameters):
     check(minimize(model, SQUARE, maximize=True), most, model.predict)
 
 
+@pytest.mark.slow
 def test_waves_take_a_binary_for_each_layer():
-    model = fitted(n_subnetworks=3, refine=False)
+    model = fitted(n_subnetworks=3)
     binaries = [minimize(model, SQUARE, maximize=m).n_binaries for m in (False, True)]
     assert max(binaries) <= 3 * model.peaks_.shape[1]
 
 
-@pytest.mark.parametrize("convexity", ["convex", "concave"])
+@pytest.mark.parametrize("convexity", ["convex", pytest.param("concave", marks=pytest.mark.slow)])
 def test_convex_fits_need_no_binaries(convexity):
     model = fitted(n_subnetworks=4, convexity=convexity)
     found = minimize(model, [(-3, 3), (-3, 3)], maximize=convexity == "concave")
@@ -109,16 +114,17 @@ def test_convex_fits_need_no_binaries(convexity):
     assert (found.fun - best) * (1 if convexity == "concave" else -1) >= -1e-9
 
 
+@pytest.mark.slow
 def test_log_links_are_optimized_and_reported_as_predictions():
     X, y = rows()
-    model = ExponentialReLURegressor(loss="gamma", n_subnetworks=2, refine=False, **SMALL)
+    model = ExponentialReLURegressor(loss="gamma", n_subnetworks=2, **SMALL)
     model.fit(X, np.exp(y))
     least, most = exact_extremes(model)
     check(minimize(model, SQUARE), least, model.predict)
     check(minimize(model, SQUARE, maximize=True), most, model.predict)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_logits_of_classes(n_classes):
     X, y = rows()
     labels = np.digitize(y, np.quantile(y, np.arange(1, n_classes) / n_classes))
@@ -191,8 +197,8 @@ def test_integers_under_constraints():
     assert found.fun == pytest.approx(run(network, feasible).min(), abs=1e-9)
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 4), st.booleans(), st.floats(-3, 3))
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.booleans(), st.floats(-3, 3))
 def test_no_sampled_prediction_is_beyond_the_bound(seed, n_features, maximize, exponent):
     network = random_network(seed, (n_features, 5, 4, 1))
     rng = np.random.default_rng(seed)
@@ -245,15 +251,16 @@ def test_constants_and_boxes_without_width():
     assert minimize(flat, SQUARE).fun == 5.0
 
 
+@pytest.mark.slow
 def test_features_and_targets_far_from_0():
     X, y = rows()
-    model = ExponentialReLURegressor(n_subnetworks=2, refine=False, **SMALL)
+    model = ExponentialReLURegressor(n_subnetworks=2, **SMALL)
     model.fit(1e6 + 1e-2 * X, 1e8 + y)
     box = 1e6 + 1e-2 * np.array(SQUARE)
     found = minimize(model, box)
     assert found.success
     assert found.fun == model.predict(found.x[None])[0]
-    near = minimize(fitted(n_subnetworks=2, refine=False), SQUARE)
+    near = minimize(fitted(n_subnetworks=2), SQUARE)
     assert found.fun - 1e8 == pytest.approx(near.fun, abs=0.1)
 
 
@@ -278,6 +285,7 @@ def test_invalid_arguments_are_named(arguments, error, message):
         minimize(network, **{"bounds": SQUARE, **arguments})
 
 
+@pytest.mark.slow
 def test_categories_are_refused_and_their_columns_are_not():
     table = pd.DataFrame({"a": np.linspace(0, 1, 60), "b": pd.Categorical(list("uvw") * 20)})
     y = table["a"] ** 2 + (table["b"] == "v")
@@ -293,8 +301,9 @@ def test_categories_are_refused_and_their_columns_are_not():
     assert model.encode(table)[:, 1:][1].tolist() == found.x[1:].tolist()
 
 
+@pytest.mark.slow
 def test_pipelines_are_told_what_to_pass():
     from sklearn.pipeline import make_pipeline
 
     with pytest.raises(TypeError, match="Pipeline"):
-        minimize(make_pipeline(fitted(n_subnetworks=3, refine=False)), SQUARE)
+        minimize(make_pipeline(fitted(n_subnetworks=3)), SQUARE)
