@@ -9,10 +9,13 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_example_of_the_guide_to_tables_is_right():
-    guide = DOCS / "user_guide" / "columns.rst"
+@pytest.mark.parametrize(
+    ("page", "n_lines"), [("columns", 10), pytest.param("optimization", 31, marks=pytest.mark.slow)]
+)
+def test_the_examples_of_the_guide_are_right(page, n_lines):
+    guide = DOCS / "user_guide" / f"{page}.rst"
     tested = doctest.testfile(str(guide), module_relative=False)
-    assert tested.attempted == 10
+    assert tested.attempted == n_lines
     assert not tested.failed
 
 

@@ -18,6 +18,9 @@ N_STARTS, N_STEPS = 6, 30
 N_CORNERS = 24
 # How far beyond the border of a cell the next one is looked for, relative to the step.
 BEYOND = 1e-6
+# Largest violations of a constraint: of points that count, and of those of HiGHS, which count if
+# there is no other.
+FEASIBLE, NEARLY = 1e-9, 2e-6
 
 
 def sampled(inputs: Program, n: int = N_SAMPLES) -> Array:
@@ -59,8 +62,8 @@ def descended(graph: ReLUGraph, cost: Array, inputs: Program, x: Array, clock: C
     x : ndarray of shape (n_inputs,)
     """
     low, high = (np.where(inputs.integer, x, part) for part in (inputs.low, inputs.high))
-    best, value = x, float(graph(x[None])[0] @ cost)
-    at = x
+    best, at = x, x
+    value = float(graph(x[None])[0] @ cost) if violation(inputs, x) <= FEASIBLE else np.inf
     for _ in range(N_STEPS):
         if clock.over(0.8):
             break
@@ -68,12 +71,18 @@ def descended(graph: ReLUGraph, cost: Array, inputs: Program, x: Array, clock: C
         if point is None:
             break
         new = float(graph(point[None])[0] @ cost)
-        if not new < value - 1e-12 * abs(value):
+        if value < np.inf and not new < value - 1e-12 * abs(value):
             break
         step = point - best
         best, value = point, new
         at = np.clip(point + BEYOND * step, low, high)
     return best
+
+
+def violation(inputs: Program, x: Array) -> float:
+    """Return by how much x violates the rows of a set."""
+    values = inputs.matrix @ x
+    return float(np.maximum(inputs.least - values, values - inputs.most).max(initial=0.0))
 
 
 def best_in_cell(

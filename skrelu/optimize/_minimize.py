@@ -9,76 +9,19 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from skrelu._export.graph import ReLUGraph
-from skrelu.optimize._descend import N_STARTS, descended, sampled
+from skrelu.optimize._descend import FEASIBLE, N_STARTS, NEARLY, descended, sampled, violation
 from skrelu.optimize._encode import Bounded
 from skrelu.optimize._graphs import chained
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain, read, shortest
+from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Optimum
 from skrelu.optimize._tighten import below_cutoff, tightened
 from skrelu.regions._inside import checked_output
 
-FOUND, OUT_OF_TIME, EMPTY, WIDE = 0, 1, 2, 3
-MESSAGES = {
-    FOUND: "The optimum is certified up to the gap.",
-    OUT_OF_TIME: "The time limit was reached: x is the best point so far, and bound holds.",
-    EMPTY: "No x within bounds meets the constraints.",
-    WIDE: "The gap is larger than asked for, as HiGHS's tolerances allow it.",
-}
 # How far above the value of the best point others may be to be looked at, relative to the spread.
 CUTOFF = 1e-7
 # Binaries that HiGHS deals with sooner than linear programs tighten them.
 FEW = 12
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """The result of `minimize`.
-
-    Attributes
-    ----------
-    x : ndarray of shape (n_features,) or None
-        The best point. None if there is none.
-    fun : float
-        The prediction there; NaN if there is no point.
-    bound : float
-        No prediction is better: a lower bound of the minimum, or an upper bound of the maximum.
-    gap : float
-        Distance of ``fun`` and ``bound``, relative to the spread of predictions: the largest less
-        the smallest of some thousand points. With a log link it is that of the logarithms.
-    status : int
-        0 if the gap is as small as asked for, 1 if time was up, 2 if no point meets the
-        constraints, 3 if the gap is larger for numerical reasons.
-    message : str
-        The status in words.
-    n_binaries : int
-        Number of binary variables for neurons in the program that HiGHS solved, 0 if its linear
-        relaxation was exact.
-    seconds : float
-        Wall time.
-    """
-
-    x: Array | None
-    fun: float
-    bound: float
-    gap: float
-    status: int
-    message: str
-    n_binaries: int
-    seconds: float
-
-    @property
-    def success(self) -> bool:
-        """Whether the optimum is certified up to the gap that was asked for."""
-        return self.status == FOUND
-
-    def __repr__(self) -> str:
-        x = "None" if self.x is None else np.array2string(self.x, precision=6, separator=", ")
-        return (
-            f"Optimum(fun={self.fun:.8g}, bound={self.bound:.8g}, gap={self.gap:.1e},\n"
-            f"        x={x},\n"
-            f"        n_binaries={self.n_binaries}, seconds={self.seconds:.3g}, "
-            f"success={self.success})\n{self.message}"
-        )
 
 
 def minimize(
@@ -271,7 +214,8 @@ class _Search:
         """Descend from a point, and keep what is best."""
         found = descended(self.graph, np.ones(1), self.inputs, point, self.clock)
         value = float(self.graph(found[None])[0, 0])
-        if value < self.value:
+        allowed = FEASIBLE if self.best is not None else NEARLY
+        if value < self.value and violation(self.inputs, found) <= allowed:
             self.best, self.value = found, value
 
     def run(self, bounded: Bounded) -> tuple[int, float, int]:
@@ -282,10 +226,7 @@ class _Search:
         many = bounded.n_unstable > FEW
         if many and self.value - bound > self.gap and self.best is not None:
             cost, shift = objective(bounded)
-            found = below_cutoff(bounded, cost, self._cutoff - shift, self.clock)
-            if found is None:
-                return FOUND, self.value, 0
-            bounded = found.scaled()
+            bounded = below_cutoff(bounded, cost, self._cutoff - shift, self.clock).scaled()
             bound = max(bound, self._relaxed(bounded))
         if self.value - bound <= self.gap:
             return FOUND, bound, 0
@@ -317,7 +258,7 @@ class _Search:
         found = program.solve(cost, self.gap / 2, size, self.clock.left)
         if found.status == INFEASIBLE:
             nothing = self.best is None
-            return (EMPTY, np.inf, n_binaries) if nothing else (FOUND, self.value, n_binaries)
+            return (EMPTY, np.inf, n_binaries) if nothing else (WIDE, bound, n_binaries)
         if found.x is not None:
             self._descend_near(found.x)
         bound = max(bound, found.bound + shift)

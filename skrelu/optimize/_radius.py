@@ -11,7 +11,6 @@ leaves few neurons that may be on or off.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,10 @@ from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._descend import N_STEPS, descended, sampled, within_cell
 from skrelu.optimize._encode import Bounded
 from skrelu.optimize._graphs import affine, chained
-from skrelu.optimize._minimize import (
-    EMPTY,
-    FOUND,
-    MESSAGES,
-    OUT_OF_TIME,
-    WIDE,
-    check_limits,
-    objective,
-)
+from skrelu.optimize._minimize import check_limits, objective
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain, checked_norm, checked_scale, read, shortest
+from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Robustness
 from skrelu.optimize._tighten import tightened
 from skrelu.regions._checks import as_floats
 
@@ -53,49 +45,6 @@ UP = 1e3
 # How far to step into the next cell, relative to the last step.
 STEP = 1e-6
 SAME_CLASS = "All points within bounds have the same class."
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """The result of `robust_radius`.
-
-    Attributes
-    ----------
-    radius : float
-        Distance of ``x``: infinity if no point within bounds has another class.
-    bound : float
-        All points that are nearer, within bounds, have the same class.
-    x : ndarray of shape (n_features,) or None
-        The nearest point of another class.
-    label : object
-        The class there, None if there is none.
-    gap : float
-        ``radius`` less ``bound``, relative to ``radius``.
-    status : int
-        0 if the gap is as small as asked for, 1 if time was up, 2 if all points within bounds have
-        the same class, 3 if the gap is larger for numerical reasons.
-    message : str
-        The status in words.
-    n_binaries : int
-        Number of binary variables, in all programs.
-    seconds : float
-        Wall time.
-    """
-
-    radius: float
-    bound: float
-    x: Array | None
-    label: Any
-    gap: float
-    status: int
-    message: str
-    n_binaries: int
-    seconds: float
-
-    @property
-    def success(self) -> bool:
-        """Whether the radius is certified up to the gap that was asked for."""
-        return self.status in (FOUND, EMPTY)
 
 
 def robust_radius(

@@ -12,8 +12,6 @@ the largest dual norm of the gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
@@ -22,9 +20,10 @@ from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._descend import N_SAMPLES, sampled
 from skrelu.optimize._encode import Bounded
 from skrelu.optimize._graphs import cell, chained, states
-from skrelu.optimize._minimize import EMPTY, FOUND, MESSAGES, WIDE, check_limits, single_output
+from skrelu.optimize._minimize import check_limits, single_output
 from skrelu.optimize._program import INFEASIBLE, LIMIT, Array, Clock, Program, Relaxation
 from skrelu.optimize._read import Domain, checked_norm, checked_scale, read, shortest
+from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, WIDE, LargestSlope
 from skrelu.optimize._tangents import rates_of, tangent_program, tightened_rates
 from skrelu.optimize._tighten import tightened
 from skrelu.regions._inside import checked_output
@@ -35,49 +34,6 @@ INSIDE = 1e-9
 MOST_CUTS = 50
 # Cells of samples whose slopes are looked at.
 N_CELLS = 300
-
-
-@dataclass(frozen=True)
-class LargestSlope:
-    """The result of `largest_slope`.
-
-    Attributes
-    ----------
-    x : ndarray of shape (n_features,)
-        A point inside of the steepest linear region that was found.
-    gradient : ndarray of shape (n_features,)
-        The derivatives of the output in that region.
-    fun : float
-        Norm of the gradient: the Lipschitz constant is at least this.
-    bound : float
-        The Lipschitz constant is at most this.
-    gap : float
-        ``bound`` less ``fun``, relative to ``fun``.
-    status : int
-        0 if the gap is as small as asked for, 1 if time was up, 3 if the gap is larger for
-        numerical reasons.
-    message : str
-        The status in words.
-    n_binaries : int
-        Number of binary variables.
-    seconds : float
-        Wall time.
-    """
-
-    x: Array
-    gradient: Array
-    fun: float
-    bound: float
-    gap: float
-    status: int
-    message: str
-    n_binaries: int
-    seconds: float
-
-    @property
-    def success(self) -> bool:
-        """Whether the slope is certified up to the gap that was asked for."""
-        return self.status == FOUND
 
 
 def largest_slope(

@@ -26,7 +26,7 @@ def tightened(
     over the relaxation of the layers before. When a ``share`` of the time has gone, bounds are by
     intervals.
     """
-    reach = _inputs(inputs, clock)
+    reach = _inputs(inputs)
     if reach is None:
         return None
     graph = in_order(graph.simplified(reach.low, reach.high))
@@ -43,15 +43,13 @@ def tightened(
             below[i], above[i] = _bounds(
                 relaxation, row, bounded.graph.biases[i], below[i], above[i]
             )
-            if below[i] > above[i]:
-                return None
         bounded = replace(bounded, below=below, above=above)
         first += len(neurons)
     return _by_intervals(bounded, first).scaled()
 
 
-def below_cutoff(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded | None:
-    """Tighten all bounds where cost @ signals <= cutoff; None if it is nowhere.
+def below_cutoff(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded:
+    """Tighten all bounds where cost @ signals <= cutoff, as it is somewhere.
 
     Parameters
     ----------
@@ -59,16 +57,13 @@ def below_cutoff(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> 
     """
     for _ in range(MOST_PASSES):
         before = bounded.n_unstable
-        found = _pass(bounded, cost, cutoff, clock)
-        if found is None:
-            return None
-        bounded = found
+        bounded = _pass(bounded, cost, cutoff, clock)
         if clock.over(0.5) or before - bounded.n_unstable <= WORTH * before:
             break
     return bounded
 
 
-def _pass(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded | None:
+def _pass(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded:
     program = bounded.hull().with_rows(csr_array(cost[None]), -np.inf, cutoff)
     relaxation, n = program.relaxation(), bounded.graph.n_inputs
     low, high = bounded.inputs.low.copy(), bounded.inputs.high.copy()
@@ -78,8 +73,6 @@ def _pass(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded
         if clock.over(0.5):
             break
         low[j], high[j] = _bounds(relaxation, eye[j], None, low[j], high[j])
-        if low[j] > high[j]:
-            return None
     relaxation = replace(
         relaxation, low=np.r_[low, relaxation.low[n:]], high=np.r_[high, relaxation.high[n:]]
     )
@@ -88,21 +81,19 @@ def _pass(bounded: Bounded, cost: Array, cutoff: float, clock: Clock) -> Bounded
             break
         row = bounded.graph.weights[[i]].toarray()[0]
         below[i], above[i] = _bounds(relaxation, row, bounded.graph.biases[i], below[i], above[i])
-        if below[i] > above[i]:
-            return None
     inputs = replace(bounded.inputs, low=low, high=high)
     return replace(bounded, below=below, above=above, inputs=_rounded(inputs))
 
 
-def _inputs(inputs: Program, clock: Clock) -> Program | None:
-    """Return the set of inputs with the smallest box around it."""
+def _inputs(inputs: Program) -> Program | None:
+    """Return the set of inputs with the smallest box around it, None if it is empty."""
     if not len(inputs.least):
         return _rounded(inputs)
     relaxation, low, high = inputs.relaxation(), inputs.low.copy(), inputs.high.copy()
+    if relaxation.least(np.zeros(inputs.n_variables))[0] == np.inf:
+        return None
     for j, row in enumerate(np.eye(inputs.n_variables)):
         low[j], high[j] = _bounds(relaxation, row, None, low[j], high[j])
-        if low[j] > high[j]:
-            return None
     found = _rounded(replace(inputs, low=low, high=high))
     return None if np.any(found.low > found.high) else found
 
@@ -117,29 +108,20 @@ def _rounded(inputs: Program) -> Program:
 def _bounds(
     relaxation: Relaxation, row: Array, shift: float | None, low: float, high: float
 ) -> tuple[float, float]:
-    """Return the range of row @ z + shift, within one that is known; low > high if it is empty.
+    """Return the range of row @ z + shift, within one that is known.
 
-    The shift is None for inputs. Neurons that are always on need no upper bound.
+    The set is known not to be empty. If HiGHS finds it empty all the same, or if rounding puts
+    bounds past each other, the known range stays. The shift is None for inputs. Neurons that are
+    always on need no upper bound.
     """
-    on_or_off, shift = shift is not None, shift or 0.0
-    least, point = relaxation.least(row)
-    if point is None and least == np.inf:
-        return np.inf, -np.inf
-    low = max(low, least + shift)
-    if low >= 0 and on_or_off:
-        return low, max(high, low)
-    most, point = relaxation.least(-row)
-    if point is None and most == np.inf:
-        return np.inf, -np.inf
-    high = min(high, -most + shift)
-    return (low, high) if low <= high else _met(low, high)
-
-
-def _met(low: float, high: float) -> tuple[float, float]:
-    """Return bounds that rounding has put past each other as one point between them."""
-    middle = (low + high) / 2
-    near = abs(low - high) <= 1e-9 * max(1.0, abs(middle))
-    return (middle, middle) if near else (low, high)
+    is_neuron, shift = shift is not None, shift or 0.0
+    least = relaxation.least(row)[0] + shift
+    if low < least <= high:
+        low = least
+    if low >= 0 and is_neuron:
+        return low, high
+    most = -relaxation.least(-row)[0] + shift
+    return low, most if low <= most < high else high
 
 
 def _by_intervals(bounded: Bounded, first: int) -> Bounded:
