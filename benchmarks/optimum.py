@@ -151,7 +151,8 @@ def optimum(quick: bool) -> Experiment:
         predicted = float(model.predict(found.x[None])[0])
         return {
             "R2": model.score(rows.X_test, rows.y_test), "n_numbers": model.n_parameters_,
-            "n_binaries": found.n_binaries, "solve_seconds": seconds["cpu_seconds"], "gap": found.gap,
+            "n_binaries": found.n_binaries, "gap": found.gap,
+            "solve_seconds": seconds["cpu_seconds"],
             "off": abs(found.value - predicted) / spread, "true": (there - least) / spread,
         }  # fmt: skip
 
@@ -179,5 +180,7 @@ def optimum(quick: bool) -> Experiment:
     )  # fmt: skip
 
 
+EXPERIMENTS = named(optimum)
+
 if __name__ == "__main__":
-    main("optimum", __doc__ or "", named(optimum))
+    main("optimum", __doc__ or "", EXPERIMENTS)
