@@ -15,7 +15,7 @@ from skrelu.optimize._graphs import chained
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain, read, shortest
 from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Optimum
-from skrelu.optimize._tighten import below_cutoff, tightened
+from skrelu.optimize._tighten import below_cutoff, bounded_by_intervals, tightened
 from skrelu.regions._inside import checked_output
 
 # How far above the value of the best point others may be to be looked at, relative to the spread.
@@ -87,13 +87,13 @@ def minimize(
 
     1. Neurons that nothing reads or that are always on or off in the box go. A fit on one level
        with ``refine=False`` becomes `depth` neurons for each sub-network.
-    2. Linear programs over the relaxation of earlier layers bound each other neuron. These bounds
+    2. Descent from sampled points, from one linear region to the next, gives a good point.
+    3. If the linear relaxation of the whole network has the same value, that point is optimal,
+       without binaries. This is so for fits with ``convexity="convex"``.
+    4. Linear programs over the relaxation of earlier layers bound each neuron. These bounds
        hold up to rounding, whatever HiGHS's tolerances: they are computed from dual solutions.
-    3. Descent from sampled points, from one linear region to the next, gives a good point.
-    4. If the relaxation of the whole network has the same value, that point is optimal, without
-       binaries. This is so for fits with ``convexity="convex"``.
-    5. Else bounds are tightened among points that are no worse, and HiGHS solves the mixed-integer
-       program.
+    5. Bounds are tightened further among points that are no worse, and HiGHS solves the
+       mixed-integer program.
     6. Its solution is made exact: the minimum over the linear region in which it lies.
 
     ``fun`` is what `predict` returns at ``x``, on the CPU. ``bound`` rests on HiGHS, which
@@ -177,7 +177,7 @@ class Solved:
 
 def solve(graph: ReLUGraph, inputs: Program, gap: float, clock: Clock) -> Solved:
     """Minimize the only output of a graph over a set of inputs in units of about 1."""
-    bounded = tightened(graph, inputs, clock)
+    bounded = bounded_by_intervals(graph, inputs)
     if bounded is None:
         return Solved(None, np.inf, np.inf, EMPTY, 0)
     points = sampled(inputs)
@@ -223,6 +223,10 @@ class _Search:
         bound = self._relaxed(bounded)
         if bound == np.inf:
             return EMPTY, bound, 0
+        if self.value - bound <= self.gap:
+            return FOUND, bound, 0
+        bounded = tightened(bounded, self.clock)
+        bound = max(bound, self._relaxed(bounded))
         many = bounded.n_unstable > FEW
         if many and self.value - bound > self.gap and self.best is not None:
             cost, shift = objective(bounded)

@@ -15,7 +15,7 @@ from skrelu.optimize._minimize import objective
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain
 from skrelu.optimize._results import FOUND, OUT_OF_TIME
-from skrelu.optimize._tighten import tightened
+from skrelu.optimize._tighten import bounded_by_intervals, tightened
 
 # How far beyond the border between two classes points are looked for, relative to the difference of
 # logits at x: the next one is tried if the class is the same at the one before.
@@ -182,6 +182,6 @@ class Nearest:
         center = (self.x - domain.middle) / domain.half
         size = float(graph(center[None])[0, 0]) or 1.0
         graph = graph.affine(np.array([1 / size]), np.zeros(1))
-        bounded = tightened(graph, inputs, self.clock)
+        bounded = bounded_by_intervals(graph, inputs)
         assert bounded is not None  # x is in the box
-        return domain, bounded
+        return domain, tightened(bounded, self.clock)

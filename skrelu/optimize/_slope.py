@@ -23,9 +23,9 @@ from skrelu.optimize._graphs import cell, chained, states
 from skrelu.optimize._minimize import check_limits, single_output
 from skrelu.optimize._program import INFEASIBLE, LIMIT, Array, Clock, Program, Relaxation
 from skrelu.optimize._read import Domain, checked_norm, checked_scale, read, shortest
-from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, WIDE, LargestSlope
+from skrelu.optimize._results import FOUND, MESSAGES, WIDE, LargestSlope
 from skrelu.optimize._tangents import rates_of, tangent_program, tightened_rates
-from skrelu.optimize._tighten import tightened
+from skrelu.optimize._tighten import bounded_by_intervals, tightened
 from skrelu.regions._inside import checked_output
 
 # Distance from the borders of a cell, in units of the box, below which it counts as empty.
@@ -149,9 +149,9 @@ class _Steepest:
 
     def run(self, gap: float, clock: Clock) -> tuple[int, float, int]:
         """Return status, upper bound and number of binaries."""
-        bounded = tightened(self.graph, self.inputs, clock)
-        if bounded is None:
-            return EMPTY, -np.inf, 0
+        start = bounded_by_intervals(self.graph, self.inputs)
+        assert start is not None  # boxes are not empty
+        bounded = tightened(start, clock)
         rates = rates_of(bounded, self.units, self.norm)
         rates = tightened_rates(bounded, self.units, self.norm, rates, clock)
         program, cost = tangent_program(bounded, self.units, self.norm, rates)

@@ -17,20 +17,21 @@ WORTH = 0.1
 MOST_PASSES = 4
 
 
-def tightened(
-    graph: ReLUGraph, inputs: Program, clock: Clock, share: float = 0.3
-) -> Bounded | None:
-    """Return the graph with bounds, layer by layer; None if the set of inputs is empty.
+def bounded_by_intervals(graph: ReLUGraph, inputs: Program) -> Bounded | None:
+    """Return the simplified graph with bounds by intervals; None if the set of inputs is empty."""
+    reach = _inputs(inputs)
+    if reach is None:
+        return None
+    return Bounded.of(in_order(graph.simplified(reach.low, reach.high)), reach).scaled()
+
+
+def tightened(bounded: Bounded, clock: Clock, share: float = 0.3) -> Bounded:
+    """Return narrower bounds, layer by layer.
 
     The bounds of each neuron that may be on or off are the minimum and the maximum of what it gets,
     over the relaxation of the layers before. When a ``share`` of the time has gone, bounds are by
     intervals.
     """
-    reach = _inputs(inputs)
-    if reach is None:
-        return None
-    graph = in_order(graph.simplified(reach.low, reach.high))
-    bounded = Bounded.of(graph, reach).scaled()
     first = 0
     for neurons in bounded.graph.in_layers():
         if clock.over(share):
