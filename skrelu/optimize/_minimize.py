@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._descend import FEASIBLE, N_STARTS, NEARLY, descended, sampled, violation
 from skrelu.optimize._encode import Bounded
-from skrelu.optimize._graphs import chained
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain, read, shortest
 from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Optimum
@@ -129,7 +128,7 @@ def minimize(
     if domain.empty:
         return _result(None, np.nan, sign * np.inf, np.inf, EMPTY, 0, clock)
     graphs = shortest(model, readable, domain.low, domain.high)
-    graph = single_output(chained([domain.map(), *graphs]), output)
+    graph = single_output(domain.graph(graphs), output)
     graph = graph.affine(np.array([sign]), np.zeros(1))
     found = solve(graph, domain.program(), gap, clock)
     if found.point is None:
@@ -142,7 +141,11 @@ def minimize(
         bound = float(np.exp(bound))
     # Rounding of predictions may put them past a bound that is equal.
     bound = max(bound, fun) if maximize else min(bound, fun)
-    return _result(x, fun, bound, found.gap, found.status, found.n_binaries, clock)
+    status, left = found.status, found.gap
+    if not readable.log_link:
+        left = abs(fun - bound) / found.size
+        status = WIDE if status == FOUND and left > gap else status
+    return _result(x, fun, bound, left, status, found.n_binaries, clock)
 
 
 def _result(x, fun, bound, gap, status, n_binaries, clock) -> Optimum:
@@ -173,6 +176,7 @@ class Solved:
     gap: float
     status: int
     n_binaries: int
+    size: float = 1.0  # of values, which gaps are relative to
 
 
 def solve(graph: ReLUGraph, inputs: Program, gap: float, clock: Clock) -> Solved:
@@ -194,7 +198,7 @@ def solve(graph: ReLUGraph, inputs: Program, gap: float, clock: Clock) -> Solved
     left = search.value - bound
     if left <= gap:
         status = FOUND
-    return Solved(search.best, bound * size, left, status, n_binaries)
+    return Solved(search.best, bound * size, left, status, n_binaries, size)
 
 
 class _Search:

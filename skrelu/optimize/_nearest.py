@@ -10,7 +10,6 @@ from scipy.sparse import csr_array, diags_array, hstack
 from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._descend import N_STEPS, descended, sampled, within_cell
 from skrelu.optimize._encode import Bounded
-from skrelu.optimize._graphs import chained
 from skrelu.optimize._minimize import objective
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain
@@ -64,7 +63,7 @@ class Nearest:
     def approach(self, rival: list[ReLUGraph]) -> None:
         """Find near points of another class by samples, then by steps from cell to cell."""
         domain = self.domain
-        graph, inputs = chained([domain.map(), *rival]), domain.program()
+        graph, inputs = domain.graph(rival), domain.program()
         center = (self.x - domain.middle) / domain.half
         points = sampled(inputs)
         together = np.resize(TOGETHER, len(points))[:, None]
@@ -178,7 +177,7 @@ class Nearest:
             low = np.maximum(domain.low, self.x - reach)
             high = np.minimum(domain.high, self.x + reach)
             domain = Domain.of(len(self.x), np.stack([low, high], 1), (), None)
-        graph, inputs = chained([domain.map(), *rival]), domain.program()
+        graph, inputs = domain.graph(rival), domain.program()
         center = (self.x - domain.middle) / domain.half
         size = float(graph(center[None])[0, 0]) or 1.0
         graph = graph.affine(np.array([1 / size]), np.zeros(1))

@@ -25,6 +25,8 @@ from skrelu.regions._layers import Layers, layers_of
 
 # Largest size of bounds: HiGHS takes 1e20 to be infinite.
 LARGEST = 1e15
+# Largest size of weights. Sums of products with larger ones might overflow.
+LARGEST_WEIGHT = 1e280
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,16 @@ class Domain:
         """Whether the box is empty, as it is without an integer between two bounds."""
         return bool(np.any(self.low > self.high))
 
-    def map(self) -> ReLUGraph:
-        """Return u -> x as a graph."""
-        return affine(csr_array(np.diag(self.half)), self.middle)
+    def graph(self, graphs: Sequence[ReLUGraph]) -> ReLUGraph:
+        """Return graphs that are applied to x one after the other as one graph that reads u."""
+        with np.errstate(over="ignore"):
+            found = chained([affine(csr_array(np.diag(self.half)), self.middle), *graphs])
+        parts = (found.weights.data, found.biases, found.output.data, found.intercept)
+        if not all(np.abs(part).max(initial=0.0) < LARGEST_WEIGHT for part in parts):
+            raise ValueError(
+                f"The network has weights above {LARGEST_WEIGHT:g} in these bounds: rescale y."
+            )
+        return found
 
     def program(self) -> Program:
         """Return the set of u."""

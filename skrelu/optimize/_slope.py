@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._descend import N_SAMPLES, sampled
 from skrelu.optimize._encode import Bounded
-from skrelu.optimize._graphs import cell, chained, states
+from skrelu.optimize._graphs import cell, states
 from skrelu.optimize._minimize import check_limits, single_output
 from skrelu.optimize._program import INFEASIBLE, LIMIT, Array, Clock, Program, Relaxation
 from skrelu.optimize._read import Domain, checked_norm, checked_scale, read, shortest
@@ -114,7 +114,7 @@ def largest_slope(
     scale = checked_scale(scale, readable.n_features)
     clock = Clock(time_limit)
     graphs = shortest(model, readable, domain.low, domain.high)
-    graph = single_output(chained([domain.map(), *graphs]), output)
+    graph = single_output(domain.graph(graphs), output)
     units = np.where(domain.high > domain.low, scale / domain.half, 0.0)
     steepest = _Steepest(graph, domain.program(), units, norm)
     for point in sampled(steepest.inputs, N_SAMPLES)[:N_CELLS]:

@@ -307,3 +307,22 @@ def test_pipelines_are_told_what_to_pass():
 
     with pytest.raises(TypeError, match="Pipeline"):
         minimize(make_pipeline(fitted(n_subnetworks=3)), SQUARE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_targets_of_extreme_sizes(unit):
+    X, y = rows()
+    model = ExponentialReLURegressor(n_subnetworks=2, **SMALL).fit(X, unit * y)
+    found = minimize(model, SQUARE)
+    assert found.success
+    assert found.fun == model.predict(found.x[None])[0]
+    assert found.bound == pytest.approx(found.fun, rel=1e-9)
+
+
+def test_networks_near_the_limits_of_floats_are_refused():
+    network = random_network(0, (2, 4, 1))
+    with torch.no_grad():
+        network[-1].weight.mul_(1e300)
+    with pytest.raises(ValueError, match="rescale y"):
+        minimize(network, SQUARE)
