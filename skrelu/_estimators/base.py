@@ -24,6 +24,7 @@ from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
 from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
+from skrelu._estimators.exports import ExportsMixin
 from skrelu._estimators.parameters import check_signs, make_shape
 from skrelu._estimators.sklearn_private import (
     CallbackSupportMixin,
@@ -52,7 +53,7 @@ LARGEST_ALPHA = 1e10
 STACKLEVEL = 7
 
 
-class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
+class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators, which add how to read targets and how to return predictions."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -325,44 +326,6 @@ class ExponentialReLUEstimator(CallbackSupportMixin, BaseEstimator):
                [2.67, 1.  , 1.  , 0.  , 0.  ]])
         """
         return self._checked(X)
-
-    def to_torch(self):
-        """Return the model as a plain torch network in the units of the data.
-
-        Returns
-        -------
-        torch.nn.Sequential
-            Linear and ReLU layers, from (n_samples, n_columns) to (n_samples, n_outputs), on the
-            CPU, in float64 and in `eval` mode. Inputs are the features or, with categories or
-            missing values, what `encode` returns. Outputs are predictions; for a classifier they
-            are those of its `decision_function`.
-
-            Each level has ``depth`` hidden layers. They are block-diagonal, except that two more
-            neurons for each value carry what later layers need. Two further layers each clip
-            features and predictions, and some sort quantiles. A feature far from 0 compared with
-            its spread, or with a size near the limits of floats, gets a first Linear that subtracts
-            its mean; targets of such sizes get a last Linear. Two Linear layers then follow each
-            other. With a log link the last module is an exponential.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If the model is not fitted.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import torch
-        >>> from skrelu import ExponentialReLURegressor
-        >>> X = np.random.default_rng(0).uniform(size=(200, 2))
-        >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
-        >>> with torch.no_grad():
-        ...     outputs = model.to_torch()(torch.tensor(X))[:, 0]
-        >>> bool(np.allclose(outputs, model.predict(X)))
-        True
-        """
-        check_is_fitted(self, "intercept_")
-        return self._stored().to_torch()
 
     def linear_regions(self):
         """Return the exact piecewise-linear form of a model of one feature.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 
 from skrelu._data.scaling import MOST, Scaling, quotients
 from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
-from skrelu._export.graph import ReLUGraph
+from skrelu._export.block_network import BlockNetwork
+from skrelu._export.blocks import block_layers
+from skrelu._export.graph import Dense, ReLUGraph
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
     Affine,
+    carrying,
     clipping,
     dense_layers,
     joined,
@@ -182,8 +186,27 @@ class StoredNetwork:
     @isolated()
     def to_torch(self) -> nn.Sequential:
         """Return the same function as plain layers in the units of the data."""
-        modules = [module for chain in self._chains() for module in modules_of(chain)]
+        modules = [module for chain in self._dense() for module in modules_of(chain)]
         return nn.Sequential(*modules, *([Exp()] if self.log_link else [])).eval()
+
+    @isolated()
+    def to_blocks(self) -> BlockNetwork:
+        """Return the same function as a module that holds only the numbers of the graph."""
+        return BlockNetwork(block_layers(self.graph()), Exp() if self.log_link else None).eval()
+
+    @isolated()
+    def layers(self) -> list[Dense]:
+        """Return the same function as dense layers with ReLU in between, without a log link."""
+        layers: list[Affine] = []
+        for chain in self._dense():
+            layers = (
+                joined(joined(layers, carrying(len(layers[-1][1]))), chain) if layers else chain
+            )
+        return [(matrix.numpy(), bias.numpy()) for matrix, bias in layers]
+
+    def graph(self) -> ReLUGraph:
+        """Return the same function as one graph, without a log link."""
+        return reduce(ReLUGraph.then, self.graphs())
 
     @isolated()
     def graphs(self) -> list[ReLUGraph]:
@@ -192,8 +215,16 @@ class StoredNetwork:
         There are several if features or targets are far from 0 or of extreme size: factors and
         shifts then have graphs of their own, which have no neurons.
         """
-        chains = [[(m.numpy(), bias.numpy()) for m, bias in chain] for chain in self._chains()]
-        return [ReLUGraph.of_layers(chain).simplified() for chain in chains]
+        return [_graph_of(chain).simplified() for chain in self._chains()]
+
+    def _dense(self) -> list[list[Affine]]:
+        """Return layers in the units of the data, with fewer neurons; chains as `_chains`."""
+        chains = []
+        for chain in self._chains():
+            fewer = _graph_of(chain).simplified(skips=False).to_layers()
+            written = [(torch.tensor(matrix), torch.tensor(bias)) for matrix, bias in fewer]
+            chains.append(min(chain, written, key=_n_numbers))
+        return chains
 
     def _chains(self) -> list[list[Affine]]:
         """Return layers in the units of the data; no ReLU stands between two chains."""
@@ -267,6 +298,14 @@ def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
         return [moved(each) for each in part] if isinstance(part, list) else to_tensor(part, device)
 
     return ReLUWeights(*map(moved, weights))
+
+
+def _graph_of(chain: Sequence[Affine]) -> ReLUGraph:
+    return ReLUGraph.of_layers([(matrix.numpy(), bias.numpy()) for matrix, bias in chain])
+
+
+def _n_numbers(chain: Sequence[Affine]) -> int:
+    return sum(matrix.numel() + len(bias) for matrix, bias in chain)
 
 
 def _affine(matrix: Array, bias: Array) -> Affine:

@@ -232,6 +232,24 @@ class ReLUGraph:
         output = csr_array(self.output * gain[:, None])
         return replace(self, output=output, intercept=gain * self.intercept + shift)
 
+    def then(self, other: ReLUGraph) -> ReLUGraph:
+        """Return the graph of another one applied to the outputs.
+
+        Two neurons carry each output v, as v = max(v, 0) - max(-v, 0), so that no digits are lost
+        in products of weights.
+        """
+        n_before, n_carried = self.output.shape[1], 2 * self.n_outputs
+        n_all = n_before + n_carried + other.n_neurons
+
+        def shifted(rows: csr_array) -> csr_array:
+            inputs, neurons = rows[:, : other.n_inputs], rows[:, other.n_inputs :]
+            return _moved(csr_array(hstack([inputs, -inputs, neurons])), n_before, n_all)
+
+        own = vstack([self.weights, self.output, -self.output], format="csr")
+        weights = vstack([_moved(csr_array(own), 0, n_all), shifted(other.weights)], format="csr")
+        biases = np.r_[self.biases, self.intercept, -self.intercept, other.biases]
+        return ReLUGraph(csr_array(weights), biases, shifted(other.output), other.intercept)
+
     def to_layers(self, low: Array | None = None) -> list[Dense]:
         """Return dense layers with ReLU in between.
 
@@ -377,7 +395,7 @@ def _product(rows: csr_array, vector: Array) -> Array:
     rows.eliminate_zeros()
     terms = rows.data * vector[rows.indices]
     owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    return np.bincount(owner, terms, minlength=rows.shape[0])
+    return np.asarray(np.bincount(owner, terms, minlength=rows.shape[0]), dtype=np.float64)
 
 
 def _same(seen: dict, columns, values: Array, bias: float, me: int) -> tuple[int, float] | None:

@@ -60,18 +60,21 @@ def summed(first: Sequence[Affine], second: Sequence[Affine]) -> list[Affine]:
     """
     short, long = sorted((list(first), list(second)), key=len)
     n = len(short[-1][1])
-    eye = torch.eye(n, dtype=short[-1][1].dtype)
-    zeros = torch.zeros(2 * n, dtype=eye.dtype)
-    both, back = torch.cat([eye, -eye]), torch.cat([eye, -eye], 1)
-    carrying: list[Affine] = [(both, zeros), (back, zeros[:n])]
     while len(short) < len(long):
-        short = joined(short, carrying)
+        short = joined(short, carrying(n))
     pairs = list(zip(short, long, strict=True))
     layers = [(torch.block_diag(a, c), torch.cat([b, d])) for (a, b), (c, d) in pairs[1:-1]]
     (a, b), (c, d) = pairs[0]
     layers.insert(0, (torch.cat([a, c]), torch.cat([b, d])))
     (a, b), (c, d) = pairs[-1]
     return [*layers, (torch.cat([a, c], 1), b + d)]
+
+
+def carrying(n: int) -> list[Affine]:
+    """Return layers that carry n values past a ReLU as (v)+ - (-v)+."""
+    eye = torch.eye(n, dtype=torch.float64)
+    zeros = torch.zeros(2 * n, dtype=torch.float64)
+    return [(torch.cat([eye, -eye]), zeros), (torch.cat([eye, -eye], 1), zeros[:n])]
 
 
 def block_diagonal(matrices: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Affine]:
