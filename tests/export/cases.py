@@ -40,7 +40,7 @@ FURTHER = {
     "constant outside, poisson": (_regressor(extrapolation="constant", loss="poisson"), X, Y),
     "linear outside, poisson": (_regressor(extrapolation="linear", loss="poisson"), X, Y),
     "windows": (ExponentialReLURegressor(random_state=0), CURVE, np.sin(40 * CURVE[:, 0])),
-    "far from 0": (_regressor(n_levels=1), X + [1e6, 0, 0], Y),
+    "far from 0": (_regressor(n_levels=1), X + np.array([1e6, 0, 0]), Y),
     "mixed": (_regressor(n_levels=1), *MIXED),
     "mixed classes": (ExponentialReLUClassifier(**SMALL), MIXED[0], MIXED[1] > 1),
     "named classes": (ExponentialReLUClassifier(**SMALL), X, np.array(["ü", "b", "a"] * 20)),

@@ -52,7 +52,7 @@ def test_onnx_models_predict_what_models_predict(name, dtype):
 @pytest.mark.parametrize("opset", [14, 17, 21])
 @pytest.mark.parametrize("name", ["composed", "poisson", "two classes", "classes", "named classes"])
 def test_names_shapes_and_versions_are_those_asked_for(name, opset):
-    model, points, columns, outputs = case(name)
+    model, _, columns, outputs = case(name)
     exported = model.to_onnx(opset=opset)
     assert [version.version for version in exported.opset_import] == [opset]
     found = session(exported)

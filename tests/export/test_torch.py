@@ -81,7 +81,7 @@ def test_slopes_of_blocks_are_those_of_the_model(name):
 
 
 def test_blocks_take_rows_of_any_shape():
-    model, _, columns, expected = case("several outputs")
+    model, _, columns, _ = case("several outputs")
     network = model.to_torch(structure="blocks")
     rows = columns.reshape(2, -1, 3)
     np.testing.assert_array_equal(run(network, rows), run(network, columns).reshape(2, -1, 3))
