@@ -95,6 +95,16 @@ def exported():
     return [np.asarray(p.detach()) for p in network.parameters()] + [np.asarray(values)]
 
 
+def exported_blocks():
+    """Export a network as blocks and run it; export it as a perceptron."""
+    model, X = fitted("composed")
+    network = model.to_torch(structure="blocks")
+    with torch.no_grad():
+        values = network(torch.tensor(X, device="cpu"))
+    held = [np.asarray(part) for part in network.state_dict().values()]
+    return [*held, np.asarray(values), *model.to_sklearn().coefs_]
+
+
 def regions():
     """Find regions along a line, in a plane and of a model of one feature."""
     model, _ = fitted("one level")
@@ -144,6 +154,7 @@ PATHS = {
     **{name: _of(name) for name in MODELS},
     "warm start": warm_start,
     "to_torch": exported,
+    "blocks": exported_blocks,
     "regions": regions,
     "noisy": noisy,
     "layers": layers,

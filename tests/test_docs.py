@@ -20,6 +20,18 @@ def test_the_examples_of_the_guide_are_right(page, n_lines):
 
 
 @pytest.mark.slow
+def test_the_examples_of_the_guide_to_exports_are_right(tmp_path, monkeypatch):
+    for package in ("onnx", "onnxruntime", "skl2onnx", "skops"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    guide = DOCS / "user_guide" / "export.rst"
+    tested = doctest.testfile(str(guide), module_relative=False)
+    assert tested.attempted > 40
+    assert not tested.failed
+    assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.c", "model.skops"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export.py", "mixed_columns.py"])
 def test_shown_scripts_run(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

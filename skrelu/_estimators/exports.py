@@ -82,7 +82,7 @@ class ExportsMixin:
         """Return the model in ONNX, and write it to a file if a path is given.
 
         Layers are those of ``to_torch(structure="blocks")``. Matrices of a layer become one dense
-        matrix if it has at most 2048 numbers, which takes less time. skl2onnx converts pipelines
+        matrix if it has at most 512 numbers, which takes less time. skl2onnx converts pipelines
         with such models after `skrelu.onnx.register`.
 
         Parameters

@@ -90,7 +90,7 @@ def test_files_are_about_as_large_as_the_numbers_that_they_hold(name):
     model, *_ = case(name)
     n_numbers = model._stored().graph().n_numbers
     size = len(model.to_onnx().SerializeToString())
-    # Names of operators, and positions of 4 bytes; layers up to 2048 numbers may be dense.
+    # Names of operators, and positions of 4 bytes; layers up to 512 numbers may be dense.
     assert size < 12 * n_numbers + 60_000
     dense = 8 * sum(part.numel() for part in model.to_torch().parameters())
     assert size < dense + 10_000
