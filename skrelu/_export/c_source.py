@@ -21,7 +21,7 @@ output_reads output_start N_INPUTS N_NEURONS N_OUTPUTS DBL_MAX
 WIDTH = 96
 
 HEAD = """\
-/* {title}
+/* A ReLU network.
 
    void {name}(const double *x, double *y)
 
@@ -29,7 +29,7 @@ HEAD = """\
    y[{n_values}]  {values}
 
    Compile with: cc -std=c99 -O2 -c FILE.c{library}
-   Written by skrelu. Calls do not share anything that changes. */
+   Written by skrelu. Threads may call the function at the same time. */
 {includes}
 enum {{ N_INPUTS = {n_inputs}, N_NEURONS = {n_neurons}, N_OUTPUTS = {n_outputs} }};
 
@@ -119,7 +119,6 @@ def c_source(
     if graph.n_neurons:
         arrays += [*_rows("weights", graph.weights), _array("double", "biases", graph.biases)]
     return HEAD.format(
-        title="A ReLU network.",
         name=name,
         n_inputs=graph.n_inputs,
         n_neurons=graph.n_neurons,

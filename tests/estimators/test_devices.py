@@ -63,6 +63,10 @@ def test_a_model_of_cuda_is_exported_and_moved_to_the_cpu():
     assert {p.device.type for p in network.parameters()} == {"cpu"}
     with torch.no_grad():
         np.testing.assert_allclose(network(torch.tensor(X))[:, 0], model.predict(X), atol=1e-10)
+        blocks = model.to_torch(structure="blocks")
+        assert {part.device.type for part in blocks.state_dict().values()} == {"cpu"}
+        moved = blocks.cuda()(torch.tensor(X, device="cuda"))[:, 0].cpu()
+        np.testing.assert_allclose(moved, model.predict(X), atol=1e-10)
     expected = model.predict(X)
     model.set_params(device="cpu")
     np.testing.assert_allclose(model.predict(X), expected, atol=1e-10)
