@@ -91,8 +91,8 @@ class ExportsMixin:
             File to write to.
 
         dtype : {"float64", "float32"}, default="float64"
-            Type of inputs, weights and outputs. With "float32" errors are about 1e-6 of the size of
-            y, and more where features are far from 0 compared with their spread.
+            Type of inputs, weights and outputs. With "float32" errors are 1e-7 to 1e-5 of the
+            size of y, and more where features are far from 0 compared with their spread.
 
         opset : int, default=None
             Version of the operators, at least 14. None takes 17.

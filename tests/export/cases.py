@@ -30,7 +30,7 @@ X, Y = make_table()
 MIXED = _mixed()
 ENCODED = {"max_iter": 5, "random_state": 0}
 STEEP = np.sign(X[:, 0] - 0.5) + 0.3 * np.random.default_rng(1).normal(size=60)
-CURVE = np.linspace(0, 1, 120)[:, None]
+CURVE = np.linspace(0, 1, 200)[:, None]
 FURTHER = {
     "several outputs": (_regressor(n_levels=1), X, np.column_stack([Y, Y**2, -3 * Y])),
     "several outputs, composed": (_regressor(n_levels=2), X, np.column_stack([Y, Y**2])),
@@ -39,7 +39,7 @@ FURTHER = {
     "constant outside": (_regressor(extrapolation="constant"), X, Y),
     "constant outside, poisson": (_regressor(extrapolation="constant", loss="poisson"), X, Y),
     "linear outside, poisson": (_regressor(extrapolation="linear", loss="poisson"), X, Y),
-    "windows": (ExponentialReLURegressor(random_state=0), CURVE, np.sin(40 * CURVE[:, 0])),
+    "windows": (ExponentialReLURegressor(random_state=0), CURVE, np.sin(60 * CURVE[:, 0])),
     "far from 0": (_regressor(n_levels=1), X + np.array([1e6, 0, 0]), Y),
     "mixed": (_regressor(n_levels=1), *MIXED),
     "mixed classes": (ExponentialReLUClassifier(**SMALL), MIXED[0], MIXED[1] > 1),
