@@ -13,8 +13,9 @@ from skrelu._fit.fitted import Fitted
 from skrelu._networks.relu_network import average
 
 # Version of the attributes below, the versions that can be read, and those that warm starts go on
-# from. Models of format 1 hold other parameters; those of format 2 have no encoded columns.
-FORMAT, READABLE, CONTINUED = 3, (1, 2, 3), (2, 3)
+# from. Models of format 1 hold other parameters; those of format 2 have no encoded columns, those
+# of format 3 no plain layers.
+FORMAT, READABLE, CONTINUED = 4, (1, 2, 3, 4), (2, 3, 4)
 
 
 def attributes_of(fitted: Fitted) -> dict:

@@ -40,6 +40,7 @@ from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.plan import Settings
 from skrelu._networks.encoded_model import EncodedModel
+from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
 from skrelu._networks.shapes import Shape
 from skrelu._networks.triangle import MAX_DEPTH
@@ -438,8 +439,12 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             self.y_limits_,
             ordered=self._ordered and self.n_outputs_ > 1,
             log_link=self._log_link,
-            encoded=None if kept is None else EncodedModel.of_arrays(kept),
+            encoded=None if kept is None else _of_arrays(kept),
         )
+
+
+def _of_arrays(kept: dict) -> EncodedModel | PlainModel:
+    return (PlainModel if "matrices" in kept else EncodedModel).of_arrays(kept)
 
 
 def _of_columns(shape: Shape, columns: Columns) -> Shape:

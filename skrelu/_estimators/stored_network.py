@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -27,6 +27,7 @@ from skrelu._networks.plain_layers import (
     sorting,
     summed,
 )
+from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights
 
 Array = NDArray[np.float64]
@@ -66,8 +67,8 @@ class StoredNetwork:
         Whether outputs are sorted, as several quantiles are.
     log_link : bool
         Whether predictions are exponentials of the raw outputs.
-    encoded : EncodedModel, optional
-        Added to the outputs of the network.
+    encoded : EncodedModel or PlainModel, optional
+        Added to the outputs of the network. Without sub-networks these are 0.
     """
 
     network: ReLUNetwork
@@ -78,7 +79,7 @@ class StoredNetwork:
     y_limits: Array | None
     ordered: bool
     log_link: bool
-    encoded: EncodedModel | None = None
+    encoded: EncodedModel | PlainModel | None = None
 
     @isolated()
     def predict(self, X: NDArray, device: torch.device) -> Array:
@@ -108,13 +109,44 @@ class StoredNetwork:
         slopes = np.empty((len(X), self.network.n_outputs, X.shape[1]))
         for rows, inputs, layers, weights in self._chunks(X, device, self.network.n_outputs):
             raw = self._raw(weights, layers, inputs)
-            by_inputs = self.network.slopes(weights, layers)
-            if self.encoded is not None:
-                by_inputs = by_inputs + self.encoded.slopes(inputs)
+            by_inputs = self._by_inputs(inputs, layers, weights)
             slopes[rows] = self._slopes_finished(raw, to_numpy(by_inputs).transpose(2, 0, 1))
         if self.X_limits is not None:
             slopes *= (np.clip(X, *self.X_limits) == X)[:, None]
         return slopes
+
+    @isolated()
+    def standardized(self, Z: NDArray) -> Array:
+        """Return standardized raw outputs for standardized inputs, clipped as predictions are.
+
+        Quantiles are not sorted, and with a log link these are logarithms.
+        """
+        values = np.empty((len(Z), self.network.n_outputs))
+        inner = self._of_standardized()
+        for rows, inputs, layers, weights in inner._chunks(Z, torch.device("cpu")):
+            values[rows] = inner._raw(weights, layers, inputs)
+        if self.y_limits is None:
+            return values
+        return np.clip(values, *self.y_scaling.apply(self.y_limits))
+
+    @isolated()
+    def standardized_slopes(self, Z: NDArray) -> Array:
+        """Return derivatives of `standardized`, (n_samples, n_outputs, n_columns), unclipped."""
+        slopes = np.empty((len(Z), self.network.n_outputs, Z.shape[1]))
+        inner = self._of_standardized()
+        for rows, inputs, layers, weights in inner._chunks(Z, torch.device("cpu"), slopes.shape[1]):
+            slopes[rows] = to_numpy(inner._by_inputs(inputs, layers, weights)).transpose(2, 0, 1)
+        return slopes
+
+    def _of_standardized(self) -> StoredNetwork:
+        """Return the network for standardized inputs that are not clipped."""
+        n = self.network.n_features
+        return replace(self, X_scaling=Scaling(np.zeros(n), np.ones(n)), X_limits=None)
+
+    def _by_inputs(self, inputs: Tensor, layers: list[Tensor], weights: ReLUWeights) -> Tensor:
+        """Return the derivatives of raw outputs, (n_outputs, n_features, n_samples)."""
+        by_inputs = self.network.slopes(weights, layers)
+        return by_inputs if self.encoded is None else by_inputs + self.encoded.slopes(inputs)
 
     @isolated()
     def contributions(self, X: NDArray, device: torch.device) -> Array:
@@ -134,9 +166,11 @@ class StoredNetwork:
         """Yield chunks of rows, small enough for ``n_values`` numbers of each neuron."""
         network = self.network
         weights = _on(self.weights, device)
-        n_bytes = network.level_size * WIDTH * weights.output.itemsize * n_values
-        size = max(256, CHUNK // n_bytes)
-        if self.encoded is not None:
+        width = network.level_size * WIDTH
+        if isinstance(self.encoded, PlainModel):
+            width = max(width, self.encoded.width)
+        size = max(256, CHUNK // (width * weights.output.itemsize * n_values))
+        if isinstance(self.encoded, EncodedModel):
             size = min(size, ENCODED_ROWS)
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
             for begin in range(0, len(X), size):
@@ -230,7 +264,8 @@ class StoredNetwork:
         """Return layers in the units of the data; no ReLU stands between two chains."""
         layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
         if self.encoded is not None:
-            layers = summed(layers, self.encoded.layers())
+            others = self.encoded.layers()
+            layers = summed(layers, others) if self.network.n_subnetworks else others
         mean, scale = self.X_scaling
         unit = np.where(_extreme(scale), 1 / _power_of_two(scale), 1.0)
         matrix, bias = layers[0]

@@ -438,10 +438,10 @@ def _moved(matrix: csr_array, first: int, n_all: int) -> csr_array:
     return csr_array(wide)
 
 
-def _block_diagonal(blocks: Sequence[Array]) -> Array:
+def _block_diagonal(blocks: Sequence[Array]) -> NDArray:
     shapes = np.array([block.shape for block in blocks])
-    whole: Array = np.zeros(shapes.sum(0))
-    ends = shapes.cumsum(0)
+    whole = np.zeros((int(shapes[:, 0].sum()), int(shapes[:, 1].sum())))
+    ends = shapes.cumsum(axis=0)
     for block, (i, j), (rows, columns) in zip(blocks, ends, shapes, strict=True):
         whole[i - rows : i, j - columns : j] = block
     return whole

@@ -343,3 +343,35 @@ COMPARED_ROWS = 5000
 STRONG_ALPHA = 10.0
 # Most rows over which feature importances are averaged.
 SLOPES_ROWS = 2000
+
+# --- compression -----------------------------------------------------------------------------
+
+# `python -m benchmarks.size` measures what networks of each size lose.
+
+# Points beside the rows, for smooth functions and for tables with noise; one of so many is held
+# out. More gain little.
+COMPRESSION_SMOOTH_POINTS, COMPRESSION_POINTS, COMPRESSION_HELD_OUT = 9000, 4000, 8
+# A column matters if it has more than this fraction of the squares of slopes: of the error.
+COMPRESSION_MATTERS, COMPRESSION_SLOPES = 1e-7, 2000
+# Default sub-networks and depth of waves. Three are less accurate on most of ten functions, and
+# five take twice the time; depths above four gain nothing.
+COMPRESSION_SUBNETWORKS, COMPRESSION_DEPTH = 4, 4
+# Starts, their rows, and iterations of their refinement. With 40 iterations errors are ten times
+# larger on friedman1 and Branin: the limit of infinite depth is left too early.
+COMPRESSION_STARTS, COMPRESSION_START_ROWS, COMPRESSION_START_ITER = 2, 3000, 60
+# Rows and iterations when all weights are released, and after each round and the last round of
+# removals; a round keeps this fraction of the parameters.
+COMPRESSION_RELEASED_ROWS, COMPRESSION_RELEASE_ITER = 4000, 30
+COMPRESSION_PRUNED_ITER, COMPRESSION_LAST_ITER, COMPRESSION_KEPT = 30, 120, 0.75
+# Networks of no more parameters end in double precision.
+COMPRESSION_FEW = 600
+# (fraction, iterations) that end a training, and the penalty on squares of parameters.
+COMPRESSION_TOL, COMPRESSION_PATIENCE, COMPRESSION_PENALTY = 0.01, 20, 1e-8
+# Hinges of a column and kinks of the teacher that neurons are chosen from, and the rows for it.
+COMPRESSION_HINGES, COMPRESSION_KINKS, COMPRESSION_CHOICE_ROWS = 14, 800, 2000
+# Weight of all rows over that of all points, iterations, and ridge of the read-out.
+COMPRESSION_ROWS_SHARE, COMPRESSION_KINKS_ITER, COMPRESSION_RIDGE = 0.5, 12, 1e-6
+# Numbers of parameters tried, from the largest on: for smooth functions, and the most for tables.
+COMPRESSION_SIZES, COMPRESSION_MOST = (800, 400, 200, 100), 1500
+# Largest loss: this fraction of the model's own error, and at least so much.
+COMPRESSION_LOSS, COMPRESSION_LEAST_LOSS = 1 / 30, 1e-5
