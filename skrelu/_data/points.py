@@ -14,15 +14,17 @@ N_NEIGHBOURS, FAR = 8, 0.15
 SHARES, FEW_VALUES = (-0.2, 1.2), 20
 
 
-def points_between(X: Array, n: int, rng: np.random.Generator) -> Array:
+def points_between(X: Array, owners: NDArray[np.int64], n: int, rng: np.random.Generator) -> Array:
     """Draw points between rows and a little beyond, within the ranges of the columns.
 
-    Each column of a point has a share of its own: points fill the boxes that neighbours span.
+    Each feature of a point has a share of its own: points fill the boxes that neighbours span.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_columns)
         Standardized rows, at least one.
+    owners : ndarray of int of shape (n_columns,)
+        The feature of each column.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def points_between(X: Array, n: int, rng: np.random.Generator) -> Array:
     one = rng.integers(len(X), size=n)
     other = neighbours(X, X[one], rng)
     other = np.where(rng.random(n) < FAR, rng.integers(len(X), size=n), other)
-    shares = rng.uniform(*SHARES, size=(n, X.shape[1]))
+    shares = rng.uniform(*SHARES, size=(n, owners.max() + 1))[:, owners]
     few = np.array([len(np.unique(column)) <= FEW_VALUES for column in X.T], dtype=bool)
     shares[:, few] = shares[:, few] > np.mean(SHARES)
     points = X[one] * (1 - shares) + X[other] * shares

@@ -371,7 +371,11 @@ COMPRESSION_TOL, COMPRESSION_PATIENCE, COMPRESSION_PENALTY = 0.01, 20, 1e-8
 COMPRESSION_HINGES, COMPRESSION_KINKS, COMPRESSION_CHOICE_ROWS = 14, 800, 2000
 # Weight of all rows over that of all points, iterations, and ridge of the read-out.
 COMPRESSION_ROWS_SHARE, COMPRESSION_KINKS_ITER, COMPRESSION_RIDGE = 0.5, 12, 1e-6
-# Numbers of parameters tried, from the largest on: for smooth functions, and the most for tables.
-COMPRESSION_SIZES, COMPRESSION_MOST = (800, 400, 200, 100), 1500
+# Most parameters, for tables and for smooth functions. Half, a quarter, ... of it are tried.
+COMPRESSION_MOST, COMPRESSION_MOST_SMOOTH = 1500, 800
+# Numbers of sub-networks tried with a shape.
+COMPRESSION_SHAPED = (1, 2, 4, 8, 16, 32)
+# Weight of a point with a certain class, relative to the mean of all.
+COMPRESSION_CERTAIN = 0.03
 # Largest loss: this fraction of the model's own error, and at least so much.
-COMPRESSION_LOSS, COMPRESSION_LEAST_LOSS = 1 / 30, 1e-5
+COMPRESSION_LOSS, COMPRESSION_LEAST_LOSS = 0.01, 1e-5
