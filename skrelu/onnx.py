@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
+from skrelu._estimators.classifier import ExponentialReLUClassifier
+from skrelu._estimators.regressor import ExponentialReLURegressor
 from skrelu._estimators.tables import columns_of
 from skrelu._export.onnx_model import labels_of
 
