@@ -273,7 +273,8 @@ def _found(
     few = ExponentialReLURegressor(
         n_levels=1, n_init=2, early_stopping=False, refine_max_iter=tuning.COMPRESSION_START_ITER
     )
-    names = Settings.__dataclass_fields__.keys() - {"depth", "encoded_depth", "loss", "shape"}
+    own = {"depth": 1, "exact_depth": True, "encoded_depth": 1, "loss": SQUARED_ERROR}
+    names = Settings.__dataclass_fields__.keys() - {*own, "shape"}
     chosen = {name: getattr(few, name) for name in names}
     task = Task(
         values=stored.standardized,
@@ -281,7 +282,7 @@ def _found(
         weigh=_weigher(model),
         Z=Z,
         points=_points(model, Z, wanted.smooth, rng),
-        settings=Settings(**chosen, depth=1, encoded_depth=1, loss=SQUARED_ERROR, shape=None),
+        settings=Settings(**chosen, **own, shape=None),
         rng=rng,
         generator=generator,
     )

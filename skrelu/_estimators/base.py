@@ -161,9 +161,14 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
 
     def _settings(self, loss: Loss, sorted_outputs: bool = False) -> Settings:
         """Return the validated parameters of a fit."""
-        names = Settings.__dataclass_fields__.keys() - {"loss", "shape", "encoded_depth"}
+        names = Settings.__dataclass_fields__.keys() - {
+            "loss",
+            "shape",
+            "encoded_depth",
+            "exact_depth",
+        }
         chosen = {name: as_integer(getattr(self, name)) for name in names}
-        chosen["encoded_depth"] = chosen["depth"]
+        chosen["encoded_depth"], chosen["exact_depth"] = chosen["depth"], self.depth != "auto"
         if self.depth == "auto":
             chosen["depth"], chosen["encoded_depth"] = tuning.DEPTH, tuning.ENCODED_DEPTH
         check_signs(self.monotonic_cst)

@@ -49,9 +49,10 @@ def fit_composed(
         released = warm.relu_in(*job.scalings, job.device)
     else:
         pretraining, rows = _pretrained_composed(job, plan, network, before, rows, looks)
-        theta, error = pretraining.theta, pretraining.error
-        if _given_up(job, plan, error) and not pretraining.interrupted:
+        if _given_up(job, plan, pretraining.error) and not pretraining.interrupted:
             return None
+        plan, network, pretraining = _at_depth(job, plan, network, pretraining, rows)
+        theta, error = pretraining.theta, pretraining.error
         relu, released = _lowered(network, theta, settings.depth, rows, error)
         refining = refining and not pretraining.interrupted
     plan, penalty = replace(plan, relu=relu), torch.zeros_like(released)
@@ -155,6 +156,7 @@ def _by_evidence(
     with threads(len(theta) * network.n_parameters**2 * part.n_trained):
         result = fit_by_evidence(network, theta.to(dtype), part.to(dtype), options)
     result = result.to(rows.X.dtype)
+    plan, network, result = _at_depth(job, plan, network, result, part)
     relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
     weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
     plan = replace(plan, relu=relu)
@@ -186,6 +188,24 @@ def _pretrained_composed(
             return pretraining.finish(theta, starts, pretraining.max_iter), rows
         result, kept = pretraining.screen(theta)
     return result, rows.of(kept)
+
+
+def _at_depth(
+    job: Job, plan: Plan, network: ComposedNetwork, result: Result, rows: Rows
+) -> tuple[Plan, ComposedNetwork, Result]:
+    """Fit sub-networks of a given depth, from their limit on, if the depth is given."""
+    if not job.settings.exact_depth or network.shape is not None or result.interrupted:
+        return plan, network, result
+    network = replace(network, depth=job.settings.depth)
+    plan = replace(plan, composed=network)
+    pretraining = _Pretraining(job, plan, network, rows)
+    with threads(len(result.theta) * network.n_parameters**2 * pretraining.part.n_trained):
+        if plan.solver == "adam":
+            at_depth = pretraining.by_adam(result.theta)
+        else:
+            starts = torch.arange(len(result.theta))
+            at_depth = pretraining.finish(result.theta, starts, job.settings.max_iter)
+    return plan, network, at_depth.after(result)
 
 
 class _Pretraining:

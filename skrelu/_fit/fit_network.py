@@ -99,7 +99,9 @@ def _fit(job: Job, plan: Plan) -> Fitted:
         fitted: Fitted | None = _fit_moving(job, plan)
     else:  # many starts on one level would be hardly better
         fitted = _fit_composed(job, plan) if windows.error < tuning.COMPOSED_NOISE else None
-    if fitted is None or fitted.error <= max(windows.error, tuning.SMALL_ERROR):
+    # Of a given depth, any error is one of depth.
+    enough = 0.0 if job.settings.exact_depth else tuning.SMALL_ERROR
+    if fitted is None or fitted.error <= max(windows.error, enough):
         return fitted or windows
     return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
 

@@ -20,6 +20,7 @@ class Settings:
     """The parameters of an estimator that determine a fit; see its docstring."""
 
     depth: int
+    exact_depth: bool  # whether composed sub-networks have this depth, not the limit
     encoded_depth: int  # of waves that read encoded columns
     n_subnetworks: int | str
     n_levels: int | str

@@ -32,7 +32,7 @@ from skrelu._networks.outputs import jacobians_by_output
 from skrelu._networks.plain_layers import Affine
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
 from skrelu._networks.shapes import Bounds, Shape
-from skrelu._networks.smooth_waves import Bump, Ramp, Wave
+from skrelu._networks.smooth_waves import Bump, Folded, Ramp, Wave
 
 # Standard deviation of w . s for a random sub-network.
 SPREAD = 0.5
@@ -57,6 +57,8 @@ class ComposedNetwork:
         ``n_levels`` divides ``n_subnetworks``: levels have the same number of sub-networks.
     shape : Shape, optional
         Guaranteed signs of slopes and curvatures.
+    depth : int, optional
+        Layers of sub-networks of triangle waves, without a shape. None is their limit.
     """
 
     n_features: int
@@ -64,6 +66,7 @@ class ComposedNetwork:
     n_levels: int
     n_outputs: int
     shape: Shape | None = None
+    depth: int | None = None
 
     @property
     def levels(self) -> list[int]:
@@ -110,7 +113,7 @@ class ComposedNetwork:
     def waves(self) -> list[Wave]:
         """The wave of each sub-network of a level."""
         if self.shape is None:
-            return [Bump()] * self.levels[0]
+            return [Bump() if self.depth is None else Folded(self.depth)] * self.levels[0]
         found = [s for s in (1, -1) if any(s * bend >= 0 for bend in self.shape.convexity)]
         return [Ramp(found[k % len(found)]) for k in range(self.levels[0])]
 
@@ -305,13 +308,13 @@ class ComposedNetwork:
         return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
-        """Lower to a plain ReLU network with ``2 * depth`` layers a sub-network, see `Wave`.
+        """Lower to a plain ReLU network, see `Wave`.
 
         Parameters
         ----------
         theta : Tensor of shape (..., n_parameters)
         depth : int
-            Half the number of hidden layers of a sub-network.
+            Half the number of hidden layers of a sub-network, unless it is made of triangle waves.
 
         Returns
         -------
@@ -319,7 +322,7 @@ class ComposedNetwork:
         theta : Tensor of shape (..., network.n_parameters)
         """
         weights = self.unpack(theta)
-        later, read_out, constant = self._lowered(depth, theta)
+        (factors, shifts), later, read_out, constant = self._lowered(depth, theta)
         hidden, biases = [], []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             by_features, by_others = directions.tensor_split([self.n_features], -1)
@@ -327,14 +330,14 @@ class ComposedNetwork:
             by_neurons = (by_others[..., None] * read_out[:n_others]).flatten(-2)
             first = torch.cat([by_features, by_neurons], -1)[..., None, :]
             z = offsets + by_others @ constant[:n_others]
-            hidden.append(torch.cat([first, -first, first, -first], -2))
-            biases.append(torch.stack([z, -z, z - 1, -z - 1], -1))
+            hidden.append(first * factors[:, None])
+            biases.append(z[..., None] * factors + shifts)
             for matrix, bias in later:
                 hidden.append(matrix.expand(*offsets.shape, WIDTH, WIDTH))
                 biases.append(bias.expand(*offsets.shape, WIDTH))
         linear, of_waves = weights.output.tensor_split([self.n_features], -2)
         network = ReLUNetwork(
-            self.n_features, self.n_subnetworks, 2 * depth, self.n_outputs, self.n_levels
+            self.n_features, self.n_subnetworks, len(later) + 1, self.n_outputs, self.n_levels
         )
         lowered = ReLUWeights(
             hidden=hidden,
@@ -345,11 +348,15 @@ class ComposedNetwork:
         )
         return network, network.pack(lowered)
 
-    def _lowered(self, depth: int, like: Tensor) -> tuple[list[Affine], Tensor, Tensor]:
+    def _lowered(
+        self, depth: int, like: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], list[Affine], Tensor, Tensor]:
         """Return the layers of a level after the first one, and the read-out of all sub-networks.
 
         Returns
         -------
+        first : tuple of Tensor of shape (4,)
+            Factors and shifts of z.
         layers : list of tuple of Tensor
             Of shapes (level_size or 1, 4, 4) and (level_size or 1, 4).
         read_out : Tensor of shape (n_subnetworks, 4)
@@ -362,7 +369,8 @@ class ComposedNetwork:
             layers.append((matrix, bias))
         read_out = torch.stack([wave.read_out for wave in lowered]).to(like)
         constant = like.new_tensor([wave.constant for wave in lowered])
-        return layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
+        first = lowered[0].first[0].to(like), lowered[0].first[1].to(like)
+        return first, layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
 
     def _wave(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return values and the first two derivatives of the waves of a level at z."""

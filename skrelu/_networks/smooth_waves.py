@@ -24,15 +24,24 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from skrelu._networks.lowering import lower_waves
+from skrelu._networks.triangle import outer_slopes
+
 # Positions of the hinges of the first three neurons, for t in [0, 1].
 FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
 # Selects the fourth neuron, which carries the sum so far.
 CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+# The neurons (z)+, (-z)+, (z - 1)+, (-z - 1)+ as factors and shifts of z.
+BOTH_SIDES = (
+    torch.tensor([1, -1, 1, -1], dtype=torch.float64),
+    torch.tensor([0, 0, -1, -1], dtype=torch.float64),
+)
 
 
 class Lowered(NamedTuple):
-    """The layers of a wave after the first one, and the read-out of the last one."""
+    """The layers of a wave: neurons of the first one, those after it, and the read-out."""
 
+    first: tuple[Tensor, Tensor]  # (4,) each: factors and shifts of z
     layers: list[tuple[Tensor, Tensor]]  # matrices (4, 4) and biases (4,)
     read_out: Tensor  # (4,)
     constant: float
@@ -45,7 +54,7 @@ class Wave(Protocol):
         """Return values and the first two derivatives, each of the shape of z."""
 
     def lowered(self, depth: int) -> Lowered:
-        """Lower to ``2 * depth`` layers, the first one included."""
+        """Lower to layers, the more of them the closer."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Bump:
         folded, added_up = _rows(second)
         width = 3.0**-second
         read_out = CARRIED - (added_up - CARRIED + width * folded) / 4
-        return Lowered(layers, read_out, constant - 0.25 + width**2 / 24)
+        return Lowered(BOTH_SIDES, layers, read_out, constant - 0.25 + width**2 / 24)
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,44 @@ class Ramp:
         folded, added_up = _rows(n_layers - 1)
         width = 3.0 ** (1 - n_layers)
         read_out = self.sign * (added_up + width * folded)
-        return Lowered(layers, read_out, -self.sign * (width**2 / 6 + 2))
+        return Lowered(BOTH_SIDES, layers, read_out, -self.sign * (width**2 / 6 + 2))
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The sum of triangle waves with peaks of 1/2: v in 2**depth linear pieces.
+
+    Parameters
+    ----------
+    depth : int
+        Number of layers.
+    """
+
+    depth: int
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values, slopes, and 0 for second derivatives.
+
+        Each piece joins two points of v; the first and the last go on outside.
+        """
+        n = 2**self.depth
+        middle = ((z + 1) * (n / 2)).floor_().clamp_(0, n - 1).add_(0.5).mul_(2 / n).sub_(1)
+        # The chord between middle +- 1 / n has the slope of the tangent at the middle.
+        value = middle.square() + 2 * middle * (z - middle) + n**-2.0
+        return value, 2 * middle, torch.zeros_like(z)
+
+    def lowered(self, depth: int) -> Lowered:
+        """Lower exactly."""
+        one = torch.ones(1, dtype=torch.float64)
+        peaks = torch.full((1, self.depth), 0.5, dtype=torch.float64)
+        scales = 4.0 ** -torch.arange(self.depth, dtype=torch.float64)[None]
+        hidden, biases, read_out, _, floor = lower_waves(
+            one[:, None] / 2, one / 2, peaks, scales, outer_slopes(peaks, scales)
+        )
+        layers = [(matrix[0], bias[0]) for matrix, bias in zip(hidden, biases, strict=True)]
+        (factors, shifts), later = layers[0], layers[1:]
+        # F is read from the last layer minus a constant; v = 1 - F.
+        return Lowered((factors[:, 0], shifts), later, -read_out[0], 1 + float(floor[0]))
 
 
 def _rows(layer: int) -> tuple[Tensor, Tensor]:

@@ -244,7 +244,8 @@ def test_canonical_rows_merge_sort_and_drop():
 
 
 def plan(n_samples, n_features, **changes):
-    parameters = {**ExponentialReLURegressor(depth=4).get_params(), **changes, "encoded_depth": 1}
+    parameters = {**ExponentialReLURegressor(depth=4).get_params(), **changes}
+    parameters |= {"encoded_depth": 1, "exact_depth": True}
     names = Settings.__dataclass_fields__.keys() - {"loss", "shape"}
     settings = Settings(**{k: parameters[k] for k in names}, loss=SQUARED_ERROR, shape=None)
     return make_plan(settings, n_samples, n_features, 1)

@@ -8,7 +8,7 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.shapes import Shape
-from skrelu._networks.smooth_waves import Bump, Ramp
+from skrelu._networks.smooth_waves import Bump, Folded, Ramp
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 
@@ -28,6 +28,7 @@ NETWORKS = {
     "parabolic": ParabolicNetwork(ReLUNetwork(2, 3, 2, 1)),
     "composed": ComposedNetwork(3, 8, 4, 2),
     "composed on one level": ComposedNetwork(2, 3, 1, 1),
+    "composed of a depth": ComposedNetwork(2, 6, 3, 2, depth=3),
     "composed, rising and falling": ComposedNetwork(3, 8, 2, 2, Shape((1, -1, 0), (0, 0, 0))),
     "composed, convex and concave": ComposedNetwork(3, 9, 3, 1, Shape((1, 0, -1), (1, 0, -1))),
 }
@@ -175,12 +176,8 @@ def test_waves_have_their_derivatives_and_are_lowered(wave):
     torch.testing.assert_close(bends, expected)
     errors = []
     for depth in (1, 2, 3):
-        h = torch.stack([z, -z, z - 1, -z - 1]).relu()
-        layers, read_out, constant = wave.lowered(depth)
-        assert len(layers) == 2 * depth - 1
-        for matrix, bias in layers:
-            h = (matrix @ h + bias[:, None]).relu()
-        found = read_out @ h + constant
+        found, n_layers = lowered(wave, z, depth)
+        assert n_layers == 2 * depth
         errors.append(float((found - values).detach().abs().max()))
         if isinstance(wave, Ramp):
             assert (found.diff() >= -1e-12).all()
@@ -188,6 +185,31 @@ def test_waves_have_their_derivatives_and_are_lowered(wave):
     rate = 9 if isinstance(wave, Bump) else 81
     assert errors[0] < 0.25
     np.testing.assert_array_less(np.divide(errors[1:], errors[:-1]), 1.3 / rate)
+
+
+def lowered(wave, z, depth):
+    """Return the values of the layers that a wave is lowered to, and their number."""
+    (factors, shifts), layers, read_out, constant = wave.lowered(depth)
+    h = (factors[:, None] * z + shifts[:, None]).relu()
+    for matrix, bias in layers:
+        h = (matrix @ h + bias[:, None]).relu()
+    return read_out @ h + constant, 1 + len(layers)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+def test_waves_of_a_depth_have_so_many_layers_and_pieces(depth):
+    z = torch.linspace(-3, 3, 6 * 2**10 + 1, dtype=DOUBLE)
+    values, slopes, _ = Folded(depth).derivatives(z)
+    found, n_layers = lowered(Folded(depth), z, 4)
+    assert n_layers == depth
+    torch.testing.assert_close(found, values, rtol=0, atol=1e-14)
+    assert len(slopes.unique()) == 2**depth
+    nodes = torch.linspace(-1, 1, 2**depth + 1, dtype=DOUBLE)
+    torch.testing.assert_close(Folded(depth).derivatives(nodes)[0], nodes.square())
+    inside = z[z.abs() <= 1]
+    gap = Folded(depth).derivatives(inside)[0] - inside.square()
+    assert (gap >= -1e-14).all()
+    assert float(gap.max()) == pytest.approx(4.0**-depth, rel=0.01)
 
 
 @OF_OUTPUTS
