@@ -10,7 +10,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "n_lines"), [("columns", 10), pytest.param("optimization", 31, marks=pytest.mark.slow)]
+    ("page", "n_lines"),
+    [
+        ("columns", 10),
+        pytest.param("compression", 14, marks=pytest.mark.slow),
+        pytest.param("optimization", 31, marks=pytest.mark.slow),
+    ],
 )
 def test_the_examples_of_the_guide_are_right(page, n_lines):
     guide = DOCS / "user_guide" / f"{page}.rst"

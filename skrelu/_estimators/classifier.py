@@ -56,8 +56,10 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     ----------
     depth : int or "auto", default="auto"
         Number of hidden layers of each sub-network, in [1, 52]. A sub-network has ``2**depth``
-        linear regions. Composed sub-networks have at least twice as many layers. "auto" is 4, and
-        1 for sub-networks on encoded columns, which are as accurate with 1.
+        linear regions before refinement, on one level and on several; there, sub-networks with a
+        guaranteed shape have twice as many layers and more regions. "auto" takes 4 on one level,
+        as many as accuracy needs on several, and 1 for sub-networks on encoded columns, which are
+        as accurate with 1.
 
     n_subnetworks : int or "auto", default="auto"
         Number of sub-networks of each start, at least 1. If their networks would take more than
