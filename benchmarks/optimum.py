@@ -19,7 +19,7 @@ from benchmarks._data import Array
 from benchmarks._experiment import Experiment, Row, timed
 from benchmarks._functions import FUNCTIONS, Function
 from benchmarks._text import Target, summary
-from skrelu import ExponentialReLURegressor
+from skrelu import ExponentialReLURegressor, compress
 from skrelu.optimize import minimize
 
 N_ROWS, TIME_LIMIT, GAP = 1000, 120.0, 1e-6
@@ -77,6 +77,12 @@ def waves(n_subnetworks: int, refine: bool):
     return fit
 
 
+def compressed(X: Array, y: Array, seed: int) -> ExponentialReLURegressor:
+    """Return a default fit, compressed to 400 numbers."""
+    model = ExponentialReLURegressor(random_state=seed).fit(X, y)
+    return compress(model, X, n_parameters=400, random_state=seed)
+
+
 def by_skrelu(model, box: Array) -> Found:
     """Minimize by `skrelu.optimize`."""
     found = minimize(model, box, gap=GAP, time_limit=TIME_LIMIT)
@@ -128,7 +134,7 @@ def by_omlt(model, box: Array) -> Found:
 def methods() -> dict[str, Method]:
     """Return methods by name; further ones need a fit and a solver."""
     absent = [name for name in ("omlt", "pyomo", "highspy") if not importlib.util.find_spec(name)]
-    found = {}
+    found = {"compressed": Method(compressed, by_skrelu)}
     for n in (4, 8):
         found[f"{n} waves"] = Method(waves(n, False), by_skrelu)
         found[f"{n} waves, layers"] = Method(waves(n, False), as_layers)
