@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -273,16 +274,17 @@ def _found(
     few = ExponentialReLURegressor(
         n_levels=1, n_init=2, early_stopping=False, refine_max_iter=tuning.COMPRESSION_START_ITER
     )
-    own = {"depth": 1, "exact_depth": True, "encoded_depth": 1, "loss": SQUARED_ERROR}
-    names = Settings.__dataclass_fields__.keys() - {*own, "shape"}
-    chosen = {name: getattr(few, name) for name in names}
+    own: dict[str, Any] = {"depth": 1, "exact_depth": True, "encoded_depth": 1, "shape": None}
+    own["loss"] = SQUARED_ERROR
+    names = Settings.__annotations__.keys() - own
+    chosen: dict[str, Any] = {name: getattr(few, name) for name in names} | own
     task = Task(
         values=stored.standardized,
         slopes=stored.standardized_slopes,
         weigh=_weigher(model),
         Z=Z,
         points=_points(model, Z, wanted.smooth, rng),
-        settings=Settings(**chosen, **own, shape=None),
+        settings=Settings(**chosen),
         rng=rng,
         generator=generator,
     )
@@ -308,7 +310,7 @@ def _smallest(candidates: Iterator, loss: Callable, enough: float):
 
 def _with_network(model, small: Small, Z: Array):
     """Return the model with another network."""
-    new, kept = copy(model), PlainModel(small.network, small.theta)
+    new, kept = copy(model), PlainModel(tuple(small.network.unpack(small.theta)))
     n, n_outputs = len(model.X_mean_), model.n_outputs_
     vars(new).update(
         _encoded=kept.arrays(),

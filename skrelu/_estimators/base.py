@@ -124,7 +124,8 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         )
         for name, value in attributes(fitted).items():
             setattr(self, name, value)
-        vars(self).pop("compression_loss_", None)  # of a model that was compressed
+        if hasattr(self, "compression_loss_"):  # of a model that was compressed
+            del self.compression_loss_
         rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
         sizes = self._stored().importances(rows)
         self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)

@@ -145,6 +145,8 @@ class StoredNetwork:
 
     def _by_inputs(self, inputs: Tensor, layers: list[Tensor], weights: ReLUWeights) -> Tensor:
         """Return the derivatives of raw outputs, (n_outputs, n_features, n_samples)."""
+        if self.encoded is not None and not self.network.n_subnetworks:
+            return self.encoded.slopes(inputs)
         by_inputs = self.network.slopes(weights, layers)
         return by_inputs if self.encoded is None else by_inputs + self.encoded.slopes(inputs)
 
@@ -154,6 +156,9 @@ class StoredNetwork:
         network = self.network
         parts = np.empty((len(X), network.n_outputs, 1 + network.n_subnetworks))
         for rows, inputs, layers, weights in self._chunks(X, device):
+            if not network.n_subnetworks:
+                parts[rows, :, 0] = self.y_scaling.undo(self._raw(weights, layers, inputs))
+                continue
             added = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
             linear = weights.linear.T @ inputs + weights.intercept[:, None]
             if self.encoded is not None:
@@ -165,11 +170,11 @@ class StoredNetwork:
     def _chunks(self, X: NDArray, device: torch.device, n_values: int = 1) -> Iterator[Chunk]:
         """Yield chunks of rows, small enough for ``n_values`` numbers of each neuron."""
         network = self.network
-        weights = _on(self.weights, device)
+        weights = _on(self.weights, device) if network.n_subnetworks else self.weights
         width = network.level_size * WIDTH
         if isinstance(self.encoded, PlainModel):
             width = max(width, self.encoded.width)
-        size = max(256, CHUNK // (width * weights.output.itemsize * n_values))
+        size = max(256, CHUNK // (width * 8 * n_values))
         if isinstance(self.encoded, EncodedModel):
             size = min(size, ENCODED_ROWS)
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
@@ -177,10 +182,13 @@ class StoredNetwork:
                 rows = slice(begin, begin + size)
                 part = X[rows] if self.X_limits is None else np.clip(X[rows], *self.X_limits)
                 inputs = to_tensor(self.X_scaling.apply(part).T, device)
-                yield rows, inputs, network.hidden_layers(weights, inputs), weights
+                layers = network.hidden_layers(weights, inputs) if network.n_subnetworks else []
+                yield rows, inputs, layers, weights
 
     def _raw(self, weights: ReLUWeights, layers: list[Tensor], inputs: Tensor) -> Array:
         """Return the outputs of the network, (n_samples, n_outputs)."""
+        if self.encoded is not None and not self.network.n_subnetworks:
+            return to_numpy(self.encoded.forward(inputs)).T
         raw = self.network.read_out(weights, self.network.last(layers), inputs)
         return to_numpy(raw if self.encoded is None else raw + self.encoded.forward(inputs)).T
 

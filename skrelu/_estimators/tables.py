@@ -100,7 +100,23 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
 
 def validated_inputs(estimator, X, name="X"):
     """Return inputs of a fitted estimator as columns; errors are those of `validated_data`."""
+    if _are_columns(estimator, X):  # a row takes a third of the time
+        return X
     return _expanded(estimator, *_inputs(estimator, X, name, check=True))
+
+
+def _are_columns(estimator, X) -> bool:
+    """Return whether inputs are an array that needs no check and no change."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype in FLOATS
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == estimator.n_features_in_
+        and not hasattr(estimator, "feature_names_in_")
+        and bool(np.isfinite(X.sum()))
+        and columns_of(estimator).plain
+    )
 
 
 def columns_of(estimator) -> Columns:

@@ -9,51 +9,51 @@ import torch
 from torch import Tensor
 
 from skrelu._networks.plain_layers import Affine
-from skrelu._networks.plain_network import PlainNetwork
+from skrelu._networks.plain_network import outputs_of, slopes_of
 
 
 @dataclass(frozen=True)
 class PlainModel:
-    """A plain network and its parameters.
+    """Layers of neurons with ReLU, and outputs that are linear in the last one.
 
     Parameters
     ----------
-    network : PlainNetwork
-    theta : Tensor of shape (network.n_parameters,)
+    matrices : tuple of Tensor of shape (n_out, n_in + 1)
+        Weights of each layer, and its biases in the last column.
     """
 
-    network: PlainNetwork
-    theta: Tensor
+    matrices: tuple[Tensor, ...]
 
     @property
     def n_parameters(self) -> int:
         """Number of weights and biases that are not 0."""
-        return int(self.theta.count_nonzero())
+        return sum(int(matrix.count_nonzero()) for matrix in self.matrices)
 
     @property
     def width(self) -> int:
         """Largest number of neurons in a layer."""
-        return max(len(mask) for mask in self.network.masks)
+        return max(len(matrix) for matrix in self.matrices)
+
+    def _like(self, X: Tensor) -> list[Tensor]:
+        return [matrix.to(X) for matrix in self.matrices]
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the outputs, (n_outputs, n_samples), for X of shape (n_features, n_samples)."""
-        return self.network.forward(self.theta.to(X), X)
+        return outputs_of(self._like(X), X)
 
     def slopes(self, X: Tensor) -> Tensor:
         """Return the derivatives by the features, (n_outputs, n_features, n_samples)."""
-        return self.network.slopes(self.theta.to(X), X)
+        return slopes_of(self._like(X), X)
 
     def layers(self) -> list[Affine]:
         """Return dense layers with ReLU in between."""
-        return self.network.layers(self.theta)
+        return [(matrix[:, :-1], matrix[:, -1]) for matrix in self.matrices]
 
     def arrays(self) -> dict[str, Any]:
         """Return the model as arrays, see `of_arrays`."""
-        return {"matrices": [matrix.numpy() for matrix in self.network.unpack(self.theta)]}
+        return {"matrices": [matrix.numpy() for matrix in self.matrices]}
 
     @classmethod
     def of_arrays(cls, kept: dict[str, Any]) -> PlainModel:
         """Return the model that `arrays` has described."""
-        matrices = [torch.from_numpy(matrix.copy()) for matrix in kept["matrices"]]
-        network = PlainNetwork(tuple(matrix != 0 for matrix in matrices))
-        return cls(network, network.pack(matrices))
+        return cls(tuple(torch.from_numpy(matrix) for matrix in kept["matrices"]))

@@ -85,15 +85,7 @@ class PlainNetwork:
 
     def forward(self, theta: Tensor, X: Tensor) -> Tensor:
         """Return f(X), shape (..., n_outputs, n_samples)."""
-        matrices = self.unpack(theta)
-        return _applied(matrices[-1], self.hidden(matrices, X)[-1])
-
-    def hidden(self, matrices: Sequence[Tensor], X: Tensor) -> list[Tensor]:
-        """Return x and the values of each hidden layer, (..., n, n_samples)."""
-        values = [X]
-        for matrix in matrices[:-1]:
-            values.append(_applied(matrix, values[-1]).relu_())
-        return values
+        return outputs_of(self.unpack(theta), X)
 
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return the derivatives of a linear combination of the outputs by all parameters.
@@ -110,7 +102,7 @@ class PlainNetwork:
         Tensor of shape (..., n_parameters, n_samples)
         """
         matrices = self.unpack(theta)
-        values = self.hidden(matrices, X)
+        values = hidden(matrices, X)
         found = X.new_empty(*theta.shape, X.shape[-1])
         parts, g = found.split(self._sizes, -2), cotangent
         one = X.new_ones(1, X.shape[-1])
@@ -125,15 +117,6 @@ class PlainNetwork:
     def jacobians(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Iterator[Tensor]:
         """Yield the derivatives of each output, see `jacobians_by_output`."""
         return jacobians_by_output(self, theta, X, cotangent)
-
-    def slopes(self, theta: Tensor, X: Tensor) -> Tensor:
-        """Return the derivatives of the outputs by x, (n_outputs, n_features, n_samples)."""
-        matrices = self.unpack(theta)
-        values = self.hidden(matrices, X)
-        g = matrices[-1][:, :-1, None]  # (n_outputs, n, n_samples or 1)
-        for matrix, value in zip(matrices[-2::-1], values[:0:-1], strict=True):
-            g = matrix[:, :-1].mT @ (g * value.sign())
-        return g.expand(*g.shape[:2], X.shape[-1])
 
     def without(self, theta: Tensor, dropped: Tensor) -> tuple[PlainNetwork, Tensor]:
         """Return the network without some parameters and what then has no effect.
@@ -166,6 +149,30 @@ class PlainNetwork:
                 break
         network = PlainNetwork(tuple(masks))
         return network, network.pack(matrices)
+
+
+def hidden(matrices: Sequence[Tensor], X: Tensor) -> list[Tensor]:
+    """Return x and the values of each hidden layer, (..., n, n_samples)."""
+    values = [X]
+    for matrix in matrices[:-1]:
+        values.append(_applied(matrix, values[-1]).relu_())
+    return values
+
+
+def outputs_of(matrices: Sequence[Tensor], X: Tensor) -> Tensor:
+    """Return the outputs of layers, (..., n_outputs, n_samples)."""
+    for matrix in matrices[:-1]:
+        X = _applied(matrix, X).relu_()
+    return _applied(matrices[-1], X)
+
+
+def slopes_of(matrices: Sequence[Tensor], X: Tensor) -> Tensor:
+    """Return the derivatives of the outputs by x, (n_outputs, n_features, n_samples)."""
+    values = hidden(matrices, X)
+    g = matrices[-1][:, :-1, None]  # (n_outputs, n, n_samples or 1)
+    for matrix, value in zip(matrices[-2::-1], values[:0:-1], strict=True):
+        g = matrix[:, :-1].mT @ (g * value.sign())
+    return g.expand(*g.shape[:2], X.shape[-1])
 
 
 def _applied(matrix: Tensor, values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
 
-from skrelu import ExponentialReLURegressor
+from skrelu import ExponentialReLURegressor, compress
 from tests.paths import MODELS, fitted, make_table, outputs, targets
 
 # Models that later versions must read: `write` makes those of a new format.
@@ -19,14 +19,13 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def write(format_number):
-    """Keep a model of each kind, with what it predicts."""
+    """Keep a compressed model, with what it predicts; files of earlier formats have the others."""
     from skops.io import dump
 
-    for name in ("default",):  # files of formats 1 and 2 have the other kinds
-        model, X = fitted(name)
-        stem = f"{name.replace(',', '').replace(' ', '_')}_{format_number}"
-        dump(model, KEPT / f"{stem}.skops")
-        np.savez_compressed(KEPT / f"{stem}.npz", *outputs(model, X), X=X)
+    model, X = fitted("one level")
+    model = compress(model, X, n_parameters=50, n_subnetworks=1, depth=2, random_state=0)
+    dump(model, KEPT / f"compressed_{format_number}.skops")
+    np.savez_compressed(KEPT / f"compressed_{format_number}.npz", *outputs(model, X), X=X)
 
 
 def load(file):
