@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from skrelu import ExponentialReLURegressor
 
 # %%
-# A smooth function of three inputs, without noise. An integer ``depth`` is kept exactly, so a deeper
+# A smooth function of three inputs, without noise. An integer ``depth`` is kept, so a deeper
 # network costs numbers. ``depth="auto"`` would take what accuracy needs.
 
 rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
 from skrelu._export.block_network import BlockNetwork
 from skrelu._export.blocks import block_layers
 from skrelu._export.graph import Dense, ReLUGraph
+from skrelu._export.sharing import with_shared_values
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
     Affine,
@@ -257,15 +258,19 @@ class StoredNetwork:
         There are several if features or targets are far from 0 or of extreme size: factors and
         shifts then have graphs of their own, which have no neurons.
         """
-        return [_graph_of(chain).simplified() for chain in self._chains()]
+        simple = [_graph_of(chain).simplified() for chain in self._chains()]
+        return [with_shared_values(graph).simplified() for graph in simple]
 
     def _dense(self) -> list[list[Affine]]:
         """Return layers in the units of the data, with fewer neurons; chains as `_chains`."""
         chains = []
         for chain in self._chains():
-            fewer = _graph_of(chain).simplified(skips=False).to_layers()
-            written = [(torch.tensor(matrix), torch.tensor(bias)) for matrix, bias in fewer]
-            chains.append(min(chain, written, key=_n_numbers))
+            plain = _graph_of(chain).simplified(skips=False)
+            candidates = [chain]
+            for graph in (plain, with_shared_values(plain).simplified(skips=False)):
+                layers = graph.to_layers()
+                candidates.append([(torch.tensor(matrix), torch.tensor(b)) for matrix, b in layers])
+            chains.append(min(candidates, key=_n_numbers))
         return chains
 
     def _chains(self) -> list[list[Affine]]:

@@ -120,7 +120,7 @@ class ReLUGraph:
         least, most = (np.r_[np.asarray(b, float), np.zeros(self.n_neurons)] for b in (low, high))
         below, above = np.empty(self.n_neurons), np.empty(self.n_neurons)
         for neurons in self.in_layers():
-            found = _interval(self.weights[neurons], self.biases[neurons], least, most)
+            found = interval(self.weights[neurons], self.biases[neurons], least, most)
             below[neurons], above[neurons] = found
             least[self.n_inputs + neurons] = np.maximum(found[0], 0)
             most[self.n_inputs + neurons] = np.maximum(found[1], 0)
@@ -171,7 +171,7 @@ class ReLUGraph:
             part = self.weights[neurons]
             row = _substituted(part, place, by)
             bias = self.biases[neurons] + part @ constant
-            below, above = _interval(row, bias, least, most)
+            below, above = interval(row, bias, least, most)
             new, shift = [], np.zeros(len(neurons))
             for k, i in enumerate(neurons):
                 own = slice(row.indptr[k], row.indptr[k + 1])
@@ -368,7 +368,7 @@ class _Carried:
         return rows[used], np.zeros(int(used.sum())), read[:, used]
 
 
-def _interval(rows: csr_array, bias: Array, least: Array, most: Array) -> tuple[Array, Array]:
+def interval(rows: csr_array, bias: Array, least: Array, most: Array) -> tuple[Array, Array]:
     """Return bounds of linear functions of signals that have bounds."""
     up, down = rows.maximum(0).tocsr(), rows.minimum(0).tocsr()
     with np.errstate(invalid="ignore"):

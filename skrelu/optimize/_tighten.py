@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from skrelu._export.graph import ReLUGraph, _interval
+from skrelu._export.graph import ReLUGraph, interval
 from skrelu.optimize._encode import Bounded
 from skrelu.optimize._graphs import in_order
 from skrelu.optimize._program import Array, Clock, Program, Relaxation
@@ -133,7 +133,7 @@ def _by_intervals(bounded: Bounded, first: int) -> Bounded:
     for neurons in graph.in_layers():
         if neurons[-1] < first:
             continue
-        least, most = _interval(graph.weights[neurons], graph.biases[neurons], low, high)
+        least, most = interval(graph.weights[neurons], graph.biases[neurons], low, high)
         below[neurons] = np.maximum(below[neurons], least)
         above[neurons] = np.minimum(above[neurons], most)
         low[graph.n_inputs + neurons] = np.maximum(below[neurons], 0)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from skrelu import ExponentialReLURegressor
 from skrelu._export.graph import ReLUGraph
+from skrelu._export.sharing import with_shared_values
 from tests.paths import MODELS, fitted
 
 
@@ -145,3 +146,61 @@ def test_a_graph_of_nothing_is_a_constant():
     graph = ReLUGraph(csr_array((0, 2)), np.zeros(0), csr_array((1, 2)), np.array([3.0]))
     np.testing.assert_array_equal(graph(np.zeros((4, 2))), np.full((4, 1), 3.0))
     assert len(graph.simplified().to_layers()) == 1
+
+
+def test_values_that_many_read_have_a_neuron():
+    # |t| = t+ + (-t)+ of t = x - 1/2, read by three neurons and the output in one proportion.
+    layers = [
+        (np.array([[1.0], [-1.0], [1.0]]), np.array([-0.5, 0.5, -1.5])),
+        (np.outer([1.0, 2.0, -1.0], [1.0, 1.0, -2.0]), np.array([0.5, -1.0, 1.0])),
+        (np.array([[1.0, -2.0, 3.0]]), np.zeros(1)),
+    ]
+    graph = ReLUGraph.of_layers(layers)
+    shared = with_shared_values(graph)
+    X = np.linspace(-4, 4, 200)[:, None]
+    np.testing.assert_allclose(shared(X), run(layers, X), rtol=1e-12, atol=1e-12)
+    # Beyond both hinges the sum falls without end, so max(0, sum + c) would not be the sum.
+    assert shared.n_neurons == graph.n_neurons
+    layers[0][0][2], layers[0][1][2] = 0, 0
+    layers[1] = (np.outer([1.0, 2.0, -1.0], [1.0, 1.0, 0.0]), layers[1][1])
+    graph = ReLUGraph.of_layers(layers).simplified()
+    shared = with_shared_values(graph)
+    np.testing.assert_allclose(shared(X), run(layers, X), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_values_of_composed_waves_are_shared():
+    model, X = fitted("composed")
+    (graph,) = model._stored().graphs()
+    plain = ReLUGraph.of_layers([(m.numpy(), b.numpy()) for m, b in model._stored()._chains()[0]])
+    simple = plain.simplified()
+    assert graph.n_numbers < simple.n_numbers
+    far = np.concatenate([X, 50 * X, -50 * X])
+    np.testing.assert_allclose(graph(far), simple(far), rtol=1e-11, atol=1e-11)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(2, 6), st.floats(0, 3))
+def test_shared_values_are_the_same_function(seed, n_waves, n_readers, tail):
+    rng = np.random.default_rng(seed)
+    first = rng.normal(size=(n_waves, 2))
+    hinges = [[1, -1, 1, -1], [0.0, 0, -1, -1]]
+    matrix = np.concatenate([np.outer(hinges[0], row) for row in first])
+    bias = np.tile(hinges[1], n_waves) + np.repeat(rng.normal(size=n_waves), 4) * np.tile(
+        hinges[0], n_waves
+    )
+    parts = np.tile([1.0, 1.0, -1.0 - tail, -1.0 - tail], n_waves)
+    mixing = np.repeat(rng.normal(size=(n_readers, n_waves)), 4, axis=1) * parts
+    layers = [
+        (matrix, bias),
+        (mixing, rng.normal(size=n_readers)),
+        (rng.normal(size=(2, n_readers)), rng.normal(size=2)),
+    ]
+    X = rng.normal(size=(100, 2)) * rng.choice([1, 100])
+    expected = run(layers, X)
+    size = 1 + np.abs(expected).max()
+    graph = ReLUGraph.of_layers(layers).simplified()
+    shared = with_shared_values(graph)
+    assert shared.n_numbers <= graph.n_numbers
+    for each in (shared, shared.simplified()):
+        np.testing.assert_allclose(each(X), expected, rtol=1e-10, atol=1e-11 * size)
