@@ -165,6 +165,7 @@ def test_without_rows_points_of_the_range_are_used(noisy):
     assert small.score(X, y) > model.score(X, y) - 0.05
 
 
+@pytest.mark.slow
 def test_the_smallest_network_that_is_close_enough(noisy):
     X, _, model = noisy
     sizes = []
@@ -183,6 +184,7 @@ def test_results_are_reproducible(noisy):
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_anew(smooth):
     X, y, _ = smooth
     model = ExponentialReLURegressor(**{**QUICK, "tol": 0.5}, warm_start=True)

@@ -64,7 +64,7 @@ def with_shared_values(graph: ReLUGraph) -> ReLUGraph:
     )
 
 
-def _proportional(readers: csc_array, signals: NDArray[np.int64]):
+def _proportional(readers: csc_array, signals: NDArray[np.integer]):
     """Yield neurons of a layer that are read in fixed proportions: these, parts, and factors."""
     start, rows, data = readers.indptr, readers.indices, readers.data
     alike: dict[bytes, list[tuple[list[int], Array]]] = {}
