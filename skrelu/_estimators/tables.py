@@ -107,16 +107,19 @@ def validated_inputs(estimator, X, name="X"):
 
 def _are_columns(estimator, X) -> bool:
     """Return whether inputs are an array that needs no check and no change."""
-    return (
+    fits = (
         type(X) is np.ndarray
         and X.dtype in FLOATS
         and X.ndim == 2
         and len(X) > 0
         and X.shape[1] == estimator.n_features_in_
         and not hasattr(estimator, "feature_names_in_")
-        and bool(np.isfinite(X.sum()))
         and columns_of(estimator).plain
     )
+    if not fits:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()))
 
 
 def columns_of(estimator) -> Columns:

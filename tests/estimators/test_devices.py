@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
+from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor, compress
 from skrelu.nn import ExponentialReLULayer, fit_windows, release
 from tests.estimators.test_global_settings import SETTINGS
 from tests.paths import MODELS, fitted, make_table, noisy, outputs
@@ -148,3 +148,12 @@ def test_scales_are_met_on_cuda(offset, size):
     for values in (model.predict_gradient(X * size), model.predict_contributions(X * size)):
         assert np.isfinite(values).all()
     np.testing.assert_allclose(model.predict(X * size) / size, y, atol=0.3)
+
+
+def test_compressed_models_predict_on_cuda_what_they_predict_on_the_cpu():
+    model, X = fitted("one level", "cuda")
+    size = {"n_parameters": 60, "n_subnetworks": 1, "depth": 2}
+    small = compress(model, X, **size, random_state=0)
+    on_cuda = outputs(small, X)
+    for one, other in zip(outputs(small.set_params(device="cpu"), X), on_cuda, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())
