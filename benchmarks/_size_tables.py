@@ -15,7 +15,7 @@ from benchmarks._frontiers import COMPRESSED, RELU, draw
 from benchmarks._peers import OURS, REGRESSORS, Peer, n_parameters
 from benchmarks._sources import TABLES
 from benchmarks._text import Target, shown
-from skrelu.compression import compress
+from skrelu import compress
 
 CHOSEN = ("auto_mpg", "boston", "concrete", "diabetes", "sacramento", "cpus", "Hitters", "Carseats",
           "epa2021", "ames")  # fmt: skip

@@ -16,8 +16,8 @@ from benchmarks._experiment import timed
 from benchmarks._frontiers import COMPRESSED, DISTILLED, ONE_LEVEL, PRUNED, RELU, TANH
 from benchmarks._functions import FUNCTIONS, Function, Rows, S, U
 from benchmarks._peers import OURS, REGRESSORS, Peer, n_parameters
+from skrelu import compress
 from skrelu._export.graph import Dense, ReLUGraph
-from skrelu.compression import compress
 
 LAYERS = ((8,), (16,), (32,), (64,), (128,), (8, 8), (16, 16), (32, 32), (64, 64), (128, 128))
 TAUGHT = ((16,), (8, 8), (16, 16), (32, 32))
