@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy import optimize
 
 from benchmarks._data import Array
 from benchmarks._experiment import timed
@@ -26,7 +27,9 @@ N_POINTS = 10_000  # that the default fit labels for a distilled perceptron
 LBFGS = {"solver": "lbfgs", "alpha": 0, "tol": 1e-6, "max_iter": 5000, "max_fun": 10_000}
 ADAM = {"solver": "adam", "max_iter": 2000}
 SOLVERS: dict[str, dict[str, Any]] = {"L-BFGS": LBFGS, "Adam": ADAM}
-TAUGHT_ITER, AGAIN_ITER = 1500, 400  # of L-BFGS: of a distilled fit, and after each pruning
+# Iterations of L-BFGS: of the two largest, also before pruning; distilled; after each pruning.
+LARGE_ITER, TAUGHT_ITER, AGAIN_ITER = 1000, 1000, 400
+FTOL = 1e-12
 
 
 def _hartmann(*x):
@@ -93,6 +96,17 @@ def _fitted(model, X: Array, y: Array) -> tuple[Any, float]:
     return model, seconds["cpu_seconds"]
 
 
+def _perceptron_fitted(peer: Peer, seed: int, X: Array, y: Array) -> tuple[Any, float]:
+    """Fit MLPRegressor, without its fixed tolerance of L-BFGS, which ends fits at 1e-4 to 1e-5."""
+    minimize = optimize.minimize
+
+    def to_the_end(*arguments, options, **further):
+        return minimize(*arguments, options={**options, "ftol": FTOL}, **further)
+
+    with patch.object(optimize, "minimize", to_the_end):
+        return _fitted(peer(seed), X, y)
+
+
 def of_ours(model, size: str, fit: float, more: float = 0.0) -> Network:
     """Return an estimator of skrelu as a network."""
     graph = model._stored().graph()
@@ -147,7 +161,7 @@ def of_layers(layers: Sequence[Dense], size: str, fit: float, more: float = 0.0)
 
 def _perceptron(size: str, peer: Peer) -> Callable[[Task, int], list[Network]]:
     def make(task: Task, seed: int) -> list[Network]:
-        model, fit = _fitted(peer(seed), task.rows.X, task.rows.y)
+        model, fit = _perceptron_fitted(peer, seed, task.rows.X, task.rows.y)
         n = n_parameters(model) or 0
         relu = model.regressor_[-1].activation == "relu"
         graph = ReLUGraph.of_layers(layers_of(model)) if relu else None
@@ -181,7 +195,7 @@ def again(layers: Sequence[Dense], X: Array, y: Array, max_iter: int) -> list[De
 
     start = torch.cat([part[mask] for part, mask in zip(parts, kept, strict=True)]).numpy()
     options = {"maxiter": max_iter, "ftol": 1e-12, "gtol": 1e-9}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
     done = [part.numpy() for part in unpacked(torch.from_numpy(found))]
     return list(zip(done[::2], done[1::2], strict=True))
 
@@ -208,11 +222,11 @@ def _pruned_of(model, X: Array, y: Array, name: str, parts: Sequence[float], fit
 
 
 def _pruned(size: tuple[int, ...], parts: Sequence[float]):
-    peer = REGRESSORS["MLP"].set(hidden_layer_sizes=size, **LBFGS)
+    peer = REGRESSORS["MLP"].set(hidden_layer_sizes=size, **LBFGS | {"max_iter": LARGE_ITER})
 
     def make(task: Task, seed: int) -> list[Network]:
         X, y = task.rows.X, task.rows.y
-        model, fit = _fitted(peer(seed), X, y)
+        model, fit = _perceptron_fitted(peer, seed, X, y)
         return list(_pruned_of(model, X, y, "-".join(map(str, size)), parts, fit, 0.0))
 
     return make
@@ -226,7 +240,7 @@ def _distilled(size: tuple[int, ...], parts: Sequence[float], n_points: int):
         teacher, fit = task.teacher(seed)
         X = np.concatenate([task.rows.X, task.points(n_points - len(task.rows.X), seed)])
         y, name = teacher.predict(X), "-".join(map(str, size))
-        model, more = _fitted(peer(seed), X, y)
+        model, more = _perceptron_fitted(peer, seed, X, y)
         whole = of_layers(layers_of(model), name, fit, more)
         return [whole, *_pruned_of(model, X, y, name, parts, fit, more)]
 
@@ -248,14 +262,16 @@ def methods(quick: bool) -> Iterator[Method]:
              **{f"{n}": {"n_parameters": n} for n in (200, 800, 100)}}  # fmt: skip
     for size, settings in ({"400": few} if quick else sizes).items():
         yield Method(COMPRESSED, size, _compressed(size, settings))
-    for depth in (2,) if quick else (1, 2, 4, 6):
-        for n in (1, 4, 16)[: 1 if quick else None]:
+    for depth in (2,) if quick else (1, 2, 4):
+        for n in (1,) if quick else (4, 16):
             size, own = f"{n} x {depth}", {"n_levels": 1, "n_subnetworks": n, "depth": depth}
             yield Method(ONE_LEVEL, size, _one(size, own))
     for layers in LAYERS[: 1 if quick else None]:
         for family, (solver, settings) in product((RELU, TANH), SOLVERS.items()):
             size = f"{'-'.join(map(str, layers))}, {solver}"
             own = {**settings, "hidden_layer_sizes": layers, "activation": family.split()[1]}
+            if layers in LAYERS[-2:] and solver == "L-BFGS":
+                own["max_iter"] = LARGE_ITER
             yield Method(family, size, _perceptron(size, REGRESSORS["MLP"].set(**own)))
     whole = (8, 8) if quick else (64, 64)
     parts = (0.5,) if quick else (0.5, 0.25, 0.1, 0.05)

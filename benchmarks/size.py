@@ -83,10 +83,11 @@ def functions(quick: bool) -> Experiment:
 1 - R^2 on {n_test} rows; {n_train} rows to learn from, without noise, uniform in the ranges; one
 seed, one thread. Compressed: the default fit by `skrelu.compress` to at most so many numbers; 3 x 4
 starts from 3 sub-networks of depth 4, of at most 800. One level: sub-networks x depth.
-MLP: X and y standardized; L-BFGS without penalty, tol=1e-6, up to 5000 iterations; Adam with
-defaults, max_iter=2000. Pruned: (64, 64) by L-BFGS, then in turn the largest weights kept, and
-L-BFGS again. Distilled: by L-BFGS on {N_POINTS} points, the rows and uniform ones, with what the
-default fit predicts there; the largest also pruned.
+MLP: X and y standardized; L-BFGS without penalty, tol=1e-6, and ftol=1e-12 in place of the fixed
+2e-9 of MLPRegressor, with which errors end 10 times as high; up to 5000 iterations, of the two
+largest 1000; Adam with defaults, max_iter=2000. Pruned: (64, 64) by L-BFGS, then in turn the
+largest weights kept, and L-BFGS again. Distilled: by L-BFGS, up to 1000 iterations, on {N_POINTS}
+points, the rows and uniform ones, with what the default fit predicts; the largest also pruned.
 Numbers: weights and biases that are not 0, neurons that nothing reads left out. Dense: all weights
 of Linear and ReLU in turn. Binaries: neurons whose sign interval arithmetic doesn't fix in the
 ranges. us: CPU microseconds a row of {N_SPEED}; ms: of one row alone. s: CPU seconds of the
@@ -129,7 +130,7 @@ def at_equal_error(rows: pd.DataFrame) -> pd.DataFrame:
         lines[str(name)] = {
             "error": one["error"], "best MLP": found[found["family"].isin(MLPS)]["error"].min(),
             "numbers": int(one["stored"]), "MLP": mlp, "ratio": one["stored"] / mlp,
-            "ReLU MLP": relu, "dense": int(one["dense"]),
+            "ReLU MLP": relu, "ReLU ratio": one["stored"] / relu, "dense": int(one["dense"]),
             "dense ratio": one["dense"] / fewest(found, one["error"], "dense"),
             "lost at": ", ".join(lost["size"]),
         }  # fmt: skip
@@ -154,20 +155,22 @@ def targets(rows: pd.DataFrame) -> list[Target]:
     ours = rows[rows["family"] == COMPRESSED]
     one = ours[ours["problem"] == NAMES[0]]
     equal = at_equal_error(rows)
-    ratio = equal["ratio"].astype(float)
-    none, won = int(ratio.isna().sum()), ratio.isna() | (ratio <= 1 / PARTS)
-    what = f"functions of {len(ratio)} with at most 1/{PARTS} of the MLP's numbers"
     found = []
     for score, most, limit in (("stored", 400, 1e-5), ("dense", 1000, 2e-5)):
-        part = one[one[score] <= most].sort_values("error").iloc[:1]
+        part = one[one[score] <= most]
         name = f"{NAMES[0]}, at most {most} {'numbers' if score == 'stored' else 'dense weights'}"
-        quick = part["more"].min()
+        quick = part[part["error"] <= limit]["more"].min()
         found += [
             Target(f"1 - R^2 on {name}", part["error"].min(), limit),
-            Target("CPU seconds of its compression", quick, 10),
+            Target("CPU seconds of a compression that meets it, least", quick, 10),
         ]
-    more = f"{what} (on {none} no MLP is as exact)"
-    return [*found, Target(more, float(won.sum()), 8, at_least=True)]
+    for kind, score in (("an MLP", "ratio"), ("a ReLU MLP", "ReLU ratio")):
+        ratio = equal[score].astype(float)
+        won = ratio.isna() | (ratio <= 1 / PARTS)
+        what = f"functions of {len(ratio)} with at most 1/{PARTS} of the numbers of {kind}"
+        what += f" (on {int(ratio.isna().sum())} none is as exact)"
+        found.append(Target(what, float(won.sum()), 8, at_least=True))
+    return found
 
 
 def small(rows: pd.DataFrame) -> pd.DataFrame:
