@@ -25,7 +25,7 @@ STYLES = {
 LEAST = 1e-10  # errors below are drawn as this one
 
 
-def draw(rows: pd.DataFrame, label: str = "$1 - R^2$") -> Figure:
+def draw(rows: pd.DataFrame, scale: str = "log") -> Figure:
     """Draw errors against numbers, a problem a panel, the frontier of each family a line."""
     problems = rows.groupby("problem", sort=False)
     n_columns = min(5, len(problems))
@@ -41,11 +41,11 @@ def draw(rows: pd.DataFrame, label: str = "$1 - R^2$") -> Figure:
                 lw=2.4 if ours else 1.1, ms={"*": 13, "o": 6}.get(marker, 5) if ours else 4.5,
                 mec="white", mew=0.5, zorder=4 if ours else 3,
             )  # fmt: skip
-        axis.set(xscale="log", yscale="log", title=name)
+        axis.set(xscale="log", yscale=scale, title=name)
     for axis in axes[-1]:
         axis.set_xlabel("weights and biases")
     for axis in axes[:, 0]:
-        axis.set_ylabel(label)
+        axis.set_ylabel("$1 - R^2$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     used = set(rows["family"])
     pairs = [(h, n) for h, n in zip(handles, labels, strict=True) if n in used]
