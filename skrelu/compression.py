@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.points import points_between, points_in_box
+from skrelu._data.table import canonical_rows
 from skrelu._data.torch_interop import isolated, make_generator
 from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
@@ -227,7 +228,9 @@ def _standardized_rows(model, X, rng: np.random.Generator) -> Array:
     """Return standardized rows, clipped as `predict` does."""
     scaling, limits = model._stored().X_scaling, model.X_limits_
     if X is not None:
-        X = model._checked(X)
+        X = np.asarray(model._checked(X), dtype=float)
+        # Neither the order of rows nor equal ones make a difference.
+        X, _, _ = canonical_rows(X, X[:, :0], np.ones(len(X)))
         X = X if limits is None else np.clip(X, *limits)
         if len(X) > MOST_ROWS:
             X = X[rng.permutation(len(X))[:MOST_ROWS]]
@@ -406,10 +409,21 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
 
     _default: type[ExponentialReLUEstimator]
 
-    def __init__(self, estimator=None, *, n_parameters="auto", max_loss="auto", random_state=None):
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_parameters="auto",
+        max_loss="auto",
+        n_subnetworks=None,
+        depth=None,
+        random_state=None,
+    ):
         self.estimator = estimator
         self.n_parameters = n_parameters
         self.max_loss = max_loss
+        self.n_subnetworks = n_subnetworks
+        self.depth = depth
         self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
@@ -436,8 +450,17 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
         if "random_state" in model.get_params() and model.random_state is None:
             model.set_params(random_state=rng.randint(2**31))
         model.fit(X, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+        if sample_weight is not None:
+            X = X if hasattr(X, "__getitem__") else np.asarray(X)
+            X = _safe_indexing(X, np.flatnonzero(np.asarray(sample_weight) > 0))
         self.estimator_ = compress(
-            model, X, n_parameters=self.n_parameters, max_loss=self.max_loss, random_state=rng
+            model,
+            X,
+            n_parameters=self.n_parameters,
+            max_loss=self.max_loss,
+            n_subnetworks=self.n_subnetworks,
+            depth=self.depth,
+            random_state=rng,
         )
         for name in ("n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(model, name):
@@ -463,7 +486,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     estimator : ExponentialReLURegressor, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, random_state
+    n_parameters, max_loss, n_subnetworks, depth, random_state
         See `compress`.
 
     Attributes
@@ -506,7 +529,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     estimator : ExponentialReLUClassifier, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, random_state
+    n_parameters, max_loss, n_subnetworks, depth, random_state
         See `compress`.
 
     Attributes

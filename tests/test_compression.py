@@ -225,8 +225,8 @@ def test_other_models_are_refused(noisy):
 
 @parametrize_with_checks(
     [
-        CompressedRegressor(ExponentialReLURegressor(**QUICK), random_state=0),
-        CompressedClassifier(ExponentialReLUClassifier(**QUICK), random_state=0),
+        CompressedRegressor(ExponentialReLURegressor(**QUICK), **FEW),
+        CompressedClassifier(ExponentialReLUClassifier(**QUICK), **FEW),
     ]
 )
 @pytest.mark.slow
