@@ -246,7 +246,8 @@ def _points(model, Z: Array, smooth: bool, rng: np.random.Generator) -> Array:
     """Return points between rows and, for smooth functions, anywhere in their box."""
     owners = np.asarray(columns_of(model).owners)
     if not smooth:
-        return points_between(Z, owners, tuning.COMPRESSION_POINTS, rng)
+        n = max(tuning.COMPRESSION_POINTS_OF_ROW * len(Z), tuning.COMPRESSION_FEWEST_POINTS)
+        return points_between(Z, owners, min(n, tuning.COMPRESSION_POINTS), rng)
     n = tuning.COMPRESSION_SMOOTH_POINTS // 2
     anywhere = points_in_box(Z.min(0), Z.max(0), n, rng)
     return np.concatenate([points_between(Z, owners, n, rng), anywhere])

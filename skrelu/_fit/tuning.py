@@ -348,9 +348,12 @@ SLOPES_ROWS = 2000
 
 # `python -m benchmarks.size` measures what networks of each size lose.
 
-# Points beside the rows, for smooth functions and for tables with noise; one of so many is held
-# out. More gain little.
+# Points beside the rows, for smooth functions and at most for tables with noise; one of so many is
+# held out. More gain little.
 COMPRESSION_SMOOTH_POINTS, COMPRESSION_POINTS, COMPRESSION_HELD_OUT = 9000, 4000, 8
+# Points for each row of a table with noise, and the fewest. 4000 points for some 300 rows take
+# 1.4 times the time and gain nothing (auto_mpg, boston, diabetes).
+COMPRESSION_POINTS_OF_ROW, COMPRESSION_FEWEST_POINTS = 6, 1500
 # A column matters if it has more than this fraction of the squares of slopes: of the error.
 COMPRESSION_MATTERS, COMPRESSION_SLOPES = 1e-7, 2000
 # Default sub-networks and depth of waves. Three are less accurate on most of ten functions, and
