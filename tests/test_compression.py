@@ -22,6 +22,7 @@ from skrelu import (
     ExponentialReLURegressor,
     compress,
 )
+from skrelu._fit import tuning
 from tests.paths import MODELS, fitted, make_table
 
 QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 50, "random_state": 0}
@@ -31,6 +32,15 @@ FEW = {"n_parameters": 60, "n_subnetworks": 1, "depth": 2, "random_state": 0}
 def numbers_of(model):
     """Return how many numbers of the exported graph are not 0, without clipping."""
     return sum(np.count_nonzero(matrix) for matrix in model._encoded["matrices"])
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few points and iterations, where accuracy is not what is tested."""
+    sizes = {"SMOOTH_POINTS": 1500, "FEWEST_POINTS": 500, "START_ROWS": 500, "RELEASED_ROWS": 800}
+    steps = {"START_ITER": 12, "RELEASE_ITER": 8, "PRUNED_ITER": 8, "LAST_ITER": 20, "STARTS": 1}
+    for name, value in {**sizes, **steps}.items():
+        monkeypatch.setattr(tuning, f"COMPRESSION_{name}", value)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +82,7 @@ def test_smooth_functions_keep_most_digits(smooth):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_every_kind_of_model_is_compressed(name):
+def test_every_kind_of_model_is_compressed(name, quick):
     model, X = fitted(name)
     before = pickle.dumps(model)
     size = {"n_parameters": 400} if model.monotonic_cst or model.convexity else FEW
@@ -231,7 +241,7 @@ def test_other_models_are_refused(noisy):
 )
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_checks_of_scikit_learn(estimator, check):
+def test_checks_of_scikit_learn(estimator, check, quick):
     check(estimator)
 
 
