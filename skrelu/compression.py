@@ -74,8 +74,8 @@ def compress(
         missing values.
 
     n_parameters : int or "auto", default="auto"
-        Most weights and biases that are not 0, at least 10. "auto" is 800 for smooth functions
-        and 1500 for others.
+        Most weights and biases that are not 0, at least 10 for each output. "auto" is 800 for
+        smooth functions and 1500 for others.
 
     max_loss : float or "auto", default="auto"
         Mean squared difference from the predictions of the model that is small enough, as a
@@ -88,7 +88,8 @@ def compress(
 
     n_subnetworks, depth : int, default=None
         Number of sub-networks of triangle waves to begin with, and their hidden layers (1 to 52).
-        None is 4 and 4. If one is given, the network is made of waves also for noisy tables.
+        None is 4 and 4; with a guaranteed shape, 1, 2, 4, ... sub-networks are tried. If one is
+        given, the network is made of waves also for noisy tables.
 
     random_state : int, RandomState instance or None, default=None
         Determines the points and the starts. Pass an int for reproducible results.
@@ -140,7 +141,7 @@ def compress(
     wanted = _Wanted(
         n_parameters=None if n_parameters == "auto" else int(n_parameters),
         max_loss=_max_loss(model, n_parameters, max_loss),
-        n_subnetworks=n_subnetworks or tuning.COMPRESSION_SUBNETWORKS,
+        n_subnetworks=n_subnetworks,
         depth=depth or tuning.COMPRESSION_DEPTH,
         smooth=model.X_limits_ is None or waves,
     )
@@ -166,7 +167,7 @@ class _Wanted:
 
     n_parameters: int | None
     max_loss: float
-    n_subnetworks: int
+    n_subnetworks: int | None
     depth: int
     smooth: bool
 
@@ -174,7 +175,7 @@ class _Wanted:
         """Return numbers of parameters to try, from the largest on; ``most`` is the default."""
         size = self.n_parameters or most
         found = [size]
-        while self.max_loss > 0 and size // 2 >= max(FEWEST, most // 16):
+        while self.max_loss > 0 and size // 2 >= most // 16:
             size //= 2
             found.append(size)
         return found
@@ -189,7 +190,8 @@ def _check(model, n_parameters, max_loss, n_subnetworks, depth) -> None:
             "best_estimator_, with X as that sees it."
         )
     check_is_fitted(model, "intercept_")
-    limits = {"n_parameters": (n_parameters, FEWEST, np.inf), "depth": (depth, 1, MAX_DEPTH)}
+    fewest = FEWEST * model.n_outputs_
+    limits = {"n_parameters": (n_parameters, fewest, np.inf), "depth": (depth, 1, MAX_DEPTH)}
     limits["n_subnetworks"] = (n_subnetworks, 1, np.inf)
     for name, (value, low, high) in limits.items():
         if value is None or (name == "n_parameters" and isinstance(value, str) and value == "auto"):
@@ -296,7 +298,8 @@ def _found(
         size = wanted.n_parameters or tuning.COMPRESSION_MOST
         return chosen_kinks(task, size, wanted.max_loss)
     sizes = wanted.sizes(tuning.COMPRESSION_MOST_SMOOTH)
-    found = shrunk_waves(task, wanted.n_subnetworks, wanted.depth, sizes)
+    n_subnetworks = wanted.n_subnetworks or tuning.COMPRESSION_SUBNETWORKS
+    found = shrunk_waves(task, n_subnetworks, wanted.depth, sizes)
     return _smallest(found, lambda small: small.loss, wanted.max_loss)
 
 
@@ -358,7 +361,8 @@ def _of_same_shape(model, Z: Array, wanted: _Wanted, rng: np.random.Generator):
     X = (X if limits is None else np.clip(X, *limits))[rng.permutation(len(X))]
     trained, held_out = np.split(X, [len(X) - len(X) // tuning.COMPRESSION_HELD_OUT])
     best, least = None, 0
-    for n_subnetworks in tuning.COMPRESSION_SHAPED:
+    counts = tuning.COMPRESSION_SHAPED
+    for n_subnetworks in counts if wanted.n_subnetworks is None else (wanted.n_subnetworks,):
         sizes = {"n_levels": 1, "n_subnetworks": n_subnetworks, "depth": wanted.depth}
         how = {"n_init": 2, "refine": False, "early_stopping": False, "warm_start": False}
         new = clone(model).set_params(**sizes, **how, random_state=int(rng.integers(2**31)))
@@ -375,8 +379,8 @@ def _of_same_shape(model, Z: Array, wanted: _Wanted, rng: np.random.Generator):
             break
     if best is None:
         raise ValueError(
-            f"One sub-network of this shape with depth={wanted.depth} has {least} parameters: "
-            "raise n_parameters, or lower depth."
+            f"{wanted.n_subnetworks or 1} sub-networks of this shape and depth {wanted.depth} "
+            f"have {least} parameters: raise n_parameters, or lower n_subnetworks or depth."
         )
     kept = ("feature_names_in_", "_levels", "_dtype", "_y_ndim")
     vars(best).update({name: vars(model)[name] for name in kept if name in vars(model)})

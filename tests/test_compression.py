@@ -207,6 +207,31 @@ def test_a_warm_start_begins_anew(smooth):
     assert not hasattr(small, "compression_loss_")
 
 
+def test_few_or_equal_rows_are_enough_for_a_network(noisy):
+    X, _, model = noisy
+    for rows in (X[:1], X[:2], np.repeat(X[:1], 5, axis=0)):
+        small = compress(model, rows, n_parameters=40, random_state=0)
+        assert small.n_parameters_ <= 40
+        assert np.isfinite(small.predict(X)).all()
+
+
+def test_every_output_needs_parameters():
+    X = np.random.default_rng(0).uniform(size=(60, 2))
+    model = ExponentialReLURegressor(**QUICK, n_levels=1, tol=0.5).fit(X, X @ np.ones((2, 3)))
+    with pytest.raises(ValueError, match="n_parameters=20, but it needs an integer of at least 30"):
+        compress(model, X, n_parameters=20)
+
+
+@pytest.mark.slow
+def test_the_number_of_subnetworks_counts_with_a_shape():
+    X = np.random.default_rng(0).uniform(size=(100, 2))
+    y = (X**2).sum(1)
+    model = ExponentialReLURegressor(convexity="convex", **QUICK, tol=0.5).fit(X, y)
+    for n_subnetworks in (1, 3):
+        small = compress(model, X, n_subnetworks=n_subnetworks, depth=2, random_state=0)
+        assert small.n_subnetworks_ == n_subnetworks
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -203,6 +203,7 @@ def chosen_kinks(task: Task, n_parameters: int, enough: float) -> Small:
         columns = neurons(rows.X[:, part], slice(None)) * root
         targets = rows.y[:, part].T * root
         chosen = forward_selection(columns, root, targets, costs, n_parameters - len(rows.y))
+        chosen = chosen or [0]  # all are constant on these rows
         held_out = slice(rows.n_trained, None)
 
         def read_out(n: int) -> tuple[Tensor, float]:

@@ -356,8 +356,7 @@ COMPRESSION_SMOOTH_POINTS, COMPRESSION_POINTS, COMPRESSION_HELD_OUT = 9000, 4000
 COMPRESSION_POINTS_OF_ROW, COMPRESSION_FEWEST_POINTS = 6, 1500
 # A column matters if it has more than this fraction of the squares of slopes: of the error.
 COMPRESSION_MATTERS, COMPRESSION_SLOPES = 1e-7, 2000
-# Default sub-networks and depth of waves. Three are less accurate on most of ten functions, and
-# five take twice the time; depths above four gain nothing.
+# Default sub-networks and depth of waves. Three are less accurate on six of ten functions.
 COMPRESSION_SUBNETWORKS, COMPRESSION_DEPTH = 4, 4
 # Starts, their rows, and iterations of their refinement. With 40 iterations errors are ten times
 # larger on friedman1 and Branin: the limit of infinite depth is left too early.
