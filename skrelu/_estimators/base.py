@@ -446,7 +446,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             self.y_limits_,
             ordered=self._ordered and self.n_outputs_ > 1,
             log_link=self._log_link,
-            encoded=None if kept is None else _of_arrays(kept),
+            added=None if kept is None else _of_arrays(kept),
         )
 
 

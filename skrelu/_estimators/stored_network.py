@@ -68,7 +68,7 @@ class StoredNetwork:
         Whether outputs are sorted, as several quantiles are.
     log_link : bool
         Whether predictions are exponentials of the raw outputs.
-    encoded : EncodedModel or PlainModel, optional
+    added : EncodedModel or PlainModel, optional
         Added to the outputs of the network. Without sub-networks these are 0.
     """
 
@@ -80,7 +80,7 @@ class StoredNetwork:
     y_limits: Array | None
     ordered: bool
     log_link: bool
-    encoded: EncodedModel | PlainModel | None = None
+    added: EncodedModel | PlainModel | None = None
 
     @isolated()
     def predict(self, X: NDArray, device: torch.device) -> Array:
@@ -146,10 +146,10 @@ class StoredNetwork:
 
     def _by_inputs(self, inputs: Tensor, layers: list[Tensor], weights: ReLUWeights) -> Tensor:
         """Return the derivatives of raw outputs, (n_outputs, n_features, n_samples)."""
-        if self.encoded is not None and not self.network.n_subnetworks:
-            return self.encoded.slopes(inputs)
+        if self.added is not None and not self.network.n_subnetworks:
+            return self.added.slopes(inputs)
         by_inputs = self.network.slopes(weights, layers)
-        return by_inputs if self.encoded is None else by_inputs + self.encoded.slopes(inputs)
+        return by_inputs if self.added is None else by_inputs + self.added.slopes(inputs)
 
     @isolated()
     def contributions(self, X: NDArray, device: torch.device) -> Array:
@@ -162,8 +162,8 @@ class StoredNetwork:
                 continue
             added = torch.einsum("kwo,kwn->nok", weights.output, network.last(layers))
             linear = weights.linear.T @ inputs + weights.intercept[:, None]
-            if self.encoded is not None:
-                linear = linear + self.encoded.forward(inputs)
+            if self.added is not None:
+                linear = linear + self.added.forward(inputs)
             parts[rows, :, 0] = self.y_scaling.undo(to_numpy(linear).T)
             parts[rows, :, 1:] = to_numpy(added) * self.y_scaling.scale[:, None]
         return np.clip(parts, -MOST, MOST)
@@ -173,10 +173,10 @@ class StoredNetwork:
         network = self.network
         weights = _on(self.weights, device) if network.n_subnetworks else self.weights
         width = network.level_size * WIDTH
-        if isinstance(self.encoded, PlainModel):
-            width = max(width, self.encoded.width)
+        if isinstance(self.added, PlainModel):
+            width = max(width, self.added.width)
         size = max(256, CHUNK // (width * 8 * n_values))
-        if isinstance(self.encoded, EncodedModel):
+        if isinstance(self.added, EncodedModel):
             size = min(size, ENCODED_ROWS)
         with threads(float(size * network.n_parameters) if len(X) >= size else 0.0):
             for begin in range(0, len(X), size):
@@ -188,10 +188,10 @@ class StoredNetwork:
 
     def _raw(self, weights: ReLUWeights, layers: list[Tensor], inputs: Tensor) -> Array:
         """Return the outputs of the network, (n_samples, n_outputs)."""
-        if self.encoded is not None and not self.network.n_subnetworks:
-            return to_numpy(self.encoded.forward(inputs)).T
+        if self.added is not None and not self.network.n_subnetworks:
+            return to_numpy(self.added.forward(inputs)).T
         raw = self.network.read_out(weights, self.network.last(layers), inputs)
-        return to_numpy(raw if self.encoded is None else raw + self.encoded.forward(inputs)).T
+        return to_numpy(raw if self.added is None else raw + self.added.forward(inputs)).T
 
     def _finished(self, raw: Array) -> Array:
         """Return predictions from the outputs of the network, (n_samples, n_outputs)."""
@@ -276,8 +276,8 @@ class StoredNetwork:
     def _chains(self) -> list[list[Affine]]:
         """Return layers in the units of the data; no ReLU stands between two chains."""
         layers = dense_layers(self.network, _on(self.weights, torch.device("cpu")))
-        if self.encoded is not None:
-            others = self.encoded.layers()
+        if self.added is not None:
+            others = self.added.layers()
             layers = summed(layers, others) if self.network.n_subnetworks else others
         mean, scale = self.X_scaling
         unit = np.where(_extreme(scale), 1 / _power_of_two(scale), 1.0)

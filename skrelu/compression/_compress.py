@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.points import points_between, points_in_box
@@ -32,7 +32,7 @@ from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.triangle import MAX_DEPTH
 from skrelu._solvers.losses import SQUARED_ERROR
 
-__all__ = ["CompressedClassifier", "CompressedRegressor", "compress"]
+__all__ = ["compress"]
 
 Array = NDArray[np.float64]
 
@@ -407,177 +407,3 @@ def _raw(model, X: Array) -> Array:
     if isinstance(model, ExponentialReLUClassifier):
         return model.decision_function(X)
     return np.log(model.predict(X)) if model._log_link else model.predict(X)
-
-
-class _Compressed(MetaEstimatorMixin, BaseEstimator):
-    """Fit an estimator and compress it."""
-
-    _default: type[ExponentialReLUEstimator]
-
-    def __init__(
-        self,
-        estimator=None,
-        *,
-        n_parameters="auto",
-        max_loss="auto",
-        n_subnetworks=None,
-        depth=None,
-        random_state=None,
-    ):
-        self.estimator = estimator
-        self.n_parameters = n_parameters
-        self.max_loss = max_loss
-        self.n_subnetworks = n_subnetworks
-        self.depth = depth
-        self.random_state = random_state
-
-    def fit(self, X, y, sample_weight=None):
-        """Fit the estimator, and a small network to its predictions.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training inputs.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the fit of the estimator.
-
-        Returns
-        -------
-        self
-            The fitted meta-estimator.
-        """
-        rng = check_random_state(self.random_state)
-        model = self._default() if self.estimator is None else clone(self.estimator)
-        if "random_state" in model.get_params() and model.random_state is None:
-            model.set_params(random_state=rng.randint(2**31))
-        model.fit(X, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
-        if sample_weight is not None:
-            X = X if hasattr(X, "__getitem__") else np.asarray(X)
-            X = _safe_indexing(X, np.flatnonzero(np.asarray(sample_weight) > 0))
-        self.estimator_ = compress(
-            model,
-            X,
-            n_parameters=self.n_parameters,
-            max_loss=self.max_loss,
-            n_subnetworks=self.n_subnetworks,
-            depth=self.depth,
-            random_state=rng,
-        )
-        for name in ("n_features_in_", "feature_names_in_", "classes_"):
-            if hasattr(model, name):
-                setattr(self, name, getattr(model, name))
-        return self
-
-    def predict(self, X):
-        """Predict with the small network; see the estimator's `predict`."""
-        check_is_fitted(self)
-        return self.estimator_.predict(X)
-
-    def __sklearn_tags__(self):
-        return get_tags(self._default() if self.estimator is None else self.estimator)
-
-
-class CompressedRegressor(RegressorMixin, _Compressed):
-    """Regressor that fits an estimator and keeps a small network that predicts the same.
-
-    It is `compress` for pipelines and searches, which can search over ``n_parameters``.
-
-    Parameters
-    ----------
-    estimator : ExponentialReLURegressor, default=None
-        What is fitted. None is one with its defaults.
-
-    n_parameters, max_loss, n_subnetworks, depth, random_state
-        See `compress`.
-
-    Attributes
-    ----------
-    estimator_ : ExponentialReLURegressor
-        The compressed estimator.
-
-    n_features_in_ : int
-        Number of features.
-
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if X had names that are all strings.
-
-    See Also
-    --------
-    compress : The same for an estimator that is fitted already.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.model_selection import GridSearchCV
-    >>> from skrelu import CompressedRegressor
-    >>> X = np.random.default_rng(0).uniform(size=(200, 2))
-    >>> y = X[:, 0] + 0.1 * np.random.default_rng(1).normal(size=200)
-    >>> small = CompressedRegressor(n_parameters=50, random_state=0).fit(X, y)
-    >>> bool(small.estimator_.n_parameters_ <= 50)
-    True
-    """
-
-    _default = ExponentialReLURegressor
-
-
-class CompressedClassifier(ClassifierMixin, _Compressed):
-    """Classifier that fits an estimator and keeps a small network that predicts the same.
-
-    It is `compress` for pipelines and searches, which can search over ``n_parameters``.
-
-    Parameters
-    ----------
-    estimator : ExponentialReLUClassifier, default=None
-        What is fitted. None is one with its defaults.
-
-    n_parameters, max_loss, n_subnetworks, depth, random_state
-        See `compress`.
-
-    Attributes
-    ----------
-    estimator_ : ExponentialReLUClassifier
-        The compressed estimator.
-
-    classes_ : ndarray of shape (n_classes,)
-        Labels of the classes.
-
-    n_features_in_ : int
-        Number of features.
-
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, if X had names that are all strings.
-
-    See Also
-    --------
-    compress : The same for an estimator that is fitted already.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skrelu import CompressedClassifier
-    >>> X, y = load_iris(return_X_y=True)
-    >>> small = CompressedClassifier(n_parameters=200, random_state=0).fit(X, y)
-    >>> bool(small.score(X, y) > 0.9)
-    True
-    """
-
-    _default = ExponentialReLUClassifier
-
-    def predict_proba(self, X):
-        """Return the probabilities of the classes; see the estimator's `predict_proba`."""
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    def predict_log_proba(self, X):
-        """Return logarithms of probabilities; see the estimator's `predict_log_proba`."""
-        check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
-
-    def decision_function(self, X):
-        """Return logits; see the estimator's `decision_function`."""
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
