@@ -29,7 +29,7 @@ def wave_graph(model, low: Array, high: Array) -> ReLUGraph | None:
     Whether it was is seen from values, at points between ``low`` and ``high`` and near them.
     """
     stored = model._stored()
-    if getattr(model, "peaks_", None) is None or stored.encoded is not None or stored.ordered:
+    if getattr(model, "peaks_", None) is None or stored.added is not None or stored.ordered:
         return None
     peaks, scales = model.peaks_, model.scales_
     depth = scales.shape[1]
