@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from skrelu._data.scaling import quotients
+from skrelu._data.scaling import Scaling, quotients
 from skrelu._data.table import Table
 from skrelu._fit import tuning
 from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
+from skrelu._networks.members import Members
 from skrelu._networks.relu_network import average
+from skrelu._networks.triangle_model import TriangleModel
 
 # Version of the attributes below, the versions that can be read, and those that warm starts go on
 # from. Models of format 1 hold other parameters; those of format 2 have no encoded columns, those
@@ -20,49 +22,22 @@ FORMAT, READABLE, CONTINUED = 4, (1, 2, 3, 4), (2, 3, 4)
 
 def attributes_of(fitted: Fitted) -> dict:
     """Return networks, standardization and curves as arrays and numbers."""
-    plan = fitted.plan
+    plan, members = fitted.plan, fitted.members
     X_mean, X_scale = fitted.X_scaling
     y_mean, y_scale = fitted.y_scaling
-    pretrained = torch.tensor(fitted.pretrained)
-    peaks = scales = None
-    if plan.composed is None:
-        waves, _ = plan.model.to_waves(pretrained)
-        parameters = plan.triangles.unpack(waves)
-        directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
-    else:
-        windows = plan.composed.windows(pretrained)
-        directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
-    offsets = offsets - directions @ quotients(X_mean, 1.0, X_scale)
-    directions = quotients(directions, 1.0, X_scale)
-    network, theta = average(plan.relu, torch.tensor(fitted.relu), torch.tensor(fitted.shares))
-    weights = network.unpack(theta)
     stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
     scores = [1 - loss for stage in stages for loss in stage.validation_curve]
     return {
         "_format": FORMAT,
         "_earlier": stored(fitted),  # for warm_start
-        "_encoded": None if fitted.encoded is None else fitted.encoded.arrays(),
+        **network_attributes(members, fitted.X_scaling),
+        "_error_bars": None if fitted.error_bars is None else fitted.error_bars.arrays(),
         "kinds_": fitted.kinds,
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,
         "X_scale_": X_scale,
         "y_mean_": y_mean,
         "y_scale_": y_scale,
-        "peaks_": peaks,
-        "scales_": scales,
-        "directions_": directions,
-        "offsets_": offsets,
-        "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
-        "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
-        "output_weights_": weights.output.numpy().copy(),
-        "linear_weights_": weights.linear.numpy().copy(),
-        "intercept_": weights.intercept.numpy().copy(),
-        "n_outputs_": network.n_outputs,
-        "n_subnetworks_": network.n_subnetworks,
-        "n_levels_": network.n_levels,
-        "n_starts_": len(fitted.relu),
-        "n_parameters_": network.n_parameters
-        + (0 if fitted.encoded is None else fitted.encoded.n_parameters),
         "n_parameters_pretrain_": len(fitted.relu) * plan.network.n_parameters,
         "solver_": plan.solver,
         "n_iter_": sum(stage.n_iter for stage in stages),
@@ -72,6 +47,39 @@ def attributes_of(fitted: Fitted) -> dict:
         "best_validation_score_": (
             1 - float(stages[-1].validation_loss.mean()) if scores else None
         ),
+    }
+
+
+def network_attributes(members: Members, X_scaling: Scaling) -> dict:
+    """Return the average of some networks, and its sub-networks in the units of X."""
+    starts, encoded = members.starts, members.encoded
+    mean, scale = X_scaling
+    peaks = scales = None
+    if isinstance(starts.model, TriangleModel):
+        waves, _ = starts.model.to_waves(starts.pretrained)
+        parameters = starts.model.wave_network.unpack(waves)
+        directions, offsets, peaks, scales = (part.flatten(0, 1).numpy() for part in parameters)
+    else:
+        windows = starts.model.windows(starts.pretrained)
+        directions, offsets = (part.flatten(0, 1).numpy() for part in windows)
+    network, theta = average(starts.network, starts.relu, starts.shares)
+    weights = network.unpack(theta)
+    return {
+        "_encoded": None if encoded is None else encoded.arrays(),
+        "peaks_": peaks,
+        "scales_": scales,
+        "directions_": quotients(directions, 1.0, scale),
+        "offsets_": offsets - directions @ quotients(mean, 1.0, scale),
+        "hidden_weights_": [matrix.numpy().copy() for matrix in weights.hidden],
+        "hidden_biases_": [bias.numpy().copy() for bias in weights.biases],
+        "output_weights_": weights.output.numpy().copy(),
+        "linear_weights_": weights.linear.numpy().copy(),
+        "intercept_": weights.intercept.numpy().copy(),
+        "n_outputs_": network.n_outputs,
+        "n_subnetworks_": network.n_subnetworks,
+        "n_levels_": network.n_levels,
+        "n_starts_": len(starts.shares),
+        "n_parameters_": network.n_parameters + (0 if encoded is None else encoded.n_parameters),
     }
 
 

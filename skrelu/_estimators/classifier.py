@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
+from skrelu._estimators.error_bars import limits_of_scores
 from skrelu._estimators.sklearn_private import StrOptions, with_callbacks
 from skrelu._estimators.tables import validated_data
 from skrelu._solvers.losses import CrossEntropy
@@ -606,6 +607,59 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         if logits.ndim == 1:
             return log_expit(np.column_stack([-logits, logits]))
         return log_softmax(logits, axis=1)
+
+    def predict_set(self, X, coverage=0.9):
+        """Predict sets of classes that contain the class of a row with a given probability.
+
+        They come from the probabilities of rows that were left out in the fit (split conformal
+        prediction). If a new row is like these, then its class is in the set with a probability of
+        at least ``coverage``, on average over fits and rows, even if the predicted probabilities
+        are wrong. Left-out rows are not entirely independent of the fit, because they choose its
+        best iteration. So the probability is approximate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+
+        coverage : float, default=0.9
+            Probability in (0, 1).
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_classes)
+            Whether each class is in the set, in the order of ``classes_``. The most probable class
+            always is.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        ValueError
+            If X or ``coverage`` is invalid, or if too few rows were left out in the fit: for a
+            coverage of 0.9 at least 9.
+
+        References
+        ----------
+        Sadinle, Lei, Wasserman, "Least ambiguous set-valued classifiers with bounded error levels",
+        2019, https://arxiv.org/abs/1609.00451
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skrelu import ExponentialReLUClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = ExponentialReLUClassifier(random_state=0).fit(X, y)
+        >>> model.predict_set(X[::50], coverage=0.9)
+        array([[ True, False, False],
+               [False,  True, False],
+               [False, False,  True]])
+        """
+        _, limit = limits_of_scores(self, coverage, two_sided=False)
+        chances = self.predict_proba(X)
+        chosen = 1 - chances <= limit[0]
+        chosen[np.arange(len(chosen)), chances.argmax(1)] = True
+        return chosen
 
     def _means(self, X):
         """Return probabilities of the second class or, of more than two, of all classes."""

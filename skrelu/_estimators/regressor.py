@@ -12,13 +12,16 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
+from skrelu._estimators.error_bars import ErrorBarsMixin
 from skrelu._estimators.parameters import make_loss, several
 from skrelu._estimators.sklearn_private import Interval, StrOptions, with_callbacks
 from skrelu._estimators.tables import as_table, validated_data
 from skrelu._solvers.losses import LOSSES
 
 
-class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLUEstimator):
+class ExponentialReLURegressor(
+    MultiOutputMixin, RegressorMixin, ErrorBarsMixin, ExponentialReLUEstimator
+):
     r"""Predict numbers by a ReLU network with exponentially many linear regions.
 
     The model is a linear function plus sub-networks along learned directions,
@@ -556,7 +559,7 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
 
-    def predict(self, X):
+    def predict(self, X, return_std=False, return_cov=False):
         """Predict means, medians or quantiles of the targets, depending on ``loss``.
 
         Parameters
@@ -564,12 +567,41 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         X : array-like of shape (n_samples, n_features)
             Inputs.
 
+        return_std : bool, default=False
+            Whether to return standard deviations as well, for ``loss="squared_error"``.
+
+        return_cov : bool, default=False
+            Whether to return covariances as well, for ``loss="squared_error"``. Not together with
+            ``return_std``.
+
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Predictions, of shape (n_samples, n_quantiles) for a list of quantiles. Their dtype is
             the wider one of X and of the y of the fit; values are clipped to its range. See
             ``extrapolation`` for predictions outside the training range.
+
+        y_std : ndarray of shape (n_samples,) or (n_samples, n_outputs), optional
+            Standard deviations of new targets: of the noise and of the model together. They grow
+            outside of the training data. Rows that were left out in the fit choose their size.
+
+        y_cov : ndarray of shape (n_samples, n_samples) or \
+                (n_samples, n_samples, n_outputs), optional
+            Covariances of new targets. Their diagonal is ``y_std ** 2``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted.
+        ValueError
+            If X is invalid; the message names the column. If standard deviations or covariances
+            are asked for, but both, or with another loss, or of a model without error bars:
+            compressed models have none, nor have fits that left out no rows.
+
+        See Also
+        --------
+        predict_interval : Intervals for any loss, without a distribution.
+        sample_y : Draws of the function.
 
         Examples
         --------
@@ -579,8 +611,18 @@ class ExponentialReLURegressor(MultiOutputMixin, RegressorMixin, ExponentialReLU
         >>> model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] ** 2)
         >>> model.predict([[0.5]]).round(2)
         array([0.25])
+
+        Standard deviations are small between the training rows and large outside:
+
+        >>> mean, std = model.predict([[0.5], [2.0]], return_std=True)
+        >>> bool(std[0] < 1e-4 < std[1])
+        True
         """
-        return self._outputs(X)
+        if return_std and return_cov:
+            raise ValueError("Set return_std or return_cov, not both.")
+        if return_std:
+            return self._with_deviations(X)
+        return self._with_covariances(X) if return_cov else self._outputs(X)
 
     def score(self, X, y, sample_weight=None):
         """Return the coefficient of determination R^2 of the predictions.

@@ -34,7 +34,9 @@ NO_RIDGE = (1e-15,)
 LITTLE_RIDGE = (1e-08,)
 
 
-def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
+def blended(
+    job: Job, fitted: Fitted, rows: Rows, raw: Tensor, left_out: Tensor | None = None
+) -> Fitted:
     """Return a fit whose networks are blended with a linear model, and shifted.
 
     Parameters
@@ -45,6 +47,8 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
         Rows of the starts that ``fitted`` averages.
     raw : Tensor of shape (n_starts, n_outputs, n_samples)
         Raw values of these starts, see `raw_values`.
+    left_out : Tensor of shape (n_outputs, n_trained), optional
+        What the networks predict of each training row if it is left out; without held-out rows.
     """
     with threads(0.0):
         fitted, rows, raw = _steady(fitted, rows, raw)
@@ -58,16 +62,33 @@ def blended(job: Job, fitted: Fitted, rows: Rows, raw: Tensor) -> Fitted:
             gain, line_gain = torch.zeros_like(gain), torch.full_like(line_gain, float(error < 1))
             added = _added(fitted, rows, raw, linear, gain, line_gain)
         models = gain[:, None] * raw + predicted(added, rows.X)
+        if rows.validation is not None:
+            left_out = _held_out(fitted.shares, rows, models)
+        elif left_out is not None or not gain.any():
+            left_out = _each_left_out(left_out, linear, gain, line_gain, added)
     fitted = _with(fitted, to_numpy(gain), to_numpy(added))
-    return replace(fitted, error=error, left_out=_left_out(fitted.shares, rows, models))
+    if left_out is None:
+        return replace(fitted, error=error)
+    return replace(fitted, error=error, left_out=to_numpy(left_out), rows=rows)
 
 
-def _left_out(shares: Array, rows: Rows, models: Tensor) -> Array | None:
+def _each_left_out(
+    networks: Tensor | None, linear: RidgeFit | None, gain: Tensor, line_gain: Tensor, added: Tensor
+) -> Tensor | None:
+    """Return what the blend predicts of each training row if it is left out."""
+    shift, total = added[0], None if networks is None else gain[:, None] * networks
+    if linear is not None:
+        shift = shift - line_gain * linear.coef[0]
+        line = line_gain[:, None] * linear.left_out
+        total = line if total is None else total + line
+    return None if total is None else total + shift[:, None]
+
+
+def _held_out(shares: Array, rows: Rows, models: Tensor) -> Tensor:
     """Return the average of the starts that hold a row out, NaN of rows that none holds out."""
-    if rows.validation is None:
-        return None
+    assert rows.validation is not None
     held = (rows.validation > 0) * to_tensor(shares, models.device)[:, None]
-    return to_numpy(torch.einsum("sn,son->on", held, models) / held.sum(0))
+    return torch.einsum("sn,son->on", held, models) / held.sum(0)
 
 
 def _added(

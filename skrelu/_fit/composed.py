@@ -134,7 +134,7 @@ def on_all_rows(job: Job, plan: Plan, network: ComposedNetwork, fitted: Fitted) 
     again = _by_evidence(job, plan, network, theta, rows, rows.X.dtype)
     assert again.pretraining is not None
     pretraining = again.pretraining.after(fitted.pretraining)
-    return replace(again, left_out=fitted.left_out, pretraining=pretraining)
+    return replace(again, left_out=fitted.left_out, rows=fitted.rows, pretraining=pretraining)
 
 
 def _by_evidence(

@@ -24,6 +24,7 @@ from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
 from skrelu._fit.stacking import stacked
+from skrelu._fit.uncertainty import with_error_bars
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
 from skrelu._networks.composed_network import ComposedNetwork
@@ -77,7 +78,7 @@ def fit_network(
     fitted = _fit(job, plan)
     if fitted.interrupted and not _loss(job, fitted) < tuning.WORTHLESS:
         raise KeyboardInterrupt("nothing better than a constant has been found so far")
-    return fitted
+    return with_error_bars(job, fitted)
 
 
 def _fit(job: Job, plan: Plan) -> Fitted:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Array
+from skrelu._fit.error_bars import ErrorBars
 from skrelu._fit.plan import Plan
 from skrelu._networks.encoded_model import EncodedModel
+from skrelu._networks.members import Members, Starts
 from skrelu._solvers.progress import Result, Status
+from skrelu._solvers.rows import Rows
 
 
 class Weights(NamedTuple):
@@ -41,14 +45,22 @@ class Fitted:
     refinement: Result | None
     # What starts predict of rows that they hold out, (n_outputs, n_samples), NaN of other rows.
     left_out: Array | None = None
+    rows: Rows | None = None  # those of ``left_out``
     encoded: EncodedModel | None = None  # added to the average of the networks
     kinds: dict[str, float] = field(default_factory=dict)  # weight of each kind, by name
+    error_bars: ErrorBars | None = None
 
     @property
     def interrupted(self) -> bool:
         """Whether the user interrupted the fit."""
         stages = self.pretraining, self.refinement
         return any(stage is not None and stage.interrupted for stage in stages)
+
+    @property
+    def members(self) -> Members:
+        """The networks whose weighted average is the model."""
+        parts = (torch.tensor(part) for part in (self.pretrained, self.relu, self.shares))
+        return Members(Starts(self.plan.network, self.plan.relu, *parts), self.encoded)
 
     def with_status(self, status: Status) -> Fitted:
         """Return the same fit with another status of pretraining."""

@@ -50,6 +50,7 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
         error=error,
         pretraining=_reported(fitted, encoded, error),
     )
+    network = replace(network, left_out=to_numpy(average), rows=rows)
     by_kind = torch.tensor([gains[name] for name in encoded.names], dtype=torch.float64)
     if not by_kind.any():
         return network
@@ -59,7 +60,11 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
         shift = _calibrating(rows.loss, average, rows)
     else:
         shift = _centring(network, rows)
-    return replace(network, encoded=model.plus(shift.cpu()))
+    return replace(
+        network,
+        encoded=model.plus(shift.cpu()),
+        left_out=to_numpy(average + shift.to(average)[:, None]),
+    )
 
 
 def _calibrating(loss: Pinball, left_out: Tensor, rows: Rows) -> Tensor:

@@ -381,3 +381,16 @@ COMPRESSION_SHAPED = (1, 2, 4, 8, 16, 32)
 COMPRESSION_CERTAIN = 0.03
 # Largest loss: this fraction of the model's own error, and at least so much.
 COMPRESSION_LOSS, COMPRESSION_LEAST_LOSS = 0.01, 1e-5
+
+# --- error bars ------------------------------------------------------------------------------
+
+# Most left-out rows whose scores are kept: 0.4 % is the standard error of a coverage of 0.9.
+SCORED_ROWS = 4000
+# Least noise, as a fraction of the squared errors of left-out rows, if it is their rest.
+LEAST_NOISE = 0.2
+# Smallest variance, for exact fits.
+NO_VARIANCE = 1e-28
+# Most columns of a posterior: a model keeps half of their square.
+MOST_OF_POSTERIOR = 1500
+# Work and numbers in memory at once for the posterior of a start: at most about 0.3 s.
+POSTERIOR_WORK, POSTERIOR_NUMBERS = 3e9, 4e6

@@ -56,7 +56,8 @@ def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     result = Result(theta, error, error, error, Status.CONVERGED, 1, curve, curve)
     weights = Weights(theta, lowered, torch.zeros_like(lowered))
     fitted = job.fitted(plan, weights, np.ones(1), error, result, None)
-    return blended(job, fitted, rows, raw_values(relu, lowered, rows))
+    left_out = fit.left_out if rows.validation is None else None
+    return blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""The error bars of a fit: posteriors of its starts, and scores of rows that were left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skrelu._data.torch_interop import threads, to_numpy, to_tensor
+from skrelu._fit import tuning
+from skrelu._fit.blend import base_weights
+from skrelu._fit.conformal import scores_of
+from skrelu._fit.error_bars import ErrorBars, Predictive
+from skrelu._fit.fitted import Fitted
+from skrelu._fit.job import Job
+from skrelu._networks.composed_network import ComposedNetwork
+from skrelu._networks.members import tangent
+from skrelu._networks.triangle_model import TriangleModel
+from skrelu._solvers.posterior import MOST_LEVERAGE, Posterior, packed, posterior, variances
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """Rows, and what fits without them predict; samples are the last dimension."""
+
+    X: Tensor
+    y: Tensor
+    raw: Tensor
+    weights: Tensor  # (n_rows,)
+    leverage: Tensor | float = 0.0  # of rows that have been fitted
+
+
+def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
+    """Return a fit with error bars, unless no rows tell how large they are."""
+    loss = job.settings.loss
+    with threads(0.0):
+        found = _posteriors(job, fitted)
+        left = _held_out(fitted) if fitted.left_out is not None else None
+        if left is None and found is not None:
+            left = _by_leverage(found, fitted)
+        if left is None:
+            return fitted
+        none = np.zeros(len(left.y))
+        roots = [] if found is None else [to_numpy(packed(one.root)) for one in found.each]
+        weights = to_numpy(left.weights * (1 / left.weights.square().sum()))
+        bars = ErrorBars(none, none + 1, roots, none[:, None], weights)
+        variance = torch.ones_like(left.y)
+        if not loss.classes and not loss.log_link:
+            bars, variance = _calibrated(fitted, bars, left, found)
+        scores = scores_of(loss, left.raw, left.y, variance)
+    return replace(fitted, error_bars=replace(bars, scores=to_numpy(scores)))
+
+
+def _calibrated(
+    fitted: Fitted, bars: ErrorBars, left: _LeftOut, found: _Found | None
+) -> tuple[ErrorBars, Tensor]:
+    """Return error bars with noise and factor, and the variances of the left-out rows."""
+    model = Predictive(fitted.members, bars).model_variance(left.X) / (1 - left.leverage)
+    squares = (left.y - left.raw).square()
+    mean = squares @ left.weights
+    if found is None or fitted.encoded is not None:
+        noise = torch.maximum(mean - model @ left.weights, tuning.LEAST_NOISE * mean)
+    else:
+        noise = mean.new_full((len(mean),), found.noise)
+    variance = (noise[:, None] + model).clamp_min(tuning.NO_VARIANCE)
+    factor = (squares / variance) @ left.weights
+    bars = replace(bars, noise=to_numpy(noise), factor=to_numpy(factor))
+    return bars, (factor[:, None] * variance).clamp_min(tuning.NO_VARIANCE)
+
+
+def _held_out(fitted: Fitted) -> _LeftOut | None:
+    """Return rows that starts held out, or that least squares left out once each."""
+    rows = fitted.rows
+    assert rows is not None
+    assert fitted.left_out is not None
+    raw = to_tensor(fitted.left_out, rows.X.device)
+    known = raw.isfinite().all(0).nonzero()[:, 0]
+    known = known[:: -(-len(known) // tuning.SCORED_ROWS) or 1]
+    if not len(known):
+        return None
+    weights = base_weights(rows)
+    if rows.n_samples > rows.n_trained and rows.validation is not None:
+        weights = torch.cat([weights, rows.validation[0, rows.n_trained :]])
+    weights = weights[known]
+    if not weights.any():
+        return None
+    X, y, raw, weights = (
+        part.cpu() for part in (rows.X[:, known], rows.y[:, known], raw[:, known], weights)
+    )
+    return _LeftOut(X, y, raw, weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Rows that were fitted, with what the average predicts of them."""
+
+    X: Tensor
+    y: Tensor
+    raw: Tensor  # (n_outputs, n_rows)
+    base: Tensor  # (n_rows,), weights that sum to 1
+    residual: Tensor  # (n_outputs, n_rows), working residuals
+    curvature: Tensor  # (n_outputs, n_rows), times the number of rows that a row stands for
+    chunks: list[slice]
+
+
+class _Found(NamedTuple):
+    """Posteriors of all starts."""
+
+    each: list[Posterior]
+    shares: Tensor  # (n_starts,)
+    rows: _Fitted
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise."""
+        pairs = zip(self.shares, self.each, strict=True)
+        return float(sum(share / one.precision for share, one in pairs))
+
+
+def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
+    """Return the posteriors of starts whose parameters least squares have determined."""
+    model, loss = fitted.plan.network, job.settings.loss
+    determined = isinstance(model, ComposedNetwork) or fitted.plan.solver == "ridge"
+    if loss.coupled or not determined or not fitted.shares.any():
+        return None
+    if isinstance(model, TriangleModel):
+        size = model.sizes[1] // model.n_outputs
+    else:
+        size = model.n_parameters
+    if size > tuning.MOST_OF_POSTERIOR or not np.isfinite(fitted.pretrained).all():
+        return None
+    most = max(2 * size, int(tuning.POSTERIOR_WORK / size**2))
+    rows = job.rows(1, False, most)
+    part = slice(rows.n_trained)
+    X, y, base = (one.cpu() for one in (rows.X[:, part], rows.y[:, part], base_weights(rows)))
+    chunk = max(1, int(tuning.POSTERIOR_NUMBERS / (size * len(y))))
+    chunks = [slice(i, i + chunk) for i in range(0, X.shape[1], chunk)]
+    shares, relu = torch.tensor(fitted.shares / fitted.shares.sum()), torch.tensor(fitted.relu)
+    each = [fitted.plan.relu.forward(relu, X[:, c]) for c in chunks]
+    raw = torch.cat([torch.einsum("s,son->on", shares, values) for values in each], -1)
+    residual, curvature = loss.working(raw, y, loss.scale(raw, y, base))
+    curvature = curvature.expand_as(raw) * base
+    n_effective = 1 / float(np.square(job.training.weights).sum())
+    curvature = curvature * (n_effective * len(y) / curvature.sum())
+    rows_of = _Fitted(X, y, raw, base, residual, curvature, chunks)
+    starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
+    return _Found(starts, shares, rows_of)
+
+
+def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fitted) -> Posterior:
+    """Return the posterior of one start."""
+    squares = (rows.curvature * rows.residual.square()).sum() / rows.curvature.sum()
+    if isinstance(model, ComposedNetwork):
+        sizes = torch.tensor(model.groups())
+        groups = torch.eye(len(sizes)).repeat_interleave(sizes, 1)[:-1]
+        return posterior(
+            lambda chunk: tangent(model, theta, rows.X[:, chunk]),
+            rows.chunks, rows.curvature, squares, theta, groups,
+        )  # fmt: skip
+    # All outputs have the same columns, which get unit size; the intercept has no penalty.
+    _, coef, _ = model.unpack(theta)
+    first = model.columns(theta, rows.X[:, rows.chunks[0]])
+    unit = first.square().mean(-1, keepdim=True).sqrt()
+    unit = torch.where(unit > 0, unit, 1.0)
+    kinds = torch.tensor([0] + [1] * len(rows.X) + [2] * (len(coef) - 1 - len(rows.X)))
+    groups = torch.nn.functional.one_hot(kinds, 3).T[1:]
+    found = posterior(
+        lambda chunk: (model.columns(theta, rows.X[:, chunk]) / unit)[None],
+        rows.chunks, rows.curvature.mean(0, keepdim=True), squares,
+        coef.square().mean(1).sqrt() * unit[:, 0], groups,
+    )  # fmt: skip
+    return found._replace(root=found.root / unit[:, 0])
+
+
+def _by_leverage(found: _Found, fitted: Fitted) -> _LeftOut:
+    """Return all rows, with what fits without each of them would predict to first order."""
+    rows, model = found.rows, fitted.plan.network
+    leverage = torch.zeros_like(rows.raw)
+    pairs = zip(found.shares, found.each, torch.tensor(fitted.pretrained), strict=True)
+    for share, (root, precision), theta in pairs:
+        for chunk in rows.chunks:
+            variance = variances(root, tangent(model, theta, rows.X[:, chunk]))
+            leverage[:, chunk] += share * precision * rows.curvature[:, chunk] * variance
+    leverage = leverage.clamp(0, MOST_LEVERAGE)
+    raw = rows.raw + rows.residual * leverage / (1 - leverage)
+    some = slice(None, None, -(-len(rows.base) // tuning.SCORED_ROWS))
+    weights = rows.base[some] / rows.base[some].sum()
+    X, y, raw = (part[:, some] for part in (rows.X, rows.y, raw))
+    return _LeftOut(X, y, raw, weights, leverage[:, some])
