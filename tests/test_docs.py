@@ -13,6 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
     ("page", "n_lines"),
     [
         ("columns", 10),
+        pytest.param("uncertainty", 20, marks=pytest.mark.slow),
         pytest.param("compression", 14, marks=pytest.mark.slow),
         pytest.param("optimization", 31, marks=pytest.mark.slow),
     ],

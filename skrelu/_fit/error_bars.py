@@ -136,21 +136,29 @@ class Predictive:
         X = PROBED * torch.tensor(rng.standard_normal((starts.network.n_features, N_PROBES)))
         columns = tangent(model, theta, X)
         wanted = (columns.mT @ step)[..., 0] if len(columns) > 1 else (columns[0].mT @ step).T
-        sizes, least = variances(root, columns).sqrt(), torch.inf
+        sizes = variances(root, columns).sqrt()
+
+        def error(values: Tensor, part: float) -> float:
+            along = (values[0] - values[1]) / (2 * part)
+            return float(((along - wanted).abs() / sizes).median())
+
+        def at(part: float) -> Tensor:
+            return torch.stack([moved_along(model, theta, s * part * step) for s in (1, -1, 0)])
+
+        errors = [error(model.forward(at(part)[:2], X), part) for part in PARTS]
+        good = [part for part, e in zip(PARTS, errors, strict=True) if e < STRAIGHT / 2]
+        part = good[0] if good else PARTS[int(np.argmin(errors))]
+        points, least = at(part), torch.inf
         for deeper in _with_more_layers(starts):
-            for part in PARTS:
-                sides = (moved_along(model, theta, side * step) for side in (part, -part))
-                points = torch.stack([*sides, theta])
-                lowered = _lowered(model, deeper.network, points)
-                # What has been refined differs from what was lowered.
-                relu = deeper.relu[start] + lowered[:2] - lowered[2]
-                ahead, behind = deeper.network.forward(relu, X)
-                error = float((((ahead - behind) / (2 * part) - wanted).abs() / sizes).median())
-                if error < least:
-                    shares = step.new_tensor([1, -1]) / (2 * part)
-                    found, least = (deeper, _Part(sizes[:, 0], points[:2], relu, shares)), error
-                if least < STRAIGHT:
-                    return found
+            lowered = _lowered(model, deeper.network, points)
+            # What has been refined differs from what was lowered.
+            relu = deeper.relu[start] + lowered[:2] - lowered[2]
+            now = error(deeper.network.forward(relu, X), part)
+            if now < least:
+                shares = step.new_tensor([1, -1]) / (2 * part)
+                found, least = (deeper, _Part(sizes[:, 0], points[:2], relu, shares)), now
+            if least < STRAIGHT:
+                break
         return found
 
 

@@ -19,6 +19,7 @@ from skrelu._fit.job import Job
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.members import tangent
 from skrelu._networks.triangle_model import TriangleModel
+from skrelu._solvers.losses import Loss
 from skrelu._solvers.posterior import MOST_LEVERAGE, Posterior, packed, posterior, variances
 
 
@@ -30,12 +31,12 @@ class _LeftOut:
     y: Tensor
     raw: Tensor
     weights: Tensor  # (n_rows,)
+    loss: Loss
     leverage: Tensor | float = 0.0  # of rows that have been fitted
 
 
 def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
     """Return a fit with error bars, unless no rows tell how large they are."""
-    loss = job.settings.loss
     with threads(0.0):
         found = _posteriors(job, fitted)
         left = _held_out(fitted) if fitted.left_out is not None else None
@@ -48,9 +49,9 @@ def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
         weights = to_numpy(left.weights * (1 / left.weights.square().sum()))
         bars = ErrorBars(none, none + 1, roots, none[:, None], weights)
         variance = torch.ones_like(left.y)
-        if not loss.classes and not loss.log_link:
+        if not left.loss.classes and not left.loss.log_link:
             bars, variance = _calibrated(fitted, bars, left, found)
-        scores = scores_of(loss, left.raw, left.y, variance)
+        scores = scores_of(left.loss, left.raw, left.y, variance)
     return replace(fitted, error_bars=replace(bars, scores=to_numpy(scores)))
 
 
@@ -90,7 +91,7 @@ def _held_out(fitted: Fitted) -> _LeftOut | None:
     X, y, raw, weights = (
         part.cpu() for part in (rows.X[:, known], rows.y[:, known], raw[:, known], weights)
     )
-    return _LeftOut(X, y, raw, weights / weights.sum())
+    return _LeftOut(X, y, raw, weights / weights.sum(), rows.loss)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class _Fitted:
     base: Tensor  # (n_rows,), weights that sum to 1
     residual: Tensor  # (n_outputs, n_rows), working residuals
     curvature: Tensor  # (n_outputs, n_rows), times the number of rows that a row stands for
+    loss: Loss
     chunks: list[slice]
 
 
@@ -122,9 +124,9 @@ class _Found(NamedTuple):
 
 def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     """Return the posteriors of starts whose parameters least squares have determined."""
-    model, loss = fitted.plan.network, job.settings.loss
+    model = fitted.plan.network
     determined = isinstance(model, ComposedNetwork) or fitted.plan.solver == "ridge"
-    if loss.coupled or not determined or not fitted.shares.any():
+    if job.settings.loss.coupled or not determined or not fitted.shares.any():
         return None
     if isinstance(model, TriangleModel):
         size = model.sizes[1] // model.n_outputs
@@ -141,11 +143,12 @@ def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     shares, relu = torch.tensor(fitted.shares / fitted.shares.sum()), torch.tensor(fitted.relu)
     each = [fitted.plan.relu.forward(relu, X[:, c]) for c in chunks]
     raw = torch.cat([torch.einsum("s,son->on", shares, values) for values in each], -1)
+    loss = rows.loss
     residual, curvature = loss.working(raw, y, loss.scale(raw, y, base))
     curvature = curvature.expand_as(raw) * base
     n_effective = 1 / float(np.square(job.training.weights).sum())
     curvature = curvature * (n_effective * len(y) / curvature.sum())
-    rows_of = _Fitted(X, y, raw, base, residual, curvature, chunks)
+    rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks)
     starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
     return _Found(starts, shares, rows_of)
 
@@ -189,4 +192,4 @@ def _by_leverage(found: _Found, fitted: Fitted) -> _LeftOut:
     some = slice(None, None, -(-len(rows.base) // tuning.SCORED_ROWS))
     weights = rows.base[some] / rows.base[some].sum()
     X, y, raw = (part[:, some] for part in (rows.X, rows.y, raw))
-    return _LeftOut(X, y, raw, weights, leverage[:, some])
+    return _LeftOut(X, y, raw, weights, rows.loss, leverage[:, some])
