@@ -77,7 +77,12 @@ def global_generators_kept():
 
 
 def gaussian_process(X, y, seed):
-    """Fit with a length for each input from two starts, and take the likelier result.
+    """Fit with a length for each input."""
+    return likelier_process(X, y, seed).predict, None
+
+
+def likelier_process(X, y, seed, kernel=RBF):
+    """Return the likelier of two fits, with a length for each input, from two starts.
 
     From some starts the likelihood leads to noise alone. The lower bound of the noise, 1e-5 by
     default, would bound the error too.
@@ -85,12 +90,11 @@ def gaussian_process(X, y, seed):
     n_inputs, models = X.shape[1], []
     for variance, length in ((1, 1), (10, 3)):
         lengths = np.full(n_inputs, length * np.sqrt(n_inputs))
-        smooth = ConstantKernel(variance, (1e-3, 1e6)) * RBF(lengths, (1e-2, 1e4))
-        kernel = smooth + WhiteKernel(1e-2, (1e-10, 1))
-        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+        smooth = ConstantKernel(variance, (1e-3, 1e6)) * kernel(lengths, (1e-2, 1e4))
+        kernel_of_start = smooth + WhiteKernel(1e-2, (1e-10, 1))
+        process = GaussianProcessRegressor(kernel_of_start, normalize_y=True, random_state=seed)
         models.append(make_pipeline(StandardScaler(), process).fit(X, y))
-    best = max(models, key=lambda model: model[-1].log_marginal_likelihood_value_)
-    return best.predict, None
+    return max(models, key=lambda model: model[-1].log_marginal_likelihood_value_)
 
 
 def curve_process(X, y, seed, n_rows=100):
