@@ -57,6 +57,29 @@ def test_encoded_columns_on_cuda_are_like_those_on_the_cpu(estimator):
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())
 
 
+def test_error_bars_on_cuda_are_those_on_the_cpu():
+    X, y = make_table(200)
+    y = np.c_[y, y + 0.1 * np.random.default_rng(0).normal(size=len(y))]
+    for model in (
+        ExponentialReLURegressor(n_levels=2, n_subnetworks=6, n_init=2, random_state=0),
+        ExponentialReLURegressor(n_levels=1, n_init=3, random_state=0),
+    ):
+        on_cpu, on_cuda = model.fit(X, y), copy.deepcopy(model).set_params(device="cuda")
+        for one, other in (
+            (on_cpu.predict(X, return_std=True), on_cuda.predict(X, return_std=True)),
+            (on_cpu.predict(X[:9], return_cov=True), on_cuda.predict(X[:9], return_cov=True)),
+        ):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_allclose(b, a, rtol=1e-6, atol=1e-9 * np.abs(a).max())
+        np.testing.assert_allclose(on_cuda.predict_interval(X), on_cpu.predict_interval(X), 1e-6)
+        draws = (m.sample_y(X, 2, random_state=0) for m in (on_cpu, on_cuda))
+        np.testing.assert_allclose(*draws, rtol=1e-6)
+        # A fit on the device has error bars of like size.
+        _, deviations = on_cuda.fit(X, y).predict(X, return_std=True)
+        _, expected = on_cpu.predict(X, return_std=True)
+        np.testing.assert_allclose(np.median(deviations, 0), np.median(expected, 0), rtol=0.3)
+
+
 def test_a_model_of_cuda_is_exported_and_moved_to_the_cpu():
     model, X = fitted("one level", "cuda")
     network = model.to_torch()
