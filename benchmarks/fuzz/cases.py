@@ -172,7 +172,7 @@ BAD_WEIGHTS: dict[str, Callable[[Generator, int], Any]] = {
     "column": lambda rng, n: np.ones((n, 1)),
 }
 VALIDATION = ("same", "same weighted", "scaled", "targets scaled")
-BAD_VALIDATION = ("no X", "no y", "weights only", "one column more", "too short", "NaN", "weights")
+BAD_VALIDATION = ("no X", "no y", "weights only", "one column more", "too short", "infinite", "weights")
 
 
 def _validation(kind: str, inputs: Inputs, targets: Targets, classifies: bool) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _validation(kind: str, inputs: Inputs, targets: Targets, classifies: bool) -
         "weights only": {"X_val": None, "y_val": None, "sample_weight_val": np.ones(n)},
         "one column more": {"X_val": np.column_stack([X, np.ones(n)])},
         "too short": {"X_val": X[:-1]},
-        "NaN": {"X_val": np.full(X.shape, np.nan)},
+        "infinite": {"X_val": np.full(X.shape, np.inf)},
         "weights": {"sample_weight_val": -np.ones(n)},
         "same weighted": {"sample_weight_val": np.ones(n)},
     }

@@ -105,7 +105,8 @@ def _to_torch(fit: Fit) -> Iterator[Finding]:
     if fit.case.inputs.seen is None:
         return
     with torch.no_grad():
-        exported = fit.model.to_torch()(torch.tensor(fit.case.inputs.seen)).numpy()
+        columns = torch.tensor(fit.model.encode(fit.known))
+        exported = fit.model.to_torch()(columns).numpy()
     raw = fit.raw(fit.known)
     # Another order of sums gives the same but for rounding, which deep networks enlarge.
     nudged = copy(fit.model)

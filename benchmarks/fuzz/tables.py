@@ -172,5 +172,5 @@ def draw_inputs(rng: Generator) -> Inputs:
     dtype, make = NUMBERS[container]
     values = as_precision(X, dtype)
     seen = values.astype(float)
-    reason = None if len(seen) and np.isfinite(seen).all() else f"{change} {shape}"
+    reason = f"{change} {shape}" if np.isinf(seen).any() or not len(seen) else None
     return Inputs(make(values), seen, shape, kind, change, container, reason)

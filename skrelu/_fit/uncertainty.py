@@ -52,6 +52,8 @@ def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
         if not left.loss.classes and not left.loss.log_link:
             bars, variance = _calibrated(fitted, bars, left, found)
         scores = scores_of(left.loss, left.raw, left.y, variance)
+        if not bool(scores.isfinite().all()) or not np.isfinite(bars.factor).all():
+            return fitted  # rounding errors of extreme values
     return replace(fitted, error_bars=replace(bars, scores=to_numpy(scores)))
 
 
@@ -150,7 +152,8 @@ def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     curvature = curvature * (n_effective * len(y) / curvature.sum())
     rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks)
     starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
-    return _Found(starts, shares, rows_of)
+    finite = all(bool(one.root.isfinite().all()) for one in starts)
+    return _Found(starts, shares, rows_of) if finite else None
 
 
 def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fitted) -> Posterior:
