@@ -172,7 +172,8 @@ BAD_WEIGHTS: dict[str, Callable[[Generator, int], Any]] = {
     "column": lambda rng, n: np.ones((n, 1)),
 }
 VALIDATION = ("same", "same weighted", "scaled", "targets scaled")
-BAD_VALIDATION = ("no X", "no y", "weights only", "one column more", "too short", "infinite", "weights")
+BAD_VALIDATION = ("no X", "no y", "weights only", "one column more", "too short", "infinite",
+                  "weights")  # fmt: skip
 
 
 def _validation(kind: str, inputs: Inputs, targets: Targets, classifies: bool) -> dict[str, Any]:
