@@ -1,6 +1,7 @@
 """Conversion of users' tables to arrays, with errors that name the argument and the column.
 
-Frames and series are read through narwhals, as scikit-learn does. pandas and polars are optional.
+Frames and series are read through narwhals, as scikit-learn does. pandas, polars and
+pyarrow are optional.
 """
 
 from __future__ import annotations
@@ -446,6 +447,10 @@ def _native(values, name):
         raise ValueError(f"Columns of {name} need names of their own. {error}") from None
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"{name} is lazy: pass {name}.collect().")
+    if type(frame).__name__ == "RecordBatch":  # as an array it would lose its names
+        raise TypeError(
+            f"{name} is one batch of a table: pass pyarrow.Table.from_batches([{name}])."
+        )
     return frame
 
 
