@@ -107,13 +107,9 @@ class _EncodedRows:
         n_folds = len(rows.training)
         knots = _coarse(X[: rows.n_trained])
         curves = _curves(rows, X, shares_curves, groups)
-        chunks = [_encoded(part, knots, curves) for part in X.split(tuning.ENCODED_CHUNK)]
-        plain, positions, additive, values = (
-            torch.cat(parts, dim)
-            for parts, dim in zip(zip(*chunks, strict=True), (0, 0, 2, 1), strict=True)
-        )
+        plain, positions, additive, values = _encoded(X, knots, curves)
         spread = values[:, : rows.n_trained]
-        spread = (spread - spread.mean(1, keepdim=True)).square().mean(1).sqrt()
+        spread = (spread - spread.mean(1, keepdim=True)).square_().mean(1).sqrt()
         spread[spread < tuning.FLAT_CURVE] = torch.inf
         part = positions[: rows.n_trained][: tuning.ADDITIVE_ROWS]
         n_inputs = X.shape[1] + sum(knots.sizes) + values.shape[-1]
@@ -204,12 +200,30 @@ class _EncodedRows:
 
 
 def _encoded(X: Tensor, knots: Knots, curves: Curves) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return features, positions, additive models and curves of some rows, in single precision."""
-    values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
-    plain = X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE)
-    parts = plain, knots.positions(X), values.sum(-1).mT, values.flatten(2)
-    plain, positions, additive, values = (part.float() for part in parts)
+    """Return features, positions, additive models and curves of all rows, in single precision."""
+    n_models, n_outputs, _ = curves.values.shape
+    plain, positions, additive, values = (
+        X.new_empty(shape, dtype=torch.float32)
+        for shape in (
+            X.shape,
+            (len(X), len(knots.features)),
+            (n_models, n_outputs, len(X)),
+            (n_models, len(X), n_outputs * curves.n_groups),
+        )
+    )
+    for rows in _chunks(len(X)):
+        part = X[rows]
+        own = curves(part)  # (n_models, n_samples, n_outputs, n_groups)
+        plain[rows] = part.clamp(-LARGEST_SINGLE, LARGEST_SINGLE)
+        positions[rows] = knots.positions(part)
+        additive[..., rows] = own.sum(-1).mT
+        values[:, rows] = own.flatten(2)
     return plain, positions, additive, values
+
+
+def _chunks(n: int) -> list[slice]:
+    """Return slices of rows that are encoded at once."""
+    return [slice(i, i + tuning.ENCODED_CHUNK) for i in range(0, n, tuning.ENCODED_CHUNK)]
 
 
 def _held_out(validation: Tensor, most: int) -> Tensor:
@@ -247,7 +261,10 @@ def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Cur
     n_ramps = max(tuning.COARSE_RAMPS, most)
     edges = tuple(quantile_knots(x, n_ramps, tuning.LEAST_WIDTH) for x in part.T)
     knots = Knots(tuple(range(n_features)), edges)
-    columns = torch.cat([knots.ramps(knots.positions(part)), part], 1).float().T.contiguous()
+    columns = torch.empty(sum(knots.sizes) + n_features, n, dtype=torch.float32)
+    for chunk in _chunks(n):
+        ramps = knots.ramps(knots.positions(part[chunk]))
+        columns[:, chunk] = torch.cat([ramps, part[chunk]], 1).float().T
     assert rows.base is not None
     weights = rows.base[:n].cpu().float()
     weights = weights / weights.sum()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from skrelu._data.scaling import Scaling
-from skrelu._data.table import Array, Table
-from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._data.table import PART, Array, Table
+from skrelu._data.torch_interop import to_numpy, to_tensor, working_dtype
 from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
@@ -126,7 +126,7 @@ class Job:
 
         A random part is taken of more than ``most`` training rows.
         """
-        training, validation, scalings = self.training, self.validation, self.scalings
+        training, validation = self.training, self.validation
         if len(training.X) > most:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
@@ -134,14 +134,13 @@ class Job:
             training = Table(
                 training.X[kept], training.y[kept], weights / part, training.total * part
             )
-        X, y = scalings[0].apply(training.X), self.targets(training.y)
+        y = self.targets(training.y)
         loss = self.settings.loss.fitted_to(
             torch.tensor(y.T), torch.tensor(training.weights), training.total
         )
-        n, held_out = len(X), None
+        n, held_out = len(y), None
         weights = np.tile(training.weights, (n_starts, 1))
         if validation is not None:
-            X = np.concatenate([X, scalings[0].apply(validation.X)])
             y = np.concatenate([y, self.targets(validation.y)])
             held_out = np.concatenate([np.zeros(n), validation.weights])
             held_out = np.tile(held_out, (n_starts, 1))
@@ -154,7 +153,7 @@ class Job:
             held_out /= held_out.sum(1, keepdims=True)
         weights /= weights.sum(1, keepdims=True)
         rows = Rows(
-            X=to_tensor(X.T, self.device),
+            X=self._standardized(training.X, *([] if validation is None else [validation.X])),
             y=to_tensor(y.T, self.device),
             training=to_tensor(weights, self.device),
             validation=None if held_out is None else to_tensor(held_out, self.device),
@@ -163,6 +162,20 @@ class Job:
             base=to_tensor(training.weights / training.weights.sum(), self.device),
         )
         return rows if held_out is None else replace(rows, null=_null(rows))
+
+    def _standardized(self, *tables: Array) -> Tensor:
+        """Return standardized rows of tables, (n_features, n_samples), without large copies."""
+        n_samples, n_features = sum(map(len, tables)), tables[0].shape[1]
+        found = torch.empty(
+            n_features, n_samples, dtype=working_dtype(self.device), device=self.device
+        )
+        end = 0
+        for X in tables:
+            for begin in range(0, len(X), PART):
+                part = self.scalings[0].apply(X[begin : begin + PART])
+                end += len(part)
+                found[:, end - len(part) : end] = to_tensor(part.T, self.device)
+        return found
 
     def fitted(
         self,
