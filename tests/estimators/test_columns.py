@@ -172,6 +172,12 @@ def test_shapes_are_of_numbers(table):
     rising = ExponentialReLURegressor(monotonic_cst={"old": 1}, random_state=0).fit(X, y)
     above, below = X.assign(old=1.0), X.assign(old=0.0)
     assert (rising.predict(above) >= rising.predict(below) - 1e-9).all()
+    assert rising.kinds_ == {}
+    falling = ExponentialReLURegressor(monotonic_cst={"size": -1}, random_state=0).fit(X, y)
+    sizes = np.sort(np.r_[np.linspace(-20, 20, 101), X["size"].dropna()])
+    for kind in ("low", "top", "new", None):
+        line = pd.DataFrame({"size": sizes, "kind": [kind] * len(sizes), "old": 1.0})
+        assert np.diff(falling.predict(line.assign(side="left"))).max() <= 1e-9
 
 
 @pytest.mark.parametrize(
