@@ -19,6 +19,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.exceptions import ConvergenceWarning
@@ -31,7 +32,7 @@ from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.progress import Options
 from skrelu._solvers.rows import Rows
-from skrelu.inspection import SubnetworkDisplay
+from skrelu.inspection import FeatureEffectDisplay, SubnetworkDisplay
 
 DOCS = Path(__file__).parent
 INK, BLUE, RED, GREEN, GREY = "#22303c", "#1f6fb4", "#d1542c", "#3a8f5c", "#b9c3cc"
@@ -354,6 +355,19 @@ def contributions():
     return SubnetworkDisplay.from_estimator(model.fit(X, y), X).figure_
 
 
+def effects():
+    rng = np.random.default_rng(0)
+    n = 2000
+    kinds = ["flat", "house", "villa"]
+    X = pd.DataFrame({"size": rng.gamma(9, 10, n), "year": rng.integers(1960, 2020, n)})
+    X["kind"] = pd.Categorical(rng.choice(kinds, n, p=[0.6, 0.3, 0.1]))
+    y = 2 * X["size"] + 60 * (X["year"] >= 1990) + 20 * X["kind"].cat.codes
+    y += np.where(X["kind"] == "villa", X["size"], 0) + 20 * rng.normal(size=n)
+    X.loc[rng.random(n) < 0.1, "size"] = np.nan
+    model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    return FeatureEffectDisplay.from_estimator(model, X).figure_
+
+
 PICTURES = [
     triangles,
     regions,
@@ -364,6 +378,7 @@ PICTURES = [
     averaging,
     ridge,
     contributions,
+    effects,
     quickstart,
 ]
 

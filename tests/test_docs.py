@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 @pytest.mark.parametrize(
     ("page", "n_lines"),
     [
-        ("columns", 10),
+        ("columns", 17),
         pytest.param("uncertainty", 20, marks=pytest.mark.slow),
         pytest.param("compression", 14, marks=pytest.mark.slow),
         pytest.param("optimization", 31, marks=pytest.mark.slow),

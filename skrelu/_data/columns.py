@@ -74,20 +74,19 @@ class Columns:
         missing = np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, bool)
         if self.plain and not missing.any():
             return X
-        columns: list[NDArray] = []
+        found = np.empty((len(X), len(self.owners)), X.dtype if X.dtype.kind == "f" else float)
+        column = iter(found.T)
         for j, (n, fill, marked) in enumerate(
             zip(self.n_levels, self.fills, self.marked, strict=True)
         ):
             x = X[:, j]
-            if n:
-                codes = [1.0] if n == 2 else range(n)
-                columns += [x == code for code in codes]
-            else:
-                columns.append(np.where(missing[:, j], fill, x))
+            for code in [1.0] if n == 2 else range(n):
+                next(column)[:] = x == code
+            if not n:
+                next(column)[:] = np.where(missing[:, j], fill, x)
             if marked:
-                columns.append(missing[:, j])
-        dtype = X.dtype if X.dtype.kind == "f" else np.float64
-        return np.column_stack([column.astype(dtype, copy=False) for column in columns])
+                next(column)[:] = missing[:, j]
+        return found
 
     def by_feature(self, slopes: NDArray, X: NDArray) -> NDArray:
         """Return slopes by features, given those by columns, (n_samples, n_outputs, n_columns).

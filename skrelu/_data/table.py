@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+# Rows that are read at once.
+PART = 50_000
 
 
 def canonical_rows(
@@ -34,22 +38,35 @@ def canonical_rows(
     weights : ndarray of shape (n_rows,)
     """
     kept = weights > 0
-    if not kept.all():
-        X, y, weights = X[kept], y[kept], weights[kept]
-    table = np.concatenate([X, y], axis=1, dtype=np.float64, casting="unsafe")
-    table += 0.0  # turns -0.0, whose bits differ, into 0.0
-    weights = weights.astype(np.float64)
-    key = np.zeros(len(table), np.uint64)
-    for column in table.T:
-        key = _mixed(key ^ np.ascontiguousarray(column).view(np.uint64))
+    n_rows, n_columns = int(np.count_nonzero(kept)), X.shape[1] + y.shape[1]
+    key = np.zeros(n_rows, np.uint64)
+    for place, part in _parts(X, y, kept):
+        for column in part.T:
+            key[place] = _mixed(key[place] ^ np.ascontiguousarray(column).view(np.uint64))
     order = np.argsort(key, kind="stable")
-    table, weights = table[order], weights[order]
-    first = np.ones(len(table), bool)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(n_rows)
+    table = np.empty((n_rows, n_columns))
+    for place, part in _parts(X, y, kept):
+        table[rank[place]] = part
+    weights = weights[kept].astype(np.float64)[order]
+    first = np.ones(n_rows, bool)
     first[1:] = (table[1:] != table[:-1]).any(1)
     if not first.all():
         weights = np.add.reduceat(weights, first.nonzero()[0])
         table = table[first]
     return table[:, : X.shape[1]], table[:, X.shape[1] :], weights
+
+
+def _parts(X: NDArray, y: NDArray, kept: NDArray[np.bool_]) -> Iterator[tuple[slice, Array]]:
+    """Yield the kept rows part by part, with their places: tables on disk are read in order."""
+    end = 0
+    for begin in range(0, len(X), PART):
+        rows = slice(begin, begin + PART)
+        part = np.concatenate([X[rows], y[rows]], axis=1, dtype=np.float64, casting="unsafe")
+        part = part[kept[rows]] + 0.0  # turns -0.0, whose bits differ, into 0.0
+        end += len(part)
+        yield slice(end - len(part), end), part
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

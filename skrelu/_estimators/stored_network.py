@@ -90,6 +90,16 @@ class StoredNetwork:
             y[rows] = self._finished(self._raw(weights, layers, inputs))
         return y
 
+    def knots(self) -> list[Array]:
+        """Return the knots of the ramps and curves of each column, in the units of X."""
+        found: list[list[Array]] = [[] for _ in range(self.network.n_features)]
+        if isinstance(self.added, EncodedModel):
+            for knots in (self.added.knots, self.added.curves.knots):
+                for column, edges in zip(knots.features, knots.edges, strict=True):
+                    found[column].append(to_numpy(edges))
+        units = zip(found, *self.X_scaling, strict=True)
+        return [Scaling(m, s).undo(np.unique(np.concatenate([[], *e]))) for e, m, s in units]
+
     @isolated()
     def gradient(self, X: NDArray, device: torch.device) -> Array:
         """Return slopes of predictions, (n_samples, n_outputs, n_features), clipped likewise."""

@@ -1,6 +1,7 @@
 """Conversion of users' tables to arrays, with errors that name the argument and the column.
 
-Frames and series are read through narwhals, as scikit-learn does. pandas and polars are optional.
+Frames and series are read through narwhals, as scikit-learn does. pandas, polars and
+pyarrow are optional.
 """
 
 from __future__ import annotations
@@ -135,14 +136,15 @@ def _learn(estimator, table, categories, weights):
     """Set the levels of categories and how features become columns."""
     levels: list[list | None] = [None] * table.shape[1]
     n_levels = [0] * table.shape[1]
-    table = np.array(table)
+    if categories:
+        table = np.array(table)
     for j, values in categories.items():
         kept = levels[j] = levels_of(values, weights)
         seen = {v for v, weight in zip(values, weights.tolist(), strict=True) if weight > 0}
         pooled = sum(not is_missing(value) for value in seen) > len(kept)
         n_levels[j] = max(2, len(kept) + pooled)  # a constant has a column of zeros
         table[:, j] = codes_of(values, kept, pooled)
-    columns = Columns.of(table[weights > 0], n_levels)
+    columns = Columns.of(table if weights.all() else table[weights > 0], n_levels)
     estimator.categories_ = levels
     estimator._columns = {
         "n_levels": list(columns.n_levels),
@@ -446,6 +448,10 @@ def _native(values, name):
         raise ValueError(f"Columns of {name} need names of their own. {error}") from None
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(f"{name} is lazy: pass {name}.collect().")
+    if type(frame).__name__ == "RecordBatch":  # as an array it would lose its names
+        raise TypeError(
+            f"{name} is one batch of a table: pass pyarrow.Table.from_batches([{name}])."
+        )
     return frame
 
 

@@ -26,7 +26,7 @@ class EncodedFit:
 
     model: EncodedModel  # members by kind; the shares of a kind sum to 1
     names: tuple[str, ...]  # of the kinds
-    rows: Rows
+    rows: Rows  # without features
     left_out: Tensor  # (n_kinds, n_outputs, n_samples), NaN where no member holds a row out
     result: Result
 
@@ -46,12 +46,12 @@ def fit_encoded(job: Job) -> EncodedFit:
     """
     n = len(job.training.X)
     size = tuning.encoded_size(n)
-    rows = job.rows(size.n_members, True, n)
-    groups = job.training.groups or tuple(range(len(rows.X)))
+    rows = job.rows_in_parts(size.n_members, True)
+    groups = job.training.groups or tuple(range(job.training.X.shape[1]))
     additive = isinstance(rows.loss, SquaredError) and _has_curves(rows, groups)
     names = size.kinds if additive else ("encoded",)
     with threads(0.0):
-        data = _EncodedRows.of(rows, names, size.shares_curves, groups)
+        data = _EncodedRows.of(job, rows, names, size.shares_curves, groups)
         network = EncodedNetwork(
             n_columns=data.n_columns,
             n_curves=data.curves.shape[-1],
@@ -77,7 +77,7 @@ def fit_encoded(job: Job) -> EncodedFit:
             decay=tuning.decay_of(rows.loss.classes),
         )
         model = data.model(network, network.of_members(result.theta))
-        left_out = _left_out(model, rows, len(names))
+        left_out = _left_out(model, job, rows, len(names))
     return EncodedFit(model, names, rows, left_out, result)
 
 
@@ -101,22 +101,24 @@ class _EncodedRows:
 
     @classmethod
     def of(
-        cls, rows: Rows, names: tuple[str, ...], shares_curves: bool, groups: tuple[int, ...]
+        cls,
+        job: Job,
+        rows: Rows,
+        names: tuple[str, ...],
+        shares_curves: bool,
+        groups: tuple[int, ...],
     ) -> _EncodedRows:
-        X = rows.X.T
         n_folds = len(rows.training)
-        knots = _coarse(X[: rows.n_trained])
-        curves = _curves(rows, X, shares_curves, groups)
-        chunks = [_encoded(part, knots, curves) for part in X.split(tuning.ENCODED_CHUNK)]
-        plain, positions, additive, values = (
-            torch.cat(parts, dim)
-            for parts, dim in zip(zip(*chunks, strict=True), (0, 0, 2, 1), strict=True)
-        )
+        most = max(tuning.KNOT_ROWS, tuning.ADDITIVE_ROWS)
+        first = job.features(slice(min(rows.n_trained, most))).T.cpu()
+        knots = _coarse(first[: tuning.KNOT_ROWS])
+        curves = _curves(rows, first[: tuning.ADDITIVE_ROWS], shares_curves, groups)
+        plain, positions, additive, values = _encoded(job, rows, knots, curves)
         spread = values[:, : rows.n_trained]
-        spread = (spread - spread.mean(1, keepdim=True)).square().mean(1).sqrt()
+        spread = (spread - spread.mean(1, keepdim=True)).square_().mean(1).sqrt()
         spread[spread < tuning.FLAT_CURVE] = torch.inf
         part = positions[: rows.n_trained][: tuning.ADDITIVE_ROWS]
-        n_inputs = X.shape[1] + sum(knots.sizes) + values.shape[-1]
+        n_inputs = plain.shape[1] + sum(knots.sizes) + values.shape[-1]
         models = torch.arange(n_folds) * (not shares_curves)
         learns = [float(name == "residual") for name in names]
         factors = torch.tensor(learns, dtype=torch.float32)
@@ -131,8 +133,8 @@ class _EncodedRows:
             spread=spread,
             curves=values.div_(spread[:, None]),
             additive=additive,
-            models=models.long().repeat(len(names)).to(X.device),
-            factors=factors.repeat_interleave(n_folds).to(X.device),
+            models=models.long().repeat(len(names)).to(plain.device),
+            factors=factors.repeat_interleave(n_folds).to(plain.device),
             slower=min(1.0, tuning.INPUTS_AT_FULL_RATE / n_inputs),
         )
 
@@ -203,13 +205,34 @@ class _EncodedRows:
         )
 
 
-def _encoded(X: Tensor, knots: Knots, curves: Curves) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return features, positions, additive models and curves of some rows, in single precision."""
-    values = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
-    plain = X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE)
-    parts = plain, knots.positions(X), values.sum(-1).mT, values.flatten(2)
-    plain, positions, additive, values = (part.float() for part in parts)
+def _encoded(
+    job: Job, rows: Rows, knots: Knots, curves: Curves
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return features, positions, additive models and curves of all rows, in single precision."""
+    n, (n_models, n_outputs, _) = rows.n_samples, curves.values.shape
+    plain, positions, additive, values = (
+        rows.y.new_empty(shape, dtype=torch.float32)
+        for shape in (
+            (n, len(curves.groups)),
+            (n, len(knots.features)),
+            (n_models, n_outputs, n),
+            (n_models, n, n_outputs * curves.n_groups),
+        )
+    )
+    for chunk in _chunks(n):
+        X = job.features(chunk).T
+        own = curves(X)  # (n_models, n_samples, n_outputs, n_groups)
+        plain[chunk] = X.clamp(-LARGEST_SINGLE, LARGEST_SINGLE)
+        positions[chunk] = knots.positions(X)
+        additive[..., chunk] = own.sum(-1).mT
+        values[:, chunk] = own.flatten(2)
     return plain, positions, additive, values
+
+
+def _chunks(n: int) -> list[slice]:
+    """Return slices of rows that are encoded at once."""
+    size = tuning.ENCODED_CHUNK
+    return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
 def _held_out(validation: Tensor, most: int) -> Tensor:
@@ -221,9 +244,8 @@ def _held_out(validation: Tensor, most: int) -> Tensor:
 
 def _coarse(X: Tensor) -> Knots:
     """Return knots of coarse ramps, of all features with more than two values."""
-    part = X[: tuning.KNOT_ROWS].cpu()
     features, edges = [], []
-    for feature, x in enumerate(part.T):
+    for feature, x in enumerate(X.T):
         found = quantile_knots(x, tuning.COARSE_RAMPS, tuning.LEAST_WIDTH)
         if len(found) > 2:
             features.append(feature)
@@ -238,16 +260,17 @@ def _has_curves(rows: Rows, groups: tuple[int, ...]) -> bool:
 
 def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Curves:
     """Fit additive models, without the held-out rows of each start unless all share one."""
-    n = min(rows.n_trained, tuning.ADDITIVE_ROWS)
-    part = X[:n].cpu()
-    n_features = X.shape[1]
+    n, n_features = X.shape
     n_groups = max(groups) + 1
-    varied = sum(len(x.unique()) > tuning.COARSE_RAMPS for x in part.T)
+    varied = sum(len(x.unique()) > tuning.COARSE_RAMPS for x in X.T)
     most = min(n // tuning.ROWS_A_RAMP, tuning.FINE_RAMPS, tuning.MOST_RAMPS // max(1, varied))
     n_ramps = max(tuning.COARSE_RAMPS, most)
-    edges = tuple(quantile_knots(x, n_ramps, tuning.LEAST_WIDTH) for x in part.T)
+    edges = tuple(quantile_knots(x, n_ramps, tuning.LEAST_WIDTH) for x in X.T)
     knots = Knots(tuple(range(n_features)), edges)
-    columns = torch.cat([knots.ramps(knots.positions(part)), part], 1).float().T.contiguous()
+    columns = torch.empty(sum(knots.sizes) + n_features, n, dtype=torch.float32)
+    for chunk in _chunks(n):
+        ramps = knots.ramps(knots.positions(X[chunk]))
+        columns[:, chunk] = torch.cat([ramps, X[chunk]], 1).float().T
     assert rows.base is not None
     weights = rows.base[:n].cpu().float()
     weights = weights / weights.sum()
@@ -276,7 +299,7 @@ def _curves(rows: Rows, X: Tensor, shared: bool, groups: tuple[int, ...]) -> Cur
     return Curves(knots, groups, of_ramps.contiguous(), slopes.contiguous(), lifts)
 
 
-def _left_out(model: EncodedModel, rows: Rows, n_kinds: int) -> Tensor:
+def _left_out(model: EncodedModel, job: Job, rows: Rows, n_kinds: int) -> Tensor:
     """Return what each kind predicts of rows that its members hold out, NaN of other rows.
 
     A row that several members hold out gets the mean of their predictions.
@@ -289,6 +312,6 @@ def _left_out(model: EncodedModel, rows: Rows, n_kinds: int) -> Tensor:
     for member, held in enumerate(rows.validation > 0):
         index = held.nonzero()[: tuning.ENCODED_HELD_OUT, 0]
         own = model.take(torch.arange(n_kinds) * n_members + member)
-        total[..., index] += own.each(rows.X[:, index])
+        total[..., index] += own.each(job.features(index))
         count[index] += 1
     return total / count

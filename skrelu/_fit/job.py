@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skrelu._data.scaling import Scaling
-from skrelu._data.table import Array, Table
+from skrelu._data.table import PART, Array, Table
 from skrelu._data.torch_interop import to_numpy, to_tensor
 from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier
@@ -126,7 +126,7 @@ class Job:
 
         A random part is taken of more than ``most`` training rows.
         """
-        training, validation, scalings = self.training, self.validation, self.scalings
+        training = self.training
         if len(training.X) > most:
             kept = torch.randperm(len(training.X), generator=self.generator)[:most].numpy()
             weights = training.weights[kept]
@@ -134,14 +134,44 @@ class Job:
             training = Table(
                 training.X[kept], training.y[kept], weights / part, training.total * part
             )
-        X, y = scalings[0].apply(training.X), self.targets(training.y)
+        rows = self._without_features(training, n_starts, hold_out)
+        X = torch.empty(training.X.shape[1], rows.n_samples, dtype=rows.y.dtype, device=self.device)
+        tables = [training.X, *([] if self.validation is None else [self.validation.X])]
+        parts = (X[begin : begin + PART] for X in tables for begin in range(0, len(X), PART))
+        end = 0
+        for part in map(self.scalings[0].apply, parts):
+            end += len(part)
+            X[:, end - len(part) : end] = to_tensor(part.T, self.device)
+        return replace(rows, X=X)
+
+    def rows_in_parts(self, n_starts: int, hold_out: bool) -> Rows:
+        """Return all rows without features; `features` returns those of some rows."""
+        return self._without_features(self.training, n_starts, hold_out)
+
+    def features(self, index: slice | Tensor) -> Tensor:
+        """Return standardized features of some of all rows, (n_features, n_chosen).
+
+        Rows are those of the training table and then those of the validation table.
+        """
+        n, place = len(self.training.X), index if isinstance(index, slice) else index.cpu().numpy()
+        if self.validation is None:
+            X = self.training.X[place]
+        else:
+            places = np.arange(n + len(self.validation.X))[place]
+            X = np.empty((len(places), self.training.X.shape[1]))
+            X[places < n] = self.training.X[places[places < n]]
+            X[places >= n] = self.validation.X[places[places >= n] - n]
+        return to_tensor(self.scalings[0].apply(X).T, self.device)
+
+    def _without_features(self, training: Table, n_starts: int, hold_out: bool) -> Rows:
+        """Return rows with targets and weights of each start; X is empty."""
+        validation, y = self.validation, self.targets(training.y)
         loss = self.settings.loss.fitted_to(
             torch.tensor(y.T), torch.tensor(training.weights), training.total
         )
-        n, held_out = len(X), None
+        n, held_out = len(y), None
         weights = np.tile(training.weights, (n_starts, 1))
         if validation is not None:
-            X = np.concatenate([X, scalings[0].apply(validation.X)])
             y = np.concatenate([y, self.targets(validation.y)])
             held_out = np.concatenate([np.zeros(n), validation.weights])
             held_out = np.tile(held_out, (n_starts, 1))
@@ -150,11 +180,11 @@ class Job:
             fraction = self.settings.validation_fraction
             folds = folds_of(training.y, n_starts, fraction, self.generator)
             held_out = weights * folds
-            weights = weights * ~folds
+            weights *= ~folds
             held_out /= held_out.sum(1, keepdims=True)
         weights /= weights.sum(1, keepdims=True)
         rows = Rows(
-            X=to_tensor(X.T, self.device),
+            X=to_tensor(training.X[:0].T, self.device),
             y=to_tensor(y.T, self.device),
             training=to_tensor(weights, self.device),
             validation=None if held_out is None else to_tensor(held_out, self.device),
@@ -197,7 +227,7 @@ def _null(rows: Rows) -> Tensor:
     With few held-out rows it is shrunk towards 1, its loss on all rows.
     """
     assert rows.validation is not None
-    starts = torch.arange(len(rows.training), device=rows.X.device)
+    starts = torch.arange(len(rows.training), device=rows.y.device)
     raw = torch.zeros_like(rows.y).expand(len(starts), *rows.y.shape)
     _, null = rows.evaluated(raw, starts)
     n_rows = (rows.validation > 0).sum(1).to(null)

@@ -32,11 +32,11 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     rows = encoded.rows
     left_out, names = [*encoded.left_out], [*encoded.names]
     if fitted is not None and fitted.left_out is not None:
-        left_out.insert(0, to_tensor(fitted.left_out, rows.X.device))
+        left_out.insert(0, to_tensor(fitted.left_out, rows.y.device))
         names.insert(0, "waves")
     others = torch.stack(left_out)
     found, error = _convex(others, rows)
-    average = torch.einsum("k,kon->on", to_tensor(found, rows.X.device), others)
+    average = torch.einsum("k,kon->on", to_tensor(found, rows.y.device), others)
     gains = dict(zip(names, found.tolist(), strict=True))
     if fitted is None:
         network = nothing_fitted(job, plan)
@@ -59,7 +59,7 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     if isinstance(rows.loss, Pinball):
         shift = _calibrating(rows.loss, average, rows)
     else:
-        shift = _centring(network, rows)
+        shift = _centring(network, job, rows)
     return replace(
         network,
         encoded=model.plus(shift.cpu()),
@@ -157,11 +157,11 @@ def _within_range(raw: Tensor, rows: Rows) -> Tensor:
     return raw.clamp(y.amin(1, keepdim=True), y.amax(1, keepdim=True))
 
 
-def _centring(fitted: Fitted, rows: Rows) -> Tensor:
+def _centring(fitted: Fitted, job: Job, rows: Rows) -> Tensor:
     """Return shifts after which the mean of predictions is that of the targets."""
     part = slice(0, rows.n_trained, -(-rows.n_trained // tuning.SHIFT_ROWS))
-    X, y, weights = rows.X[:, part], rows.y[:, part], base_weights(rows)[part]
-    some = replace(rows, X=X)
+    X, y, weights = job.features(part), rows.y[:, part], base_weights(rows)[part]
+    some = replace(rows, X=X, y=y)
     assert fitted.encoded is not None
     shares = to_tensor(fitted.shares, X.device)
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, X.device), some)

@@ -189,7 +189,7 @@ ENCODED_DECAY = 0.01
 # The same for classes: 0.97 of the log-loss with 0.01 (churn .206 for .226, 6 tables).
 ENCODED_DECAY_OF_CLASSES = 1.0
 # Rows that are encoded at once.
-ENCODED_CHUNK = 50_000
+ENCODED_CHUNK = 8192
 # Most held-out rows of a member.
 ENCODED_HELD_OUT = 5000
 

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from skrelu._networks.shapes import Bounds
+from skrelu._solvers.gram import inverse_diagonal
 from skrelu._solvers.levenberg_marquardt import (
     Damping,
     Equations,
@@ -98,7 +99,7 @@ class Precisions:
         factor, info = torch.linalg.cholesky_ex(hessian)
         good = info == 0
         factor = torch.where(good[:, None, None], factor, torch.eye(factor.shape[-1]).to(factor))
-        variances = torch.cholesky_inverse(factor).diagonal(dim1=-1, dim2=-2)
+        variances = inverse_diagonal(factor)
         each = self.groups.sum(-1) - of_weights * (variances @ self.groups.T)
         n_free = n_rows - each.sum(-1) - (theta.shape[-1] - self.groups.sum())
         determined, n_free = n_rows - n_free, torch.maximum(n_free, FREE_ROWS * n_rows)
@@ -175,6 +176,9 @@ class EvidenceProblem(LossProblem):
         ids = torch.arange(len(sizes)).repeat_interleave(sizes)
         groups = torch.nn.functional.one_hot(ids).T[:-1].to(rows.X)
         known = 2 * loss.null[0] / len(rows.y) if loss.classes else None
+        # Where J'J and J'r of each start were computed last, and these.
+        self.places = torch.full_like(penalty, torch.nan)
+        self.matrices, self.gradients = torch.diag_embed(penalty), penalty.clone()
         self.precisions = Precisions(groups, n_effective * len(rows.y), known)
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
@@ -198,9 +202,7 @@ class EvidenceProblem(LossProblem):
     ) -> tuple[Equations, Evaluation]:
         """Estimate the precisions, and return the equations with them."""
         precisions = self.precisions
-        residual, weights = self._working(at.state[0], at.state[1], starts)
-        nothing, root = torch.zeros_like(at.theta), weights.sqrt()
-        matrix, gradient = self._sums(at.theta, at.state[0], root * residual, root, nothing)
+        matrix, gradient = self._products(at, starts)
         if earlier is not None:  # not at the random starting point
             precisions.estimate(matrix, at.theta, at.loss, starts)
         of_noise = precisions.of_noise[starts]
@@ -210,6 +212,20 @@ class EvidenceProblem(LossProblem):
         lengths = hessian.diagonal(dim1=-1, dim2=-2)
         equations = self.held(NormalEquations(hessian, slope, lengths), at)
         return equations, self._judged(at, starts)
+
+    def _products(self, at: Evaluation, starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J'J and J'r; those of starts that have not moved are known."""
+        moved = (at.theta != self.places[starts]).any(-1)
+        those = starts[moved]
+        if len(those):
+            theta, raw, scale = at.theta[moved], at.state[0][moved], at.state[1][moved]
+            residual, weights = self._working(raw, scale, those)
+            root = weights.sqrt()
+            nothing = torch.zeros_like(theta)
+            matrix, gradient = self._sums(theta, raw, root * residual, root, nothing)
+            self.places[those], self.matrices[those] = theta, matrix
+            self.gradients[those] = gradient
+        return self.matrices[starts], self.gradients[starts]
 
     def step(self, equations: Equations, at: Evaluation, starts: Tensor, damping: Tensor) -> Tensor:
         """Return damped steps, with their geodesic acceleration where it is short enough."""

@@ -35,7 +35,7 @@ class Rows:
     @property
     def n_samples(self) -> int:
         """Number of rows, held-out ones included."""
-        return self.X.shape[-1]
+        return self.y.shape[-1]
 
     def to(self, dtype: torch.dtype) -> Rows:
         """Return the rows in another precision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from narwhals.dependencies import is_pyarrow_table
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -50,7 +51,7 @@ def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
         else:
             break
     fitted = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-    columns = [str(name) for name in getattr(X, "columns", ())]
+    columns = [str(name) for name in _columns(X)]
     if fitted and columns and fitted != columns:
         raise ValueError(
             f"X has columns {shown(columns)}, but the model was fitted to {shown(fitted)}; give "
@@ -80,6 +81,10 @@ def checked_output(output: Any, n_outputs: int) -> int:
             f"are 0 to {n_outputs - 1}."
         )
     return chosen
+
+
+def _columns(X: Any) -> Any:
+    return X.column_names if is_pyarrow_table(X) else getattr(X, "columns", ())
 
 
 def _names_out(steps: Pipeline) -> list[str]:

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 
@@ -128,6 +129,11 @@ def test_containers_agree(model, table):
     array = X.to_numpy(object)
     named = ExponentialReLURegressor(random_state=0, categorical_features=[1, 3]).fit(array, y)
     np.testing.assert_array_equal(named.predict(array), predictions)
+    arrow = pa.Table.from_pandas(X)
+    assert pa.types.is_dictionary(arrow.schema.field("kind").type)
+    assert pa.types.is_boolean(arrow.schema.field("old").type)
+    assert arrow["size"].null_count > 0
+    np.testing.assert_array_equal(model.predict(arrow), predictions)
     for chosen in (["kind", "side"], [False, True, False, True], [1, -1]):
         other = ExponentialReLURegressor(random_state=0, categorical_features=chosen)
         np.testing.assert_array_equal(other.fit(X, y).predict(X), predictions)
@@ -166,6 +172,12 @@ def test_shapes_are_of_numbers(table):
     rising = ExponentialReLURegressor(monotonic_cst={"old": 1}, random_state=0).fit(X, y)
     above, below = X.assign(old=1.0), X.assign(old=0.0)
     assert (rising.predict(above) >= rising.predict(below) - 1e-9).all()
+    assert rising.kinds_ == {}
+    falling = ExponentialReLURegressor(monotonic_cst={"size": -1}, random_state=0).fit(X, y)
+    sizes = np.sort(np.r_[np.linspace(-20, 20, 101), X["size"].dropna()])
+    for kind in ("low", "top", "new", None):
+        line = pd.DataFrame({"size": sizes, "kind": [kind] * len(sizes), "old": 1.0})
+        assert np.diff(falling.predict(line.assign(side="left"))).max() <= 1e-9
 
 
 @pytest.mark.parametrize(
@@ -212,6 +224,8 @@ def test_sub_networks_of_a_table_with_categories_are_drawn(table):
     model = ExponentialReLURegressor(n_levels=1, n_subnetworks=4, n_init=1, random_state=0)
     display = inspection.SubnetworkDisplay.from_estimator(model.fit(X, y), X)
     assert any("kind=" in label for label in display.labels)
+    arrow = inspection.SubnetworkDisplay.from_estimator(model, pa.Table.from_pandas(X))
+    np.testing.assert_array_equal(arrow.contributions, display.contributions)
 
 
 def test_constant_categories_and_empty_columns(table):
@@ -220,3 +234,73 @@ def test_constant_categories_and_empty_columns(table):
     model = ExponentialReLURegressor(random_state=0).fit(X, y)
     assert np.isfinite(model.predict(X)).all()
     assert model.feature_importances_[-2:].tolist() == [0, 0]
+
+
+QUICK = {"n_levels": 1, "n_subnetworks": 2, "n_init": 1, "refine": False, "random_state": 0}
+
+
+def test_arrow_columns_are_as_those_of_pandas():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=60).astype(np.float32)
+    flags = [None if i % 5 == 0 else i % 2 == 0 for i in range(60)]
+    codes = [None if i % 7 == 0 else i % 3 for i in range(60)]
+    words = rng.choice(["a", "b"], 60).tolist()
+    y = values + 2 * np.array(words == "a") + rng.normal(size=60)
+    arrow = pa.table({"x": values, "flag": flags, "code": codes, "word": words})
+    chosen = {**QUICK, "categorical_features": ["word"]}
+    frame = pd.DataFrame({"x": values, "flag": pd.array(flags, "boolean")})
+    frame = frame.assign(code=pd.array(codes, "Int64"), word=words)
+    expected = ExponentialReLURegressor(**chosen).fit(frame, y).predict(frame)
+    pieces = pa.concat_tables([arrow.slice(0, 20), arrow.slice(20)])
+    for table in (arrow, pieces):
+        model = ExponentialReLURegressor(**chosen).fit(table, y)
+        assert model.feature_names_in_.tolist() == ["x", "flag", "code", "word"]
+        np.testing.assert_array_equal(model.predict(table), expected)
+    levels = ExponentialReLURegressor(**QUICK).fit(
+        arrow.set_column(2, "code", pa.array(codes).dictionary_encode()).drop(["word"]), y
+    )
+    assert levels.categories_ == [None, None, [0, 1, 2]]
+    singles = arrow.select(["x"])
+    assert ExponentialReLURegressor(**QUICK).fit(singles, values).predict(singles).dtype == "f4"
+    labels = np.where(y > 1, "high", "low")
+    classifier = ExponentialReLUClassifier(**chosen)
+    probabilities = classifier.fit(frame, labels).predict_proba(frame)
+    for same in (
+        pa.array(labels),
+        pa.array(labels).dictionary_encode(),
+        pa.chunked_array([labels]),
+    ):
+        again = classifier.fit(arrow, same)
+        assert again.classes_.tolist() == ["high", "low"]
+        np.testing.assert_array_equal(again.predict_proba(arrow), probabilities)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array(["a", "b"] * 30), "'other' of X holds strings.*name it in categorical_features"),
+        (pa.array(["a"] * 60, pa.large_string()), "'other' of X holds strings"),
+        (pa.array([[1, 2]] * 60), "'other' of X holds arrays"),
+        (pa.array([{"a": 1}] * 60), "'other' of X holds {'a': 1}"),
+        (pa.array([0] * 60, pa.timestamp("s")), "'other' of X holds dates or times"),
+        (pa.array([0] * 60, pa.duration("s")), "'other' of X holds durations"),
+        (pa.array([np.inf] * 60), r"infinity.*in column 'other' \(60 of 60 rows\)"),
+    ],
+)
+def test_errors_name_arrow_columns(values, message):
+    arrow = pa.table({"x": np.arange(60.0), "other": values})
+    with pytest.raises((TypeError, ValueError), match=message):
+        ExponentialReLURegressor(**QUICK).fit(arrow, np.arange(60.0))
+    model = ExponentialReLURegressor(**QUICK).fit(arrow.select(["x"]), np.arange(60.0))
+    with pytest.raises(ValueError, match="unseen at fit time:\n- other"):
+        model.predict(arrow)
+
+
+def test_other_forms_of_arrow_are_named():
+    arrow = pa.table({"x": np.arange(60.0), "word": pa.array(["a", "b"] * 30).dictionary_encode()})
+    with pytest.raises(ValueError, match=r"'word' of X holds categories, such as 'a'"):
+        ExponentialReLURegressor(categorical_features=None).fit(arrow, np.arange(60.0))
+    with pytest.raises(TypeError, match=r"X is one batch.*Table.from_batches\(\[X\]\)"):
+        ExponentialReLURegressor(**QUICK).fit(arrow.to_batches()[0], np.arange(60.0))
+    with pytest.raises(ValueError, match="Columns of X need names of their own"):
+        ExponentialReLURegressor(**QUICK).fit(arrow.append_column("x", arrow["x"]), np.arange(60.0))

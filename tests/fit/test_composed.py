@@ -18,7 +18,7 @@ from skrelu._fit.averaging import shares_by
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.relu_network import ReLUNetwork, average
-from skrelu._solvers.evidence import Precisions, fit_by_evidence
+from skrelu._solvers.evidence import EvidenceProblem, Precisions, fit_by_evidence
 from skrelu._solvers.progress import Options, Status
 from skrelu._solvers.rows import Rows
 
@@ -131,6 +131,34 @@ def test_the_estimated_error_is_that_on_other_rows(noise):
     assert float(result.loss) < noise**2 < test
     # Ridge and all, most of the noise stays out of the fit.
     assert np.mean((prediction - clean[400:]) ** 2) < 0.4 * noise**2
+
+
+def test_products_are_computed_where_starts_have_moved(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(60, 2))
+    rows = rows_of(X, np.sin(3 * X[:, 0]))
+    rows = replace(rows, training=rows.training.repeat(3, 1))
+    network, every = ComposedNetwork(2, 4, 2, 1), torch.arange(3)
+    theta = network.random(3, torch.Generator().manual_seed(0))
+    moved = theta.clone()
+    moved[1] *= 1.1
+    counts, jacobian = [], ComposedNetwork.jacobian
+
+    def counted(self, theta, X, cotangent):
+        counts.append(len(theta))
+        return jacobian(self, theta, X, cotangent)
+
+    monkeypatch.setattr(ComposedNetwork, "jacobian", counted)
+    problem = EvidenceProblem(network, rows)
+    problem.linearize(problem.evaluate(theta, every), every, None)
+    found, _ = problem.linearize(problem.evaluate(moved, every), every, None)
+    assert counts == [3, 1]
+    again, _ = problem.linearize(problem.evaluate(moved[1:], every[1:]), every[1:], None)
+    assert counts == [3, 1]
+    fresh = EvidenceProblem(network, rows)
+    expected, _ = fresh.linearize(fresh.evaluate(moved, every), every, None)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(again.gram, expected.gram[1:])
 
 
 @pytest.mark.parametrize("hold_out", [False, True])

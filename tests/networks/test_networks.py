@@ -9,7 +9,7 @@ from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.relu_network import ReLUNetwork, average
 from skrelu._networks.triangle import triangle_sum_derivatives
 from skrelu._networks.triangle_network import TriangleNetwork
-from skrelu._solvers.gram import gram
+from skrelu._solvers.gram import gram, inverse_diagonal
 
 DOUBLE = torch.float64
 
@@ -98,3 +98,12 @@ def test_gram_is_the_product_with_the_transpose(dtype):
     torch.testing.assert_close(gram(A), A @ A.mT)
     torch.testing.assert_close(gram(A.mT), A.mT @ A)
     assert gram(A[:, :0]).shape == (3, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_diagonal_of_an_inverse_is_found_without_the_inverse(dtype):
+    A = torch.randn(3, 7, 9, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    factor = torch.linalg.cholesky(A @ A.mT + torch.eye(7, dtype=dtype))
+    expected = torch.cholesky_inverse(factor).diagonal(dim1=-1, dim2=-2)
+    torch.testing.assert_close(inverse_diagonal(factor), expected)
+    assert inverse_diagonal(factor[:, :0, :0]).shape == (3, 0)

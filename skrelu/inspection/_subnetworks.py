@@ -1,4 +1,4 @@
-"""Pictures of the parts of a fitted model, with matplotlib."""
+"""A picture of what sub-networks contribute to predictions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 from skrelu._data.torch_interop import isolated
 from skrelu._estimators.tables import columns_of
 from skrelu._plotting import import_pyplot
+from skrelu.inspection._panels import panels
 from skrelu.regions._checks import as_floats, checked_count
 from skrelu.regions._inside import as_table, checked_output, inside
-
-__all__ = ["SubnetworkDisplay"]
 
 # Largest number of features named in the label of a direction.
 MOST_NAMES = 3
@@ -170,28 +169,8 @@ class SubnetworkDisplay:
         ImportError
             If matplotlib is missing.
         """
-        pyplot = import_pyplot()
         n = len(self.labels)
-        if axes is None:
-            n_columns = min(3, n)
-            n_rows = -(-n // n_columns)
-            _, axes = pyplot.subplots(
-                n_rows,
-                n_columns,
-                figsize=(3.2 * n_columns, 2.6 * n_rows),
-                sharey=True,
-                squeeze=False,
-                layout="constrained",
-            )
-        given = np.ravel(axes)
-        if not all(isinstance(ax, pyplot.Axes) for ax in given):
-            raise TypeError("axes has to be of matplotlib Axes, one a sub-network.")
-        if len(given) < n:
-            raise ValueError(
-                f"There are {len(given)} axes, but {n} sub-networks to draw; give as many axes, or "
-                "from_estimator a smaller n_subnetworks."
-            )
-        self.axes_ = given
+        self.axes_ = panels(axes, n, "sub-network", "n_subnetworks")
         self.figure_ = self.axes_[0].figure
         for k, (ax, label) in enumerate(zip(self.axes_, self.labels, strict=False)):
             ax.axvspan(0, 1, color="0.95", zorder=0)

@@ -1,0 +1,7 @@
+"""Pictures of the parts of a fitted model, with matplotlib."""
+
+from skrelu.inspection._effect_display import FeatureEffectDisplay
+from skrelu.inspection._effects import FeatureEffect
+from skrelu.inspection._subnetworks import SubnetworkDisplay
+
+__all__ = ["FeatureEffect", "FeatureEffectDisplay", "SubnetworkDisplay"]
