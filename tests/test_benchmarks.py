@@ -18,7 +18,8 @@ from benchmarks._store import Store
 from benchmarks._text import Target, shown
 
 COMMANDS = ("paper", "functions", "tables", "classification", "losses", "scale", "estimator",
-            "layers", "images", "regions", "optimum", "size", "error_bars")  # fmt: skip
+            "layers", "images", "regions", "optimum", "size", "error_bars",
+            "bayesian")  # fmt: skip
 
 
 class Broken(Exception):

@@ -20,7 +20,14 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.members import tangent
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
-from skrelu._solvers.posterior import MOST_LEVERAGE, Posterior, packed, posterior, variances
+from skrelu._solvers.posterior import (
+    MOST_LEVERAGE,
+    Posterior,
+    each_left_out,
+    packed,
+    posterior,
+    variances,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,9 @@ class _LeftOut:
     raw: Tensor
     weights: Tensor  # (n_rows,)
     loss: Loss
-    leverage: Tensor | float = 0.0  # of rows that have been fitted
+    apart: bool = True  # whether the rows were held out
+    # (n_outputs, n_rows), of the posteriors without the row, if it was fitted
+    variance: Tensor | None = None
 
 
 def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
@@ -40,8 +49,8 @@ def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
     with threads(0.0):
         found = _posteriors(job, fitted)
         left = _held_out(fitted) if fitted.left_out is not None else None
-        if left is None and found is not None:
-            left = _by_leverage(found, fitted)
+        if found is not None:
+            left = _by_posterior(found, fitted, left)
         if left is None:
             return fitted
         none = np.zeros(len(left.y))
@@ -61,7 +70,10 @@ def _calibrated(
     fitted: Fitted, bars: ErrorBars, left: _LeftOut, found: _Found | None
 ) -> tuple[ErrorBars, Tensor]:
     """Return error bars with noise and factor, and the variances of the left-out rows."""
-    model = Predictive(fitted.members, bars).model_variance(left.X) / (1 - left.leverage)
+    if left.variance is None:
+        model = Predictive(fitted.members, bars).model_variance(left.X)
+    else:
+        model = fitted.members.spread(left.X) + left.variance
     squares = (left.y - left.raw).square()
     mean = squares @ left.weights
     if found is None or fitted.encoded is not None:
@@ -93,7 +105,8 @@ def _held_out(fitted: Fitted) -> _LeftOut | None:
     X, y, raw, weights = (
         part.cpu() for part in (rows.X[:, known], rows.y[:, known], raw[:, known], weights)
     )
-    return _LeftOut(X, y, raw, weights / weights.sum(), rows.loss)
+    apart = fitted.encoded is not None or rows.validation is not None
+    return _LeftOut(X, y, raw, weights / weights.sum(), rows.loss, apart)
 
 
 @dataclass(frozen=True)
@@ -166,10 +179,11 @@ def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fit
             lambda chunk: tangent(model, theta, rows.X[:, chunk]),
             rows.chunks, rows.curvature, squares, theta, groups,
         )  # fmt: skip
-    # All outputs have the same columns, which get unit size; the intercept has no penalty.
-    _, coef, _ = model.unpack(theta)
-    first = model.columns(theta, rows.X[:, rows.chunks[0]])
-    unit = first.square().mean(-1, keepdim=True).sqrt()
+    # All outputs have the same columns; the intercept has no penalty. Windows have the penalties of
+    # their fit: with others, its coefficients would not be the most probable ones.
+    inner, coef, _ = model.unpack(theta)
+    directions, *_ = model.triangles.unpack(inner)
+    unit = torch.cat([theta.new_ones(1 + len(rows.X)), directions.norm(dim=1) ** 1.5])[:, None]
     unit = torch.where(unit > 0, unit, 1.0)
     kinds = torch.tensor([0] + [1] * len(rows.X) + [2] * (len(coef) - 1 - len(rows.X)))
     groups = torch.nn.functional.one_hot(kinds, 3).T[1:]
@@ -181,18 +195,54 @@ def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fit
     return found._replace(root=found.root / unit[:, 0])
 
 
-def _by_leverage(found: _Found, fitted: Fitted) -> _LeftOut:
-    """Return all rows, with what fits without each of them would predict to first order."""
-    rows, model = found.rows, fitted.plan.network
-    leverage = torch.zeros_like(rows.raw)
-    pairs = zip(found.shares, found.each, torch.tensor(fitted.pretrained), strict=True)
-    for share, (root, precision), theta in pairs:
-        for chunk in rows.chunks:
-            variance = variances(root, tangent(model, theta, rows.X[:, chunk]))
-            leverage[:, chunk] += share * precision * rows.curvature[:, chunk] * variance
-    leverage = leverage.clamp(0, MOST_LEVERAGE)
-    raw = rows.raw + rows.residual * leverage / (1 - leverage)
+def _by_posterior(found: _Found, fitted: Fitted, known: _LeftOut | None) -> _LeftOut:
+    """Return all rows, with what fits without each of them would predict to first order.
+
+    What least squares know of such fits takes the place of these predictions. Rows that were
+    held out stay as they are.
+    """
+    rows = found.rows
     some = slice(None, None, -(-len(rows.base) // tuning.SCORED_ROWS))
+    if known is not None and (known.apart or known.raw.shape != rows.raw[:, some].shape):
+        return known
+    raw, variance = torch.zeros_like(rows.raw), torch.zeros_like(rows.raw)
+    pairs = zip(found.shares, found.each, torch.tensor(fitted.pretrained), strict=True)
+    for share, one, theta in pairs:
+        of_one = _each_left_out(one, fitted.plan.network, theta, rows)
+        raw, variance = raw + share * of_one[0], variance + share * of_one[1]
+    if known is not None:
+        return replace(known, variance=variance[:, some])
     weights = rows.base[some] / rows.base[some].sum()
-    X, y, raw = (part[:, some] for part in (rows.X, rows.y, raw))
-    return _LeftOut(X, y, raw, weights, rows.loss, leverage[:, some])
+    X, y, raw, variance = (part[:, some] for part in (rows.X, rows.y, raw, variance))
+    return _LeftOut(X, y, raw, weights, rows.loss, False, variance)
+
+
+def _each_left_out(
+    found: Posterior, model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fitted
+) -> tuple[Tensor, Tensor]:
+    """Return predictions of one start and their variances, (n_outputs, n_rows)."""
+    n_residuals = rows.y.numel() if isinstance(model, ComposedNetwork) else len(rows.base)
+    if n_residuals > len(found.root):
+        return _by_leverage(found, model, theta, rows)
+    columns, targets = tangent(model, theta, rows.X), rows.raw - rows.residual
+    if isinstance(model, TriangleModel):
+        weights = rows.curvature.mean(0)
+        raw, variance = each_left_out(found, columns[0], targets, weights)
+        return raw, variance.expand_as(raw)
+    flat = columns.transpose(0, 1).flatten(1)  # (n_columns, n_outputs * n_rows)
+    values = model.forward(theta[None], rows.X)[0]
+    bent = values - (theta @ flat).view_as(values)  # what is not linear in the parameters
+    flat_targets = (targets - bent).view(1, -1)
+    raw, variance = each_left_out(found, flat, flat_targets, rows.curvature.flatten())
+    return raw.view_as(values) + bent, variance.view_as(values)
+
+
+def _by_leverage(
+    found: Posterior, model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fitted
+) -> tuple[Tensor, Tensor]:
+    """Return predictions of one start and their variances, of more rows than columns."""
+    parts = [variances(found.root, tangent(model, theta, rows.X[:, c])) for c in rows.chunks]
+    variance = torch.cat(parts, -1)
+    leverage = (found.precision * rows.curvature * variance).clamp(0, MOST_LEVERAGE)
+    raw = rows.raw + rows.residual * leverage / (1 - leverage)
+    return raw, (variance / (1 - leverage)).expand_as(raw)

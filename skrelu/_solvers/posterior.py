@@ -7,6 +7,12 @@ Bayesian framework for backpropagation networks", https://doi.org/10.1162/neco.1
 variance of the output is :math:`J(x)' H^{-1} J(x)`. A row affects its own prediction by the
 leverage :math:`h_i = \tau w_i J_i' H^{-1} J_i`, so a fit without the row leaves about
 :math:`r_i / (1 - h_i)` of its residual.
+
+Where rows are no more than columns, residuals and :math:`1 - h_i` may vanish together. There the
+same follows from the covariance :math:`K = J' \mathrm{diag}(\lambda)^{-1} J + \mathrm{diag}(1 /
+\tau w)` of the targets t: without the row its error is :math:`(K^{-1} t)_i / (K^{-1})_{ii}`, and
+its variance :math:`1 / (K^{-1})_{ii}` (Rasmussen and Williams 2006, "Gaussian processes for machine
+learning", section 5.4.2, https://gaussianprocess.org/gpml).
 """
 
 from __future__ import annotations
@@ -24,8 +30,10 @@ from skrelu._solvers.evidence import Precisions
 N_STEPS = 10
 # Added to the diagonal of H, relative to its mean, against rounding: the first one that suffices.
 JITTERS = (1e-15, 1e-12, 1e-9, 1e-6)
-# Largest leverage: rows of higher ones determine their own predictions.
+# Largest leverage, if it is what is subtracted from 1.
 MOST_LEVERAGE = 0.99
+# Least weight of a row, whose noise is finite.
+LEAST_WEIGHT = 1e-9
 
 
 class Posterior(NamedTuple):
@@ -36,6 +44,7 @@ class Posterior(NamedTuple):
 
     root: Tensor  # (n_columns, n_columns)
     precision: Tensor  # (), of the noise
+    penalties: Tensor  # (n_columns,), precisions of the parameters; 0 without penalty
 
 
 def posterior(
@@ -70,14 +79,27 @@ def posterior(
     for _ in range(N_STEPS):
         precisions.estimate(gram[None], theta[None], squares[None], torch.arange(1))
     tau = precisions.of_noise[0]
-    hessian = tau * gram + torch.diag(precisions.of_weights[0] @ precisions.groups)
-    eye = torch.eye(len(hessian)).to(hessian)
-    size = hessian.diagonal().mean()
+    penalties = precisions.of_weights[0] @ precisions.groups
+    if weights.numel() > len(theta):
+        root = _inverse_root(tau * gram + torch.diag(penalties))
+    else:  # rounding errors of tau J J' may exceed the penalties, on which so much depends here
+        parts = [columns(c) * (tau * weights[:, c]).sqrt()[:, None] for c in chunks]
+        rows = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
+        triangle = torch.linalg.qr(torch.cat([rows.mT, torch.diag(penalties.sqrt())]))[1]
+        eye = torch.eye(len(theta)).to(theta)
+        root = torch.linalg.solve_triangular(triangle.mT, eye, upper=False)
+    return Posterior(root, tau, penalties)
+
+
+def _inverse_root(matrix: Tensor) -> Tensor:
+    """Return a lower triangular R so that R' R is the inverse of a positive definite matrix."""
+    eye = torch.eye(len(matrix)).to(matrix)
+    size = matrix.diagonal().mean()
     for jitter in JITTERS:
-        factor, info = torch.linalg.cholesky_ex(hessian + jitter * size * eye)
+        factor, info = torch.linalg.cholesky_ex(matrix + jitter * size * eye)
         if not info:
             break
-    return Posterior(torch.linalg.solve_triangular(factor, eye, upper=False), tau)
+    return torch.linalg.solve_triangular(factor, eye, upper=False)
 
 
 def _gram(columns: Tensor, weights: Tensor) -> Tensor:
@@ -98,6 +120,35 @@ def variances(root: Tensor, columns: Tensor) -> Tensor:
     Tensor of shape (n_outputs, n_samples)
     """
     return (root @ columns).square().sum(-2)
+
+
+def each_left_out(
+    found: Posterior, columns: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what all other rows predict of each row of a linear model, and how sure they are.
+
+    Parameters
+    ----------
+    found : Posterior
+    columns : Tensor of shape (n_columns, n_samples)
+    targets : Tensor of shape (n_outputs, n_samples)
+    weights : Tensor of shape (n_samples,)
+
+    Returns
+    -------
+    predictions : Tensor of shape (n_outputs, n_samples)
+    variances : Tensor of shape (n_samples,)
+        Of the model, without the noise.
+    """
+    noise = 1 / (found.precision * weights.clamp_min(LEAST_WEIGHT))
+    free = found.penalties == 0
+    half = columns[~free] / found.penalties[~free].sqrt()[:, None]
+    root = _inverse_root(half.mT @ half + torch.diag(noise))
+    basis, _ = torch.linalg.qr(root @ columns[free].mT)
+    root = root - basis @ (basis.mT @ root)  # whatever the parameters without penalty are
+    diagonal = root.square().sum(0)
+    errors = (root @ targets.mT).mT @ root / diagonal
+    return targets - errors, (1 / diagonal - noise).clamp_min(0)
 
 
 def packed(root: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def found(columns, y, weights, theta, groups, size=N):
 
 def test_the_covariance_is_the_inverse_of_the_precision():
     columns, y, weights, theta, groups = example()
-    root, tau = found(columns, y, weights, theta, groups)
+    root, tau, _ = found(columns, y, weights, theta, groups)
     gram = sum((c * w) @ c.T for c, w in zip(columns, weights, strict=True))
     rest = torch.linalg.inv(root.T @ root) - tau * gram  # the precisions of the weights
     scale = (tau * gram).diagonal().max()
@@ -53,7 +53,7 @@ def test_the_covariance_is_the_inverse_of_the_precision():
 
 def test_variances_are_quadratic_forms_of_the_covariance():
     columns, *_ = problem = example()
-    root, _ = found(*problem)
+    root, *_ = found(*problem)
     for one, variance in zip(columns, variances(root, columns), strict=True):
         torch.testing.assert_close(variance, (one.T @ (root.T @ root) @ one).diagonal())
 
