@@ -144,6 +144,70 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+SIZES_OF_ROWS, MOST_OF_PROCESS = (300, 1000, 3000, 10_000, 30_000), 1000
+NAMES_OF_ROWS = ("friedman1", "friedman3", "borehole", "piston", "I.12.11", "I.16.6", "II.11.7",
+                 "Franke")  # fmt: skip
+
+
+def rows_experiment(quick: bool) -> Experiment:
+    """Compare errors and seconds with more and more rows, without noise."""
+    sizes = SIZES_OF_ROWS[:2] if quick else SIZES_OF_ROWS
+    names = NAMES_OF_ROWS[-1:] if quick else NAMES_OF_ROWS
+
+    def measure(problem, peer: Peer, seed: int) -> Row:
+        function, n = problem
+        rows = function.rows(n, 5000)
+        model, seconds = timed(lambda: peer(seed).fit(rows.X, rows.y))
+        return {"error": rows.error(model.predict), "n_samples": n, **seconds}
+
+    return Experiment(
+        problems={f"{name}, {n} rows": (FUNCTIONS[name], n) for name in names for n in sizes},
+        methods={name: REGRESSORS[name] for name in (OURS, "GP", "MLP tanh", "HistGB")},
+        measure=measure, scores=("error", "n_samples"),
+        lasting=["GP", "MLP tanh", "HistGB"],
+        skip=lambda problem, method: method == "GP" and size_of(problem) > MOST_OF_PROCESS,
+        table=by_rows, report=lambda rows: shown(each_by_rows(rows), "errors of skrelu"),
+        targets=targets_of_rows,
+        note=f"""\
+Relative RMSE without noise, 5000 test rows, one seed: medians over {len(names)} functions, and CPU
+seconds of the fit, one thread, likewise. GP: of up to {MOST_OF_PROCESS} rows, it takes minutes and
+gigabytes for more. Methods as above.""",
+    )  # fmt: skip
+
+
+def size_of(problem: str) -> int:
+    """Return the number of rows of a problem."""
+    return int(problem.split(", ")[1].split()[0])
+
+
+def by_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return medians over the functions: errors and seconds of each method, a size a row."""
+    found = rows.pivot_table(["error", "seconds"], "n_samples", "method", "median", sort=False)
+    found.columns = [f"{name} {'s' if kind == 'seconds' else 'error'}" for kind, name in found]
+    return found.rename_axis("rows").sort_index()
+
+
+def each_by_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the errors of skrelu, a function a row and a size a column."""
+    ours = rows[rows["method"] == OURS]
+    ours = ours.assign(function=ours["problem"].str.split(", ").str[0])
+    return ours.pivot_table("error", "function", "n_samples", sort=False).sort_index(axis=1)
+
+
+def targets_of_rows(rows: pd.DataFrame) -> list[Target]:
+    """Return how errors are meant to fall."""
+    found, most = by_rows(rows), max(each_by_rows(rows).columns)
+    if most < 10_000:
+        return []
+    errors, seconds = found[f"{OURS} error"], found[f"{OURS} s"]
+    return [
+        Target(
+            "median error of 10,000 rows over that of 1000", errors[10_000] / errors[1000], 1 / 3
+        ),
+        Target("median seconds of 10,000 rows", seconds[10_000], 10),
+    ]
+
+
 NAMES = ("friedman1", "borehole", "I.12.11", "I.16.6", "jv", "Franke")
 STYLES = {OURS: ("#d1542c", "o"), "MLP": ("#7a5c00", "^")}
 SIZES = ((1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (6, 1), (6, 2), (6, 3))  # levels, of a level
@@ -247,6 +311,7 @@ EXPERIMENTS = {
     "clean": partial(comparison, 0),
     "noisy": partial(comparison, 0.1),
     "parameters": parameters,
+    "rows": rows_experiment,
 }
 
 if __name__ == "__main__":
