@@ -136,7 +136,7 @@ class _Settings:
         if torch.get_default_device() != torch.device("cpu"):
             self.others.enter_context(torch.device("cpu"))
         for kind in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(kind):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 self.others.enter_context(torch.autocast(kind, enabled=False))
         torch.set_grad_enabled(False)
 
