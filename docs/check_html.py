@@ -1,4 +1,4 @@
-"""Check built pages: links within the site lead somewhere, pictures exist, no page scrolls sideways.
+"""Check built pages: links within the site lead somewhere, pictures exist, no page is too wide.
 
 The last needs playwright and a Chromium: ``python docs/check_html.py docs/_build --browser``.
 """

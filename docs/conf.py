@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "reference_url": {"skrelu": None},
     "show_memory": False,
+    "thumbnail_size": (640, 400),
     "abort_on_example_error": True,
 }
 # plt.show() has nothing to show on a screen while the documentation is built.

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 
-from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
 # Where a bare name in prose leads: the first of these that has it.
