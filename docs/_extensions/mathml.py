@@ -1,4 +1,6 @@
-"""Formulas as MathML, which browsers draw themselves: no script, no fonts to load, no network."""
+"""Formulas as MathML, which browsers draw themselves: no script, nothing from other sites."""
+
+import re
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -6,10 +8,18 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+# Commands of LaTeX that docutils knows by another name.
+OTHER_NAMES = {
+    r"\\dots(?![a-z])": r"\\ldots",
+    r"\\([Bb]igg?)(?=[(\[]|\\\{)": r"\\\1l",
+    r"\\([Bb]igg?)(?=[)\]]|\\\})": r"\\\1r",
+}
 
 
 def _mathml(node, as_block):
-    formula = " ".join(node.astext().split()).replace(r"\dots", r"\ldots")
+    formula = " ".join(node.astext().split())
+    for pattern, name in OTHER_NAMES.items():
+        formula = re.sub(pattern, name, formula)
     try:
         return tex2mathml(formula, as_block=as_block)
     except MathError as error:

@@ -214,7 +214,7 @@ def expected_regions(
     r"""Estimate the mean number of regions of random networks along a polyline.
 
     .. math::
-        1 + \sum_k \int E[\, |z_k'(t)| \; p_k(-z_k(t)) \; 1_k(t) \,] \, dt
+        1 + \sum_k \int E\big[\, |z_k'(t)| \; p_k(-z_k(t)) \; 1_k(t) \,\big] \, dt
 
     where the sum is over the neurons k, :math:`z_k` is the pre-activation without the neuron's
     bias, and :math:`p_k` is the density of this bias. For activation regions :math:`1_k = 1`. For
