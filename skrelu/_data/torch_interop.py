@@ -133,10 +133,11 @@ class _Settings:
         np.seterr(all="ignore")
         if torch.is_inference_mode_enabled():
             self.others.enter_context(torch.inference_mode(False))
-        if torch.get_default_device() != torch.device("cpu"):
+        # Not get_default_device, which in torch 2.6 fails once a default was set and unset.
+        if torch.empty(0).device.type != "cpu":
             self.others.enter_context(torch.device("cpu"))
         for kind in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(kind):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 self.others.enter_context(torch.autocast(kind, enabled=False))
         torch.set_grad_enabled(False)
 

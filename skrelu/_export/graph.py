@@ -391,10 +391,10 @@ def interval(rows: csr_array, bias: Array, least: Array, most: Array) -> tuple[A
 
 
 def _product(rows: csr_array, vector: Array) -> Array:
-    """Return rows @ vector, where what is not stored counts as nothing even beside infinity."""
-    rows.eliminate_zeros()
-    terms = rows.data * vector[rows.indices]
-    owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    """Return rows @ vector, where weights of 0 count as nothing even beside infinity."""
+    held = rows.data != 0
+    terms = rows.data[held] * vector[rows.indices[held]]
+    owner = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))[held]
     return np.asarray(np.bincount(owner, terms, minlength=rows.shape[0]), dtype=np.float64)
 
 

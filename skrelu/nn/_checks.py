@@ -44,7 +44,7 @@ def as_depth(value: Any) -> int:
 
 def _as_integer(name: str, value: Any) -> int:
     try:
-        if isinstance(value, bool) or getattr(value, "dtype", None) is torch.bool:
+        if _is_flag(value) or getattr(value, "dtype", None) is torch.bool:
             raise TypeError
         return index(value)
     except TypeError:
@@ -53,9 +53,13 @@ def _as_integer(name: str, value: Any) -> int:
 
 def as_flag(name: str, value: Any) -> bool:
     """Return a bool of Python or numpy, or raise an error."""
-    if type(value).__name__ not in ("bool", "bool_"):  # numpy is not imported here
+    if not _is_flag(value):
         raise TypeError(f"{name}={short(value)}, but it must be True or False.")
     return bool(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value).__name__ in ("bool", "bool_")  # numpy is not imported here
 
 
 def as_rate(name: str, value: Any, *, positive: bool = False, below: float = inf) -> float:

@@ -46,7 +46,7 @@ plt.show()
 # few usual ages only. The network is the last step of a pipeline that encodes the category.
 
 folder = Path(__file__).parent if "__file__" in globals() else Path()
-table = pd.read_csv(folder / "data" / "concrete.csv")
+table = pd.read_csv(folder / ".." / "data" / "concrete.csv")
 strength = table.pop("compressive_strength")
 table["age"] = pd.cut(
     table["age"],
