@@ -48,7 +48,7 @@ def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
     """Return a fit with error bars, unless no rows tell how large they are."""
     with threads(0.0):
         found = _posteriors(job, fitted)
-        left = _held_out(fitted) if fitted.left_out is not None else None
+        left = _held_out(job, fitted) if fitted.left_out is not None else None
         if found is not None:
             left = _by_posterior(found, fitted, left)
         if left is None:
@@ -86,12 +86,12 @@ def _calibrated(
     return bars, (factor[:, None] * variance).clamp_min(tuning.NO_VARIANCE)
 
 
-def _held_out(fitted: Fitted) -> _LeftOut | None:
+def _held_out(job: Job, fitted: Fitted) -> _LeftOut | None:
     """Return rows that starts held out, or that least squares left out once each."""
     rows = fitted.rows
     assert rows is not None
     assert fitted.left_out is not None
-    raw = to_tensor(fitted.left_out, rows.X.device)
+    raw = to_tensor(fitted.left_out, rows.y.device)
     known = raw.isfinite().all(0).nonzero()[:, 0]
     known = known[:: -(-len(known) // tuning.SCORED_ROWS) or 1]
     if not len(known):
@@ -102,9 +102,8 @@ def _held_out(fitted: Fitted) -> _LeftOut | None:
     weights = weights[known]
     if not weights.any():
         return None
-    X, y, raw, weights = (
-        part.cpu() for part in (rows.X[:, known], rows.y[:, known], raw[:, known], weights)
-    )
+    X = rows.X[:, known] if rows.X.shape[1] else job.features(known)
+    X, y, raw, weights = (part.cpu() for part in (X, rows.y[:, known], raw[:, known], weights))
     apart = fitted.encoded is not None or rows.validation is not None
     return _LeftOut(X, y, raw, weights / weights.sum(), rows.loss, apart)
 
