@@ -21,7 +21,7 @@ Amos, Xu, Kolter, "Input convex neural networks", 2017, https://arxiv.org/abs/16
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ from skrelu._networks.shapes import Bounds, Shape
 from skrelu._networks.smooth_waves import Bump, Folded, Ramp, Wave
 
 # Standard deviation of w . s for a random sub-network.
-SPREAD = 0.5
+SPREAD = 0.4
 
 
 class ComposedWeights(NamedTuple):
@@ -170,6 +170,42 @@ class ComposedNetwork:
         low, high = bounds  # reflected at 0 where only one sign is allowed
         theta = torch.where((low == 0) & (high > 0), theta.abs(), theta)
         return torch.where((high == 0) & (low < 0), -theta.abs(), theta).clamp(low, high)
+
+    def widened(
+        self, theta: Tensor, n_more: int, generator: torch.Generator
+    ) -> tuple[ComposedNetwork, Tensor]:
+        """Return a network with more sub-networks on each level, and parameters of the same f.
+
+        New sub-networks are random, and only new ones read them.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (n_starts, n_parameters)
+        n_more : int
+            Sub-networks that each level gets.
+
+        Returns
+        -------
+        network : ComposedNetwork
+        theta : Tensor of shape (n_starts, network.n_parameters)
+        """
+        n, d = self.levels[0], self.n_features
+        size = n + n_more
+        network = replace(self, n_subnetworks=size * self.n_levels)
+        before = self.unpack(theta)
+        after = network.unpack(network.random(len(theta), generator).to(theta))
+        first = [0, *(d + size * level for level in range(self.n_levels))]
+        counts = [d, *self.levels]
+        # Positions of the signals before among those after.
+        kept = torch.cat([torch.arange(i, i + k) for i, k in zip(first, counts, strict=True)])
+        kept = kept.to(theta.device)
+        for level in range(self.n_levels):
+            after.directions[level][:, :n] = 0
+            after.directions[level][:, :n, kept[: self.n_signals[level]]] = before.directions[level]
+            after.offsets[level][:, :n] = before.offsets[level]
+        output = torch.zeros_like(after.output)
+        output[:, kept] = before.output
+        return network, network.pack(after._replace(output=output, intercept=before.intercept))
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
         """Return the parameters of f(factor * x + shift), both of shape (n_features,)."""

@@ -58,7 +58,7 @@ FIRST_OF_NOISE, MOST_OF_NOISE = 1.0, 1e12
 FREE_ROWS = 0.05
 # (fraction, steps): a start ends if its estimated error falls by less than this fraction over so
 # many successful steps.
-END = (0.5, 20)
+END = (0.3, 20)
 
 
 class Precisions:
@@ -79,6 +79,16 @@ class Precisions:
         self.of_noise = torch.full_like(n_rows, FIRST_OF_NOISE if known is None else known)
         self.of_weights = n_rows.new_full((len(n_rows), len(groups)), FIRST_OF_WEIGHTS)
         self.error = torch.full_like(n_rows, torch.inf)  # estimated loss on other rows
+
+    def begin_at(self, theta: Tensor, loss: Tensor) -> None:
+        """Set the precisions that parameters (n_starts, n_parameters) have, if all are determined.
+
+        ``loss`` is their loss, (n_starts,).
+        """
+        new = self.groups.sum(-1) / (theta**2 @ self.groups.T).clamp_min(1e-30)
+        self.of_weights = new.clamp(LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS)
+        if self.known is None:
+            self.of_noise = (1 / loss.clamp_min(1e-30)).clamp_max(MOST_OF_NOISE)
 
     def estimate(self, gram: Tensor, theta: Tensor, loss: Tensor, starts: Tensor) -> None:
         """Update the precisions by one step towards the largest evidence.
@@ -133,7 +143,14 @@ class CurvedNetwork(Network, Protocol):
         """Return the derivatives of sum(by_outputs * f(X)), (n_starts, n_parameters)."""
 
 
-def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: Options) -> Result:
+def fit_by_evidence(
+    network: CurvedNetwork,
+    theta: Tensor,
+    rows: Rows,
+    options: Options,
+    *,
+    resumed: float | None = None,
+) -> Result:
     """Fit a batch of networks with ridge penalties estimated from the data.
 
     Parameters
@@ -144,6 +161,9 @@ def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: 
         Held-out rows, if any, only choose the best iteration.
     options : Options
         An iteration is a trial step of every start; ``tol`` and ``patience`` are `END`.
+    resumed : float, optional
+        First damping if the starting points are results of a fit. Their precisions are estimated
+        at once. Those of random points begin with fixed values, which would undo a fit.
 
     Returns
     -------
@@ -152,7 +172,7 @@ def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: 
     """
     tol, patience = END
     options = replace(options, tol=tol, patience=patience, steps_count=True, together=True)
-    return levenberg_marquardt(EvidenceProblem(network, rows), theta, options)
+    return levenberg_marquardt(EvidenceProblem(network, rows, resumed), theta, options)
 
 
 class EvidenceProblem(LossProblem):
@@ -163,13 +183,16 @@ class EvidenceProblem(LossProblem):
 
     damping, estimates = Damping(1.0, 0.5, 3.0, 1e-10, 1e10), True
 
-    def __init__(self, network: CurvedNetwork, rows: Rows) -> None:
+    def __init__(self, network: CurvedNetwork, rows: Rows, resumed: float | None = None) -> None:
         n_starts, loss = len(rows.training), rows.loss
         if isinstance(loss, SquaredError):  # 1 but for rounding
             rows = replace(rows, loss=replace(loss, null=(1.0,) * len(rows.y)))
         penalty = rows.X.new_zeros(n_starts, network.n_parameters)
         super().__init__(network, rows, 0.0, penalty, network.bounds(rows.X))
         self.dual, self.sampled, self.curved = False, loss.coupled, network
+        self.resumed = resumed is not None
+        if resumed is not None:
+            self.damping = self.damping._replace(start=resumed)
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
         sizes = torch.tensor(network.groups())
@@ -203,7 +226,9 @@ class EvidenceProblem(LossProblem):
         """Estimate the precisions, and return the equations with them."""
         precisions = self.precisions
         matrix, gradient = self._products(at, starts)
-        if earlier is not None:  # not at the random starting point
+        if earlier is None and self.resumed:
+            precisions.begin_at(at.theta, at.loss)
+        if earlier is not None or self.resumed:  # not at a random starting point
             precisions.estimate(matrix, at.theta, at.loss, starts)
         of_noise = precisions.of_noise[starts]
         penalty = precisions.of_weights[starts] @ precisions.groups
