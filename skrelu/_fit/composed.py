@@ -280,15 +280,15 @@ class _Pretraining:
         """Fit some starts to the end."""
         return self.on_all(self.on_part(theta, starts, resumed), starts)
 
-    def wider(self) -> _Pretraining | None:
-        """Return the stages of a wider network, None if there are too few rows for one."""
+    def wider(self, max_iter: int) -> _Pretraining | None:
+        """Return the stages of a wider network, None if rows or iterations are too few for one."""
         n, n_levels = self.network.n_subnetworks, self.network.n_levels
         most = min(tuning.WIDER_WEIGHTS, self.rows.n_trained // tuning.ROWS_A_WIDER_WEIGHT)
         for n_more in range(tuning.WIDER_BY, 0, -1):
             network = replace(self.network, n_subnetworks=n + n_more * n_levels)
-            if network.n_parameters <= most:
+            if network.n_parameters <= most and max_iter > tuning.ALL_ROWS_ITER:
                 plan = replace(self.plan, composed=network)
-                return _Pretraining(self.job, plan, network, self.rows, tuning.WIDER_ITER)
+                return _Pretraining(self.job, plan, network, self.rows, max_iter)
         return None
 
     def choose(self, theta: Tensor, rough: Result | None) -> _Chosen:
@@ -327,16 +327,18 @@ class _Pretraining:
 
     def _widened(self, result: Result, kept: Tensor) -> _Chosen:
         """Go on with a wider network if rows are many, and with all rows."""
-        wider = None
-        if self.job.settings.n_subnetworks == "auto" and not result.interrupted:
-            wider = self.wider()
+        settings, wider = self.job.settings, None
+        learns = bool(result.error > tuning.COMPOSED_EXACT) and not result.interrupted
+        if settings.n_subnetworks == "auto" and learns:
+            wider = self.wider(min(tuning.WIDER_ITER, settings.max_iter - result.n_iter))
         if wider is None:
             return _Chosen(self.plan, self.on_all(result, kept), kept)
         n_more = wider.network.levels[0] - self.network.levels[0]
         _, theta = self.network.widened(result.theta, n_more, self.job.generator)
-        return _Chosen(
-            wider.plan, wider.finish(theta, kept, tuning.WIDER_DAMPING).after(result), kept
-        )
+        last = wider.finish(theta, kept, tuning.WIDER_DAMPING)
+        # These iterations need not converge, either.
+        status = last.status if last.interrupted else result.status
+        return _Chosen(wider.plan, replace(last.after(result), status=status), kept)
 
 
 class _Chosen(NamedTuple):

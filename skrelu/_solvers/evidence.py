@@ -57,8 +57,8 @@ FIRST_OF_NOISE, MOST_OF_NOISE = 1.0, 1e12
 # Fewest degrees of freedom from which the noise is estimated, as a fraction of the rows.
 FREE_ROWS = 0.05
 # (fraction, steps): a start ends if its estimated error falls by less than this fraction over so
-# many successful steps.
-END = (0.3, 20)
+# many successful steps. The second one is for classes.
+END, END_OF_CLASSES = (0.3, 20), (0.5, 20)
 
 
 class Precisions:
@@ -170,7 +170,7 @@ def fit_by_evidence(
     Result
         The best point of each start, by held-out rows or else by the estimated error.
     """
-    tol, patience = END
+    tol, patience = END_OF_CLASSES if rows.loss.classes else END
     options = replace(options, tol=tol, patience=patience, steps_count=True, together=True)
     return levenberg_marquardt(EvidenceProblem(network, rows, resumed), theta, options)
 
