@@ -81,8 +81,8 @@ class ComposedNetwork:
             counts.append(counts[-1] + n)
         return counts
 
-    def groups(self) -> list[int]:
-        """Return the number of weights in each group: by level, of the output, of the intercept."""
+    def sizes(self) -> list[int]:
+        """Return the number of weights of each part: by level, of the output, of the intercept."""
         pairs = zip(self.levels, self.n_signals, strict=False)
         hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
         return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
@@ -90,7 +90,36 @@ class ComposedNetwork:
     @property
     def n_parameters(self) -> int:
         """Length of the vector of all weights."""
-        return sum(self.groups())
+        return sum(self.sizes())
+
+    def groups(self, by_feature: bool) -> Tensor:
+        """Return the group of each parameter, -1 of the intercepts, which have none.
+
+        Directions and offsets of each level are groups, and the output is one. If ``by_feature``,
+        all directions along a feature are a group, so that a feature can lose all of its weights
+        (automatic relevance determination). Directions that read earlier levels are a group a level
+        then, and the linear and the other part of the output are groups.
+        """
+        d = self.n_features
+        features = torch.arange(d) if by_feature else torch.zeros(d, dtype=torch.int64)
+        next_group, directions, offsets = d, [], []
+        for n, n_read in zip(self.levels, self.n_signals, strict=False):
+            first = features if by_feature else features + next_group
+            reads = torch.cat([first, torch.full((n_read - d,), next_group)])
+            directions.append(reads.expand(n, n_read))
+            offsets.append(torch.full((n,), next_group + 1))
+            next_group += 2
+        linear = torch.full((d,), next_group + (1 if by_feature else 0))
+        output = torch.cat([linear, torch.full((self.n_subnetworks,), next_group)])
+        found = self.pack(
+            ComposedWeights(
+                directions=directions,
+                offsets=offsets,
+                output=output[:, None].expand(-1, self.n_outputs),
+                intercept=torch.full((self.n_outputs,), -1),
+            )
+        )
+        return found.unique(return_inverse=True)[1] - 1
 
     def pack(self, weights: ComposedWeights) -> Tensor:
         """Join weights to one vector, shape (..., n_parameters)."""
@@ -100,7 +129,7 @@ class ComposedNetwork:
 
     def unpack(self, theta: Tensor) -> ComposedWeights:
         """Split the vector into weights: the inverse of `pack`, as views."""
-        *hidden, output, intercept = theta.split(self.groups(), -1)
+        *hidden, output, intercept = theta.split(self.sizes(), -1)
         pairs = zip(hidden[::2], self.levels, strict=True)
         return ComposedWeights(
             directions=[part.unflatten(-1, (n, -1)) for part, n in pairs],

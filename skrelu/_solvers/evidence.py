@@ -5,7 +5,9 @@ The weights of group g are gaussian with precision :math:`\lambda_g`, and the no
 
 .. math::   \tau \sum_i r_i^2 + \sum_g \lambda_g \|\theta_g\|^2.
 
-The precisions maximise the probability of the data given the network (MacKay 1992), with the
+Groups are told by what they read: with a precision for each feature, features of no use lose all of
+their weights (automatic relevance determination, MacKay 1994). The precisions maximise the
+probability of the data given the network (MacKay 1992), with the
 Gauss-Newton matrix in place of the Hessian (Foresee and Hagan 1997). All rows train. The error on
 other rows is estimated by generalized cross-validation, :math:`n \sum_i r_i^2 / (n - \gamma)^2`,
 where :math:`\gamma` is the effective number of weights (Golub, Heath and Wahba 1979). Other losses
@@ -16,6 +18,8 @@ include their geodesic acceleration, a second-order term (Transtrum and Sethna 2
 References
 ----------
 MacKay, "Bayesian interpolation", 1992, https://doi.org/10.1162/neco.1992.4.3.415
+
+MacKay, "Bayesian nonlinear modeling for the prediction competition", ASHRAE Transactions 100, 1994
 
 Foresee and Hagan, "Gauss-Newton approximation to Bayesian learning", 1997,
 https://doi.org/10.1109/ICNN.1997.614194
@@ -130,8 +134,8 @@ class Precisions:
 class CurvedNetwork(Network, Protocol):
     """A network with groups of parameters, and with second derivatives along a step."""
 
-    def groups(self) -> list[int]:
-        """Return the number of parameters in each group; the last group has no penalty."""
+    def groups(self, by_feature: bool) -> Tensor:
+        """Return the group of each parameter, -1 if it has no penalty."""
 
     def bounds(self, like: Tensor) -> Bounds | None:
         """Return lower and upper bounds of the parameters, None if there are none."""
@@ -195,9 +199,8 @@ class EvidenceProblem(LossProblem):
             self.damping = self.damping._replace(start=resumed)
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
-        sizes = torch.tensor(network.groups())
-        ids = torch.arange(len(sizes)).repeat_interleave(sizes)
-        groups = torch.nn.functional.one_hot(ids).T[:-1].to(rows.X)
+        ids = network.groups(by_feature=not loss.classes)
+        groups = torch.nn.functional.one_hot(ids + 1).T[1:].to(rows.X)
         known = 2 * loss.null[0] / len(rows.y) if loss.classes else None
         # Where J'J and J'r of each start were computed last, and these.
         self.places = torch.full_like(penalty, torch.nan)

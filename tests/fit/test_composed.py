@@ -220,6 +220,22 @@ def test_a_fit_goes_on_where_it_has_ended():
     assert highest(None) > 1.1  # as from a random point
 
 
+def test_features_of_no_use_lose_their_weights():
+    network = ComposedNetwork(4, 6, 3, 1)
+    groups = network.groups(by_feature=True)
+    assert groups[-1] == -1
+    assert sorted(set(groups.tolist())) == list(range(-1, 4 + 2 + 3 + 2))  # no earlier level in one
+    by_level = network.groups(by_feature=False)
+    assert sorted(set(by_level.tolist())) == list(range(-1, 3 + 3 + 1))
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(200, 4))
+    y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.1 * rng.normal(size=200)
+    start = network.random(1, torch.Generator().manual_seed(0))
+    result = fit_by_evidence(network, start, rows_of(X, y), evidence_options(60))
+    sizes = sum(part[0].square().sum(0)[:4] for part in network.unpack(result.theta).directions)
+    assert sizes[2:].max() < 0.02 * sizes[:2].min()
+
+
 def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 5))
