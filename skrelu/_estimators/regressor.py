@@ -85,10 +85,11 @@ class ExponentialReLURegressor(
         "auto" chooses the number by the size of the table. On one level it is one for every 32
         samples, at most 32, or at most 8 with one feature. It is twice that with a shape, and less
         if there are fewer samples than directions, offsets and peaks. On several levels it is at
-        most 3 a level, with at most 500 weights in pretraining and one weight for two samples. One
-        sub-network a level may have 1000 weights, and one weight for each sample. Windows side by
-        side are as many as lower the loss of left-out rows, at most 1024 (256 with other losses
-        than squared errors).
+        most 3 a level, with at most 500 weights in pretraining and one weight for two samples. If
+        hardly any noise is found, each level gets up to two more, with at most 700 weights and one
+        weight for four samples. One sub-network a level may have 1000 weights, and one weight for
+        each sample. Windows side by side are as many as lower the loss of left-out rows, at most
+        1024 (256 with other losses than squared errors).
 
     n_levels : int or "auto", default="auto"
         Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``
@@ -106,8 +107,8 @@ class ExponentialReLURegressor(
     n_init : int or "auto", default="auto"
         Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
         on large tables, down to 1. On several levels it takes 6 and continues the best one after
-        12 iterations. It continues the others, too, if the best leaves more than 0.1 % of the
-        variance unexplained.
+        12 iterations, or the best of the three of a rough fit. It continues the others, too, if the
+        best leaves more than 0.1 % of the variance unexplained.
 
         With held-out rows or ``X_val`` the model is the weighted average of the starts. The weights
         are the inverse of their relative losses on these rows. The standard error of these losses
@@ -146,7 +147,7 @@ class ExponentialReLURegressor(
     max_iter : int, default=500
         Maximum number of iterations of pretraining, at least 1. An iteration is a trial step of
         "lm", or an epoch (a pass over the data) of "adam". Composed sub-networks stop earlier: if
-        the estimated error falls by less than half over 20 successful steps, or reaches 1e-10 of
+        the estimated error falls by less than 30 % over 20 successful steps, or reaches 1e-10 of
         the variance of y. Windows side by side and linear models do not use it.
 
     refine : bool, default=True

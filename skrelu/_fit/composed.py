@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,14 +25,15 @@ from skrelu._solvers.rows import Rows
 
 
 def fit_composed(
-    job: Job, plan: Plan, network: ComposedNetwork, *, looks: bool = True
+    job: Job, plan: Plan, network: ComposedNetwork, looked: Look | None = None
 ) -> Fitted | None:
     """Fit composed sub-networks; None if many starts on one level should predict better.
 
     Parameters
     ----------
-    looks : bool, default=True
-        Whether a rough fit looks for noise first.
+    looked : Look, optional
+        A rough fit that found no noise, whose best start goes on. By default some starts are
+        fitted roughly first where noise may be.
     """
     settings, warm = job.settings, job.warm
     plan = replace(plan, solver="adam" if settings.solver == "adam" else "lm")
@@ -48,7 +50,8 @@ def fit_composed(
         theta, relu = before, warm.network
         released = warm.relu_in(*job.scalings, job.device)
     else:
-        pretraining, rows = _pretrained_composed(job, plan, network, before, rows, looks)
+        plan, pretraining, rows = _pretrained_composed(job, plan, network, before, rows, looked)
+        network = plan.composed or network
         if _given_up(job, plan, pretraining.error) and not pretraining.interrupted:
             return None
         plan, network, pretraining = _at_depth(job, plan, network, pretraining, rows)
@@ -154,7 +157,9 @@ def _by_evidence(
 
     options = job.options("lm", "pretraining", job.settings.max_iter, so_far)
     with threads(len(theta) * network.n_parameters**2 * part.n_trained):
-        result = fit_by_evidence(network, theta.to(dtype), part.to(dtype), options)
+        result = fit_by_evidence(
+            network, theta.to(dtype), part.to(dtype), options, resumed=tuning.RESUMED
+        )
     result = result.to(rows.X.dtype)
     plan, network, result = _at_depth(job, plan, network, result, part)
     relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
@@ -169,25 +174,30 @@ def _pretrained_composed(
     network: ComposedNetwork,
     start: Tensor | None,
     rows: Rows,
-    looks: bool,
-) -> tuple[Result, Rows]:
-    """Return pretrained networks, with held-out or estimated errors, and the rows of the starts."""
+    looked: Look | None,
+) -> tuple[Plan, Result, Rows]:
+    """Return the plan, pretrained networks, and the rows of their starts.
+
+    The network of the plan may be wider than ``network``. Errors are held-out or estimated ones.
+    """
     theta = network.random(len(rows.training), job.generator).to(rows.X)
     theta = theta if start is None else start
-    if start is None and looks and _may_give_up(job, plan):
-        looked = _looked_for_noise(job, network, theta, rows, tuning.COMPOSED_NOISE)
-        noisy = bool((looked.error > tuning.COMPOSED_NOISE).all())
-        if looked.interrupted or (noisy and looked.status is not Status.MAX_ITER):
-            return looked, rows.of(torch.arange(len(looked.error)))
-    pretraining = _Pretraining(job, plan, network, rows)
+    rough = None if looked is None else looked.result
+    if start is None and looked is None and _may_give_up(job, plan):
+        rough = _looked_for_noise(job, network, theta, rows, tuning.COMPOSED_NOISE)
+        noisy = bool((rough.error > tuning.COMPOSED_NOISE).all())
+        if rough.interrupted or (noisy and rough.status is not Status.MAX_ITER):
+            return plan, rough, rows.of(torch.arange(len(rough.error)))
+    pretraining = _Pretraining(job, plan, network, rows, job.settings.max_iter)
     with threads(len(theta) * network.n_parameters**2 * pretraining.part.n_trained):
         if plan.solver == "adam":
-            return pretraining.by_adam(theta), rows
+            return plan, pretraining.by_adam(theta), rows
         if job.settings.n_init != "auto" or pretraining.max_iter <= tuning.SCREENING_ITER:
             starts = torch.arange(len(theta))
-            return pretraining.finish(theta, starts, pretraining.max_iter), rows
-        result, kept = pretraining.screen(theta)
-    return result, rows.of(kept)
+            resumed = None if start is None else tuning.RESUMED
+            return plan, pretraining.finish(theta, starts, resumed), rows
+        chosen = pretraining.choose(theta, rough)
+    return chosen.plan, chosen.result, rows.of(chosen.starts)
 
 
 def _at_depth(
@@ -198,24 +208,26 @@ def _at_depth(
         return plan, network, result
     network = replace(network, depth=job.settings.depth)
     plan = replace(plan, composed=network)
-    pretraining = _Pretraining(job, plan, network, rows)
+    pretraining = _Pretraining(job, plan, network, rows, job.settings.max_iter)
     with threads(len(result.theta) * network.n_parameters**2 * pretraining.part.n_trained):
         if plan.solver == "adam":
             at_depth = pretraining.by_adam(result.theta)
         else:
             starts = torch.arange(len(result.theta))
-            at_depth = pretraining.finish(result.theta, starts, job.settings.max_iter)
+            at_depth = pretraining.finish(result.theta, starts, tuning.RESUMED)
     return plan, network, at_depth.after(result)
 
 
 class _Pretraining:
     """The stages of pretraining: on a part of the rows if they are many, and then on all."""
 
-    def __init__(self, job: Job, plan: Plan, network: ComposedNetwork, rows: Rows) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, network: ComposedNetwork, rows: Rows, max_iter: int
+    ) -> None:
         self.job, self.plan, self.network, self.rows = job, plan, network, rows
-        self.part, self.max_iter = rows, job.settings.max_iter
+        self.part, self.max_iter = rows, max_iter
         work = tuning.COMPOSED_WORK / network.n_parameters**2
-        n_first = max(2 * network.n_parameters, int(work))
+        n_first = max(tuning.ROWS_A_WEIGHT * network.n_parameters, int(work))
         many = n_first < rows.n_trained and self.max_iter > tuning.ALL_ROWS_ITER
         self.ends_on_all = many and plan.solver == "lm"
         if self.ends_on_all:
@@ -243,36 +255,98 @@ class _Pretraining:
         bounds = network.bounds(theta)
         return adam(network, theta, self.rows, self.job.alpha, penalty, options, bounds)
 
-    def fit(self, theta: Tensor, rows: Rows, stage: str, max_iter: int) -> Result:
-        """Fit some starts by evidence."""
+    def fit(
+        self, theta: Tensor, rows: Rows, stage: str, max_iter: int, resumed: float | None
+    ) -> Result:
+        """Fit some starts by evidence; ``resumed`` as for `fit_by_evidence`."""
         options = replace(self.options(stage, max_iter), enough=tuning.COMPOSED_EXACT)
-        return fit_by_evidence(self.network, theta, rows, options)
+        return fit_by_evidence(self.network, theta, rows, options, resumed=resumed)
 
-    def finish(self, theta: Tensor, starts: Tensor, max_iter: int) -> Result:
-        """Fit some starts to the end."""
-        result = self.fit(theta, self.part.of(starts), "pretraining", max_iter)
+    def on_part(self, theta: Tensor, starts: Tensor, resumed: float | None) -> Result:
+        """Fit some starts to the end on part of the rows."""
+        return self.fit(theta, self.part.of(starts), "pretraining", self.max_iter, resumed)
+
+    def on_all(self, result: Result, starts: Tensor) -> Result:
+        """Go on with all rows, if only part of them were fitted."""
         if not self.ends_on_all or result.interrupted:
             return result
         stage, rows = "pretraining on all rows", self.rows.of(starts)
-        last = self.fit(result.theta, rows, stage, tuning.ALL_ROWS_ITER)
+        last = self.fit(result.theta, rows, stage, tuning.ALL_ROWS_ITER, tuning.RESUMED)
         # So few iterations need not converge, and are no reason for a warning.
         status = last.status if last.interrupted else result.status
         return replace(last.after(result), status=status)
 
-    def screen(self, theta: Tensor) -> tuple[Result, Tensor]:
-        """Fit all starts briefly, the best one to the end, and the others if it leaves much."""
-        screened = self.fit(theta, self.part, "screening", tuning.SCREENING_ITER)
-        kept, others = screened.error.argsort().split([1, len(theta) - 1])
-        max_iter = self.max_iter - tuning.SCREENING_ITER
-        result = screened.take(kept)
-        if not screened.interrupted:
-            result = self.finish(result.theta, kept, max_iter).after(screened)
+    def finish(self, theta: Tensor, starts: Tensor, resumed: float | None) -> Result:
+        """Fit some starts to the end."""
+        return self.on_all(self.on_part(theta, starts, resumed), starts)
+
+    def wider(self, max_iter: int) -> _Pretraining | None:
+        """Return the stages of a wider network, None if rows or iterations are too few for one."""
+        n, n_levels = self.network.n_subnetworks, self.network.n_levels
+        most = min(tuning.WIDER_WEIGHTS, self.rows.n_trained // tuning.ROWS_A_WIDER_WEIGHT)
+        for n_more in range(tuning.WIDER_BY, 0, -1):
+            network = replace(self.network, n_subnetworks=n + n_more * n_levels)
+            if network.n_parameters <= most and max_iter > tuning.ALL_ROWS_ITER:
+                plan = replace(self.plan, composed=network)
+                return _Pretraining(self.job, plan, network, self.rows, max_iter)
+        return None
+
+    def choose(self, theta: Tensor, rough: Result | None) -> _Chosen:
+        """Fit the best start to the end, and the others if it leaves much.
+
+        If it leaves little and rows are many, a wider network goes on from there.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (n_starts, n_parameters)
+        rough : Result or None
+            Of a rough fit of the first starts. Without it, all starts are fitted briefly.
+        """
+        screened = None
+        if rough is None:
+            rough = screened = self.fit(theta, self.part, "screening", tuning.SCREENING_ITER, None)
+            self.max_iter -= tuning.SCREENING_ITER
+        theta = torch.cat([rough.theta, theta[len(rough.theta) :]])
+        kept, others = rough.error.argsort()[:1].cpu(), torch.arange(len(theta))
+        if screened is not None and screened.interrupted:
+            return _Chosen(self.plan, screened.take(kept), kept)
+        result = self.on_part(theta[kept], kept, tuning.RESUMED).after(screened)
+        if bool(result.error <= tuning.COMPOSED_AVERAGE) and not self.plan.loss.classes:
+            return self._widened(result, kept)
+        result = self.on_all(result, kept)
         # Few held-out rows may all be in the right class by chance.
         limited = self.plan.loss.classes or bool(result.error > tuning.COMPOSED_AVERAGE)
         if limited and not _given_up(self.job, self.plan, result.error) and not result.interrupted:
-            result = result.beside(self.finish(screened.theta[others], others, max_iter))
-            kept = torch.cat([kept, others])
-        return result, kept
+            others = others[others != kept]
+            begun = others < len(rough.theta)
+            for more, resumed in ((others[begun], tuning.RESUMED), (others[~begun], None)):
+                if len(more) and not result.interrupted:
+                    result = result.beside(self.finish(theta[more], more, resumed))
+                    kept = torch.cat([kept, more])
+        return _Chosen(self.plan, result, kept)
+
+    def _widened(self, result: Result, kept: Tensor) -> _Chosen:
+        """Go on with a wider network if rows are many, and with all rows."""
+        settings, wider = self.job.settings, None
+        learns = bool(result.error > tuning.COMPOSED_EXACT) and not result.interrupted
+        if settings.n_subnetworks == "auto" and learns:
+            wider = self.wider(min(tuning.WIDER_ITER, settings.max_iter - result.n_iter))
+        if wider is None:
+            return _Chosen(self.plan, self.on_all(result, kept), kept)
+        n_more = wider.network.levels[0] - self.network.levels[0]
+        _, theta = self.network.widened(result.theta, n_more, self.job.generator)
+        last = wider.finish(theta, kept, tuning.WIDER_DAMPING)
+        # These iterations need not converge, either.
+        status = last.status if last.interrupted else result.status
+        return _Chosen(wider.plan, replace(last.after(result), status=status), kept)
+
+
+class _Chosen(NamedTuple):
+    """The plan, the results and the indices of the starts that are kept."""
+
+    plan: Plan
+    result: Result
+    starts: Tensor
 
 
 class _LookEnds:

@@ -168,7 +168,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
     if composed is not None and not plan.loss.classes:
         looked = look(job, composed)
         if bool((looked.result.error <= tuning.CLEAN).any()):
-            fitted = fit_composed(job, plan, composed, looks=False)
+            fitted = fit_composed(job, plan, composed, looked)
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
                 return fitted
     encoded, fitted = fit_encoded(job), None

@@ -17,7 +17,7 @@ from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.pretraining import coefficient_variances, pretrain
-from skrelu._fit.refinement import refine, refine_in_limit, released_penalty
+from skrelu._fit.refinement import Limit, refine, refine_in_limit, released_penalty
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Options, Result
@@ -176,7 +176,14 @@ def _refined_in_limit(
     first = theta[:, : network.relu.n_parameters]
     penalty = released_penalty(network.relu, first, coef, variances)
     return refine_in_limit(
-        network, theta, plan.relu.depth, rows, alpha, penalty, options, plan.n_branches
+        network,
+        theta,
+        plan.relu.depth,
+        rows,
+        alpha,
+        penalty,
+        options,
+        Limit(plan.limit_iter, plan.n_branches),
     )
 
 

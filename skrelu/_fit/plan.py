@@ -54,6 +54,7 @@ class Plan:
     pretraining_work: float  # multiplications of an iteration
     refinement_work: float
     max_refinement: int
+    limit_iter: int  # of each fit in the limit
     in_limit: bool  # whether refinement begins in the limit of infinite depth
     tries_several: bool  # dampings at once in refinement
     n_branches: int  # of each start, in the limit
@@ -148,6 +149,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         n_starts * work,
         refinement.work,
         refinement.max_iter,
+        refinement.limit_iter,
         in_limit,
         refinement.tries_several,
         refinement.n_branches,
@@ -184,6 +186,7 @@ def _n_starts(settings: Settings, work: float) -> int:
 
 class _Refinement(NamedTuple):
     max_iter: int
+    limit_iter: int
     tries_several: bool
     n_branches: int
     work: float  # multiplications of an iteration
@@ -206,9 +209,12 @@ def _refinement(
         1
     ]
     if settings.shape is not None or not settings.refine:
-        return _Refinement(0, tries_several, branches[0], work)
+        return _Refinement(0, 0, tries_several, branches[0], work)
+    n_limits = max(1, settings.depth - tuning.UNFOLDED_LAYERS)
     if settings.refine_max_iter != "auto":
-        return _Refinement(int(settings.refine_max_iter), tries_several, branches[0], work)
+        limit = int(settings.refine_max_iter)
+        in_limit = min(tuning.LIMIT_ITER, limit // (2 * n_limits))
+        return _Refinement(limit, in_limit, tries_several, branches[0], work)
     possible = [_affordable(work * n, tries_several) for n in branches]
     at_length = [i for i, count in enumerate(possible) if count >= 2 * tuning.MIN_ITER_IN_LIMIT]
     chosen = at_length[0] if at_length else len(branches) - 1
@@ -216,7 +222,14 @@ def _refinement(
     memory_bound = n_starts * small * (small if n_weights <= n_residuals else large)
     fits = solver == "adam" or memory_bound <= tuning.LM_NUMBERS
     limit = settings.max_iter if solver == "adam" else min(tuning.MAX_REFINEMENT, affordable)
-    return _Refinement(limit if fits else 0, tries_several, branches[chosen], work)
+    in_limit = min(tuning.LIMIT_ITER, limit // (2 * n_limits))
+    if n_limits > 1 and limit >= tuning.MIN_ITER_OF_DEEP:
+        # Networks in the limit have 1 to n_limits layers, so their iterations take less time: the
+        # sum of the squares of these numbers, relative to the square of the depth.
+        cost = n_limits * (n_limits + 1) * (2 * n_limits + 1) / (6 * settings.depth**2)
+        in_limit = min(tuning.LIMIT_ITER, int(limit / (2 * cost)))
+        limit += int(in_limit * (n_limits - cost))
+    return _Refinement(limit if fits else 0, in_limit, tries_several, branches[chosen], work)
 
 
 def _affordable(work: float, tries_several: bool) -> int:

@@ -9,6 +9,7 @@ it does not change at a switch either.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,15 @@ from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
 from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
+
+
+class Limit(NamedTuple):
+    """How fits in the limit of infinite depth are made."""
+
+    max_iter: int  # of each of them
+    # Branches of each start, with different random neurons. The one that fits best after a few
+    # iterations at full depth is kept.
+    n_branches: int = 1
 
 
 def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance: Tensor) -> Tensor:
@@ -95,7 +105,7 @@ def refine_in_limit(
     alpha: float,
     penalty: Tensor,
     options: Options,
-    n_branches: int = 1,
+    limit: Limit,
 ) -> tuple[Result, Tensor, Tensor]:
     """Fit the first layers with the limit of the later ones, then unfold the later layers.
 
@@ -109,9 +119,7 @@ def refine_in_limit(
         See `released_penalty`.
     options : Options
         ``max_iter`` includes the iterations of the refinement that follows.
-    n_branches : int, default=1
-        Number of branches of each start, with different random neurons. The branch that fits best
-        after a few iterations at full depth is kept.
+    limit : Limit
 
     Returns
     -------
@@ -122,7 +130,8 @@ def refine_in_limit(
     """
     deepest = max(network.relu.depth, depth - tuning.UNFOLDED_LAYERS)
     n_fits = deepest - network.relu.depth + 1
-    in_limit = replace(options, max_iter=min(tuning.LIMIT_ITER, options.max_iter // (2 * n_fits)))
+    in_limit = replace(options, max_iter=limit.max_iter)
+    n_branches = limit.n_branches
     afterwards = replace(options, max_iter=min(tuning.BRANCH_ITER, options.max_iter // 4))
     X, generator = rows.X, options.generator
     rows = rows.repeated(n_branches)

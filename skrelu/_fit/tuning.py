@@ -86,6 +86,9 @@ TRYING_WORK = 5e8
 REFINEMENT_TRIALS = (0.01, 0.1, 1.0, 10.0)
 # Fewest iterations of a refinement that begins in the limit of infinite depth.
 MIN_ITER_IN_LIMIT = 50
+# Fewest iterations at full depth, from which the iterations of less deep networks in the limit are
+# counted by their time: at depth 10 there are 40 of each, not 4 (exp: MSE 2e-11 for 8e-11).
+MIN_ITER_OF_DEEP = 20
 # Most branches of all starts in the limit. There are fewer if a branch would have fewer than twice
 # `MIN_ITER_IN_LIMIT` iterations.
 MOST_BRANCHES = 4
@@ -129,8 +132,21 @@ SCREENING_ITER = 12
 COMPOSED_ROWS = 20_000
 # Work of one start above which random rows are fitted before all rows.
 COMPOSED_WORK = 3e8
+# Fewest of these rows for each weight.
+ROWS_A_WEIGHT = 3
 # Iterations on all rows after that.
-ALL_ROWS_ITER = 15
+ALL_ROWS_ITER = 8
+# First damping of a fit that goes on with the same network. Precisions and damping of random points
+# would undo what was fitted: it took some 20 iterations to come back.
+RESUMED = 1e-3
+# Sub-networks that each level gets, if there is hardly any noise, when fewer have learned what they
+# can: with 10 000 rows this divides the error by 10 (geometric mean of 7 functions).
+WIDER_BY = 2
+# Most weights of a network with these, and fewest training rows for each.
+WIDER_WEIGHTS, ROWS_A_WIDER_WEIGHT = 700, 4
+# Most iterations of such a network, and first damping. With 0.01 it ended early (borehole).
+WIDER_ITER = 70
+WIDER_DAMPING = 1.0
 # Error below which a start ends.
 COMPOSED_EXACT = 1e-10
 # Most error that lowering may add, as a fraction of the estimated error.
@@ -152,13 +168,14 @@ LOOK_STARTS = 3
 # Rows that each of these starts holds out, between a tenth and a third of all: with fewer, one
 # start may hold out none of the rows with noise (missing values), which it fits closely.
 LOOK_HELD_OUT = 60
-# Most iterations of the rough fit.
-LOOK_ITER = 24
+# Most iterations of the rough fit. Products of features take long: with 24 iterations some of the
+# functions I.12.11, I.30.3 and II.11.7 of 10 000 rows were not found to be smooth.
+LOOK_ITER = 100
 # Work of one of its starts, which limits its rows.
 LOOK_WORK = 6e7
 # (fraction, steps): such a start has slowed down if its error falls by less than this fraction over
-# so many successful steps. With 4 steps looks ended before they found some functions (II.11.7).
-LOOK_SLOW = (0.15, 6)
+# so many successful steps. With 6 steps looks ended before they found some functions (II.11.7).
+LOOK_SLOW = (0.15, 9)
 # Error above which it has not slowed down: it may not have begun to learn.
 LOOK_BEGUN = 0.8
 

@@ -172,8 +172,8 @@ def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fit
     """Return the posterior of one start."""
     squares = (rows.curvature * rows.residual.square()).sum() / rows.curvature.sum()
     if isinstance(model, ComposedNetwork):
-        sizes = torch.tensor(model.groups())
-        groups = torch.eye(len(sizes)).repeat_interleave(sizes, 1)[:-1]
+        ids = model.groups(by_feature=not rows.loss.classes)
+        groups = torch.nn.functional.one_hot(ids + 1).T[1:]
         return posterior(
             lambda chunk: tangent(model, theta, rows.X[:, chunk]),
             rows.chunks, rows.curvature, squares, theta, groups,

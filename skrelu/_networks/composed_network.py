@@ -21,7 +21,7 @@ Amos, Xu, Kolter, "Input convex neural networks", 2017, https://arxiv.org/abs/16
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ from skrelu._networks.shapes import Bounds, Shape
 from skrelu._networks.smooth_waves import Bump, Folded, Ramp, Wave
 
 # Standard deviation of w . s for a random sub-network.
-SPREAD = 0.5
+SPREAD = 0.4
 
 
 class ComposedWeights(NamedTuple):
@@ -81,8 +81,8 @@ class ComposedNetwork:
             counts.append(counts[-1] + n)
         return counts
 
-    def groups(self) -> list[int]:
-        """Return the number of weights in each group: by level, of the output, of the intercept."""
+    def sizes(self) -> list[int]:
+        """Return the number of weights of each part: by level, of the output, of the intercept."""
         pairs = zip(self.levels, self.n_signals, strict=False)
         hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
         return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
@@ -90,7 +90,36 @@ class ComposedNetwork:
     @property
     def n_parameters(self) -> int:
         """Length of the vector of all weights."""
-        return sum(self.groups())
+        return sum(self.sizes())
+
+    def groups(self, by_feature: bool) -> Tensor:
+        """Return the group of each parameter, -1 of the intercepts, which have none.
+
+        Directions and offsets of each level are groups, and the output is one. If ``by_feature``,
+        all directions along a feature are a group, so that a feature can lose all of its weights
+        (automatic relevance determination). Directions that read earlier levels are a group a level
+        then, and the linear and the other part of the output are groups.
+        """
+        d = self.n_features
+        features = torch.arange(d) if by_feature else torch.zeros(d, dtype=torch.int64)
+        next_group, directions, offsets = d, [], []
+        for n, n_read in zip(self.levels, self.n_signals, strict=False):
+            first = features if by_feature else features + next_group
+            reads = torch.cat([first, torch.full((n_read - d,), next_group)])
+            directions.append(reads.expand(n, n_read))
+            offsets.append(torch.full((n,), next_group + 1))
+            next_group += 2
+        linear = torch.full((d,), next_group + (1 if by_feature else 0))
+        output = torch.cat([linear, torch.full((self.n_subnetworks,), next_group)])
+        found = self.pack(
+            ComposedWeights(
+                directions=directions,
+                offsets=offsets,
+                output=output[:, None].expand(-1, self.n_outputs),
+                intercept=torch.full((self.n_outputs,), -1),
+            )
+        )
+        return found.unique(return_inverse=True)[1] - 1
 
     def pack(self, weights: ComposedWeights) -> Tensor:
         """Join weights to one vector, shape (..., n_parameters)."""
@@ -100,7 +129,7 @@ class ComposedNetwork:
 
     def unpack(self, theta: Tensor) -> ComposedWeights:
         """Split the vector into weights: the inverse of `pack`, as views."""
-        *hidden, output, intercept = theta.split(self.groups(), -1)
+        *hidden, output, intercept = theta.split(self.sizes(), -1)
         pairs = zip(hidden[::2], self.levels, strict=True)
         return ComposedWeights(
             directions=[part.unflatten(-1, (n, -1)) for part, n in pairs],
@@ -170,6 +199,42 @@ class ComposedNetwork:
         low, high = bounds  # reflected at 0 where only one sign is allowed
         theta = torch.where((low == 0) & (high > 0), theta.abs(), theta)
         return torch.where((high == 0) & (low < 0), -theta.abs(), theta).clamp(low, high)
+
+    def widened(
+        self, theta: Tensor, n_more: int, generator: torch.Generator
+    ) -> tuple[ComposedNetwork, Tensor]:
+        """Return a network with more sub-networks on each level, and parameters of the same f.
+
+        New sub-networks are random, and only new ones read them.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (n_starts, n_parameters)
+        n_more : int
+            Sub-networks that each level gets.
+
+        Returns
+        -------
+        network : ComposedNetwork
+        theta : Tensor of shape (n_starts, network.n_parameters)
+        """
+        n, d = self.levels[0], self.n_features
+        size = n + n_more
+        network = replace(self, n_subnetworks=size * self.n_levels)
+        before = self.unpack(theta)
+        after = network.unpack(network.random(len(theta), generator).to(theta))
+        first = [0, *(d + size * level for level in range(self.n_levels))]
+        counts = [d, *self.levels]
+        # Positions of the signals before among those after.
+        kept = torch.cat([torch.arange(i, i + k) for i, k in zip(first, counts, strict=True)])
+        kept = kept.to(theta.device)
+        for level in range(self.n_levels):
+            after.directions[level][:, :n] = 0
+            after.directions[level][:, :n, kept[: self.n_signals[level]]] = before.directions[level]
+            after.offsets[level][:, :n] = before.offsets[level]
+        output = torch.zeros_like(after.output)
+        output[:, kept] = before.output
+        return network, network.pack(after._replace(output=output, intercept=before.intercept))
 
     def moved(self, theta: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
         """Return the parameters of f(factor * x + shift), both of shape (n_features,)."""

@@ -5,7 +5,9 @@ The weights of group g are gaussian with precision :math:`\lambda_g`, and the no
 
 .. math::   \tau \sum_i r_i^2 + \sum_g \lambda_g \|\theta_g\|^2.
 
-The precisions maximise the probability of the data given the network (MacKay 1992), with the
+Groups are told by what they read: with a precision for each feature, features of no use lose all of
+their weights (automatic relevance determination, MacKay 1994). The precisions maximise the
+probability of the data given the network (MacKay 1992), with the
 Gauss-Newton matrix in place of the Hessian (Foresee and Hagan 1997). All rows train. The error on
 other rows is estimated by generalized cross-validation, :math:`n \sum_i r_i^2 / (n - \gamma)^2`,
 where :math:`\gamma` is the effective number of weights (Golub, Heath and Wahba 1979). Other losses
@@ -16,6 +18,8 @@ include their geodesic acceleration, a second-order term (Transtrum and Sethna 2
 References
 ----------
 MacKay, "Bayesian interpolation", 1992, https://doi.org/10.1162/neco.1992.4.3.415
+
+MacKay, "Bayesian nonlinear modeling for the prediction competition", ASHRAE Transactions 100, 1994
 
 Foresee and Hagan, "Gauss-Newton approximation to Bayesian learning", 1997,
 https://doi.org/10.1109/ICNN.1997.614194
@@ -57,8 +61,8 @@ FIRST_OF_NOISE, MOST_OF_NOISE = 1.0, 1e12
 # Fewest degrees of freedom from which the noise is estimated, as a fraction of the rows.
 FREE_ROWS = 0.05
 # (fraction, steps): a start ends if its estimated error falls by less than this fraction over so
-# many successful steps.
-END = (0.5, 20)
+# many successful steps. The second one is for classes.
+END, END_OF_CLASSES = (0.3, 20), (0.5, 20)
 
 
 class Precisions:
@@ -79,6 +83,16 @@ class Precisions:
         self.of_noise = torch.full_like(n_rows, FIRST_OF_NOISE if known is None else known)
         self.of_weights = n_rows.new_full((len(n_rows), len(groups)), FIRST_OF_WEIGHTS)
         self.error = torch.full_like(n_rows, torch.inf)  # estimated loss on other rows
+
+    def begin_at(self, theta: Tensor, loss: Tensor) -> None:
+        """Set the precisions that parameters (n_starts, n_parameters) have, if all are determined.
+
+        ``loss`` is their loss, (n_starts,).
+        """
+        new = self.groups.sum(-1) / (theta**2 @ self.groups.T).clamp_min(1e-30)
+        self.of_weights = new.clamp(LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS)
+        if self.known is None:
+            self.of_noise = (1 / loss.clamp_min(1e-30)).clamp_max(MOST_OF_NOISE)
 
     def estimate(self, gram: Tensor, theta: Tensor, loss: Tensor, starts: Tensor) -> None:
         """Update the precisions by one step towards the largest evidence.
@@ -120,8 +134,8 @@ class Precisions:
 class CurvedNetwork(Network, Protocol):
     """A network with groups of parameters, and with second derivatives along a step."""
 
-    def groups(self) -> list[int]:
-        """Return the number of parameters in each group; the last group has no penalty."""
+    def groups(self, by_feature: bool) -> Tensor:
+        """Return the group of each parameter, -1 if it has no penalty."""
 
     def bounds(self, like: Tensor) -> Bounds | None:
         """Return lower and upper bounds of the parameters, None if there are none."""
@@ -133,7 +147,14 @@ class CurvedNetwork(Network, Protocol):
         """Return the derivatives of sum(by_outputs * f(X)), (n_starts, n_parameters)."""
 
 
-def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: Options) -> Result:
+def fit_by_evidence(
+    network: CurvedNetwork,
+    theta: Tensor,
+    rows: Rows,
+    options: Options,
+    *,
+    resumed: float | None = None,
+) -> Result:
     """Fit a batch of networks with ridge penalties estimated from the data.
 
     Parameters
@@ -144,15 +165,18 @@ def fit_by_evidence(network: CurvedNetwork, theta: Tensor, rows: Rows, options: 
         Held-out rows, if any, only choose the best iteration.
     options : Options
         An iteration is a trial step of every start; ``tol`` and ``patience`` are `END`.
+    resumed : float, optional
+        First damping if the starting points are results of a fit. Their precisions are estimated
+        at once. Those of random points begin with fixed values, which would undo a fit.
 
     Returns
     -------
     Result
         The best point of each start, by held-out rows or else by the estimated error.
     """
-    tol, patience = END
+    tol, patience = END_OF_CLASSES if rows.loss.classes else END
     options = replace(options, tol=tol, patience=patience, steps_count=True, together=True)
-    return levenberg_marquardt(EvidenceProblem(network, rows), theta, options)
+    return levenberg_marquardt(EvidenceProblem(network, rows, resumed), theta, options)
 
 
 class EvidenceProblem(LossProblem):
@@ -163,18 +187,20 @@ class EvidenceProblem(LossProblem):
 
     damping, estimates = Damping(1.0, 0.5, 3.0, 1e-10, 1e10), True
 
-    def __init__(self, network: CurvedNetwork, rows: Rows) -> None:
+    def __init__(self, network: CurvedNetwork, rows: Rows, resumed: float | None = None) -> None:
         n_starts, loss = len(rows.training), rows.loss
         if isinstance(loss, SquaredError):  # 1 but for rounding
             rows = replace(rows, loss=replace(loss, null=(1.0,) * len(rows.y)))
         penalty = rows.X.new_zeros(n_starts, network.n_parameters)
         super().__init__(network, rows, 0.0, penalty, network.bounds(rows.X))
         self.dual, self.sampled, self.curved = False, loss.coupled, network
+        self.resumed = resumed is not None
+        if resumed is not None:
+            self.damping = self.damping._replace(start=resumed)
         n_effective = 1 / rows.training.square().sum(-1)
         self.weights = n_effective[:, None] * rows.training
-        sizes = torch.tensor(network.groups())
-        ids = torch.arange(len(sizes)).repeat_interleave(sizes)
-        groups = torch.nn.functional.one_hot(ids).T[:-1].to(rows.X)
+        ids = network.groups(by_feature=not loss.classes)
+        groups = torch.nn.functional.one_hot(ids + 1).T[1:].to(rows.X)
         known = 2 * loss.null[0] / len(rows.y) if loss.classes else None
         # Where J'J and J'r of each start were computed last, and these.
         self.places = torch.full_like(penalty, torch.nan)
@@ -203,7 +229,9 @@ class EvidenceProblem(LossProblem):
         """Estimate the precisions, and return the equations with them."""
         precisions = self.precisions
         matrix, gradient = self._products(at, starts)
-        if earlier is not None:  # not at the random starting point
+        if earlier is None and self.resumed:
+            precisions.begin_at(at.theta, at.loss)
+        if earlier is not None or self.resumed:  # not at a random starting point
             precisions.estimate(matrix, at.theta, at.loss, starts)
         of_noise = precisions.of_noise[starts]
         penalty = precisions.of_weights[starts] @ precisions.groups

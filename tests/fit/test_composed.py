@@ -18,6 +18,7 @@ from skrelu._fit.averaging import shares_by
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.relu_network import ReLUNetwork, average
+from skrelu._networks.shapes import Shape
 from skrelu._solvers.evidence import EvidenceProblem, Precisions, fit_by_evidence
 from skrelu._solvers.progress import Options, Status
 from skrelu._solvers.rows import Rows
@@ -184,6 +185,55 @@ def test_what_a_callback_sees_last_is_what_is_returned(hold_out):
     assert result.n_iter == len(seen) - 1
     assert torch.equal(result.theta, seen[-1])
     assert not torch.equal(result.theta, start)
+
+
+@pytest.mark.parametrize("shape", [None, Shape((1, 0, -1), (0, 1, 0))])
+def test_a_wider_network_is_the_same_function(shape):
+    network = ComposedNetwork(3, 6, 3, 2, shape)
+    theta, X = drawn(network, n_starts=2)
+    wider, more = network.widened(theta, 2, torch.Generator().manual_seed(1))
+    assert (wider.n_subnetworks, wider.n_levels) == (12, 3)
+    torch.testing.assert_close(wider.forward(more, X), network.forward(theta, X))
+    if shape is not None:
+        low, high = wider.bounds(more)
+        assert ((low <= more) & (more <= high)).all()
+    # New sub-networks learn: something depends on each weight that leads away from them.
+    gradient = wider.pullback(more, X, torch.ones(2, 2, X.shape[1], dtype=DOUBLE))
+    assert (wider.unpack(gradient).output != 0).all()
+
+
+def test_a_fit_goes_on_where_it_has_ended():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(300, 2))
+    rows = rows_of(X, np.sin(2 * X[:, 0]) * X[:, 1])
+    network = ComposedNetwork(2, 6, 2, 1)
+    start = network.random(1, torch.Generator().manual_seed(0))
+    result = fit_by_evidence(network, start, rows, evidence_options(80))
+    assert result.error < 1e-6
+
+    def highest(resumed):
+        again = fit_by_evidence(network, result.theta, rows, evidence_options(3), resumed=resumed)
+        return max(again.loss_curve) / result.loss
+
+    assert highest(1e-3) <= 1.01
+    assert highest(1.0) <= 1.01
+    assert highest(None) > 1.1  # as from a random point
+
+
+def test_features_of_no_use_lose_their_weights():
+    network = ComposedNetwork(4, 6, 3, 1)
+    groups = network.groups(by_feature=True)
+    assert groups[-1] == -1
+    assert sorted(set(groups.tolist())) == list(range(-1, 4 + 2 + 3 + 2))  # no earlier level in one
+    by_level = network.groups(by_feature=False)
+    assert sorted(set(by_level.tolist())) == list(range(-1, 3 + 3 + 1))
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(200, 4))
+    y = np.sin(2 * X[:, 0]) * X[:, 1] + 0.1 * rng.normal(size=200)
+    start = network.random(1, torch.Generator().manual_seed(0))
+    result = fit_by_evidence(network, start, rows_of(X, y), evidence_options(60))
+    sizes = sum(part[0].square().sum(0)[:4] for part in network.unpack(result.theta).directions)
+    assert sizes[2:].max() < 0.02 * sizes[:2].min()
 
 
 def test_precisions_of_a_linear_model_are_those_of_bayesian_ridge():
@@ -363,9 +413,9 @@ def test_held_out_rows_choose_the_iteration():
 def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     n_rows = []
 
-    def recorded(network, theta, rows, options):
+    def recorded(network, theta, rows, options, **more):
         n_rows.append((len(theta), rows.n_trained))
-        return fit_by_evidence(network, theta, rows, options)
+        return fit_by_evidence(network, theta, rows, options, **more)
 
     monkeypatch.setattr(fitting_module, "fit_by_evidence", recorded)
     monkeypatch.setattr(tuning, "COMPOSED_ROWS", 800)
@@ -373,8 +423,19 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
     X, y = product(1000, 0)
     model = ExponentialReLURegressor(n_levels=2, n_subnetworks=8, random_state=0).fit(X, y)
     n_weights = ComposedNetwork(4, 8, 2, 1).n_parameters
-    assert n_rows == [(6, 2 * n_weights), (1, 2 * n_weights), (1, 800)]
+    assert n_rows == [(6, 3 * n_weights), (1, 3 * n_weights), (1, 800)]
     assert model.score(X, y) > 0.99
+
+
+@pytest.mark.slow
+def test_many_rows_without_noise_get_wider_networks():
+    X, y = product(2000, 0)
+    models = [ExponentialReLURegressor(random_state=0).fit(X[:n], y[:n]) for n in (500, 2000)]
+    assert models[0].n_subnetworks_ == 18
+    assert models[1].n_subnetworks_ > 18
+    rng = np.random.default_rng(1)
+    noisy = ExponentialReLURegressor(random_state=0).fit(X, y + 0.3 * rng.normal(size=2000))
+    assert noisy.n_subnetworks_ <= 18 or noisy.n_levels_ == 1
 
 
 @pytest.mark.parametrize(
