@@ -191,7 +191,7 @@ def _posterior(model: TriangleModel | ComposedNetwork, theta: Tensor, rows: _Fit
         rows.chunks, rows.curvature.mean(0, keepdim=True), squares,
         coef.square().mean(1).sqrt() * unit[:, 0], groups,
     )  # fmt: skip
-    return found._replace(root=found.root / unit[:, 0])
+    return found._replace(root=found.root / unit[:, 0], penalties=found.penalties * unit[:, 0] ** 2)
 
 
 def _by_posterior(found: _Found, fitted: Fitted, known: _LeftOut | None) -> _LeftOut:
