@@ -99,8 +99,8 @@ follow from the candidate of largest expected improvement. Models are fitted ane
 evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a length for each input, and noise.
 skrelu: 8 sub-networks on 2 levels, 3 starts, 60 iterations, extrapolation="linear".
 Ackley's function is shifted, by another random vector in each repeat. Repeats are seeds 0 to
-{last}. Settings were chosen on other functions: the six-hump camel, Styblinski and Tang's, four random
-bumps in six inputs."""
+{last}. Settings were chosen on other functions: the six-hump camel, Styblinski and Tang's, four
+random bumps in six inputs."""
 
 
 def regret(quick: bool) -> Experiment:
