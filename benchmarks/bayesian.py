@@ -122,7 +122,7 @@ def regret(quick: bool) -> Experiment:
         problems={"Branin": PROBLEMS["Branin"]} if quick else PROBLEMS, methods=METHODS,
         measure=measure, scores=("evaluations", "regret", "loop_seconds"), repeats=n_repeats,
         lasting=[RIVAL, "GP, Thompson", "random"], table=table, targets=targets,
-        files={"bayesian": lambda rows: table(rows).reset_index()},
+        files={"bayesian_regret": lambda rows: table(rows).reset_index()},
         pictures={"bayesian": draw}, note=NOTE,
     )  # fmt: skip
 
