@@ -62,7 +62,7 @@ def proposed(
     if thompson:
         x = points[drawn(model, points, int(rng.integers(2**31))).argmin()]
     else:
-        x = best(improvement(model, y), points)
+        x = best(improvement(model, X, y), points)
     return x if np.abs(X - x).max(1).min() > NEAREST else other
 
 
@@ -72,13 +72,19 @@ def warped(y: Array) -> Array:
     return np.where(z > 0, np.log1p(np.maximum(z, 0)), z)
 
 
-def improvement(model, y: Array) -> Score:
+def noise_of(model, n_inputs: int) -> float:
+    """Return the variance of the noise: what two targets at a point do not share."""
+    _, covariance = model.predict(np.full((2, n_inputs), 0.5), return_cov=True)
+    return float(covariance[0, 0] - covariance[0, 1])
+
+
+def improvement(model, X: Array, y: Array) -> Score:
     """Return minus the logarithm of the expected improvement on the best row."""
-    least = y.min()
+    least, noise = y.min(), noise_of(model, X.shape[1])
 
     def score(points: Array) -> Array:
         mean, deviation = model.predict(points, return_std=True)
-        deviation = np.maximum(deviation, 1e-12)
+        deviation = np.sqrt(np.maximum(deviation**2 - noise, 1e-24))
         z = (least - mean) / deviation
         # log(phi + z Phi), by the ratio of Mills where both cancel
         with np.errstate(divide="ignore", invalid="ignore"):
