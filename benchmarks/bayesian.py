@@ -96,8 +96,9 @@ All begin with a Latin hypercube, 2 rows an input and 2 more, the same for all. 
 median are replaced by logarithms, for both models. EI: expected improvement, without the noise;
 Thompson: a draw is minimized. There are 1000 candidates, half of them around the best five rows;
 ten steps of L-BFGS-B follow from the candidate of largest expected improvement. Models are fitted
-anew after each evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a length for each input, and noise.
-skrelu: 8 sub-networks on 2 levels, 3 starts, 60 iterations, extrapolation="linear".
+anew after each evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a length for each
+input, and noise. skrelu: 8 sub-networks on 2 levels, 3 starts, 60 iterations and
+extrapolation="linear".
 Ackley's function is shifted, by another random vector in each repeat. Repeats are seeds from 0
 on. Settings were chosen on other functions: the six-hump camel, Styblinski and Tang's, four
 random bumps in six inputs."""
