@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from skrelu._data.scaling import Scaling, quotients
-from skrelu._data.table import Table
+from skrelu._data.table import Array, Table
 from skrelu._fit import tuning
 from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
 from skrelu._networks.members import Members
 from skrelu._networks.relu_network import average
 from skrelu._networks.triangle_model import TriangleModel
+from skrelu._solvers.losses import SquaredError
 
 # Version of the attributes below, the versions that can be read, and those that warm starts go on
 # from. Models of format 1 hold other parameters; those of format 2 have no encoded columns, those
@@ -32,6 +33,7 @@ def attributes_of(fitted: Fitted) -> dict:
         "_earlier": stored(fitted),  # for warm_start
         **network_attributes(members, fitted.X_scaling),
         "_error_bars": None if fitted.error_bars is None else fitted.error_bars.arrays(),
+        "noise_": _noise_of(fitted),
         "kinds_": fitted.kinds,
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,
@@ -48,6 +50,14 @@ def attributes_of(fitted: Fitted) -> dict:
             1 - float(stages[-1].validation_loss.mean()) if scores else None
         ),
     }
+
+
+def _noise_of(fitted: Fitted) -> Array | None:
+    """Return the standard deviation of the noise of each output, in the units of y."""
+    bars = fitted.error_bars
+    if bars is None or not isinstance(fitted.plan.loss, SquaredError):
+        return None
+    return np.sqrt(bars.noise * bars.factor) * fitted.y_scaling.scale
 
 
 def network_attributes(members: Members, X_scaling: Scaling) -> dict:

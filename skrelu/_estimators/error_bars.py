@@ -116,7 +116,7 @@ class ErrorBarsMixin:
         members = _drawn(distribution, check_random_state(random_state))
         new = copy(self)
         vars(new).update(network_attributes(members, Scaling(self.X_mean_, self.X_scale_)))
-        vars(new)["_error_bars"] = None
+        vars(new).update(_error_bars=None, noise_=None)
         del vars(new)["_earlier"]  # a warm start would go on from the model, not from the draw
         return new
 

@@ -375,6 +375,10 @@ class ExponentialReLURegressor(
         Importances of the features, which sum to 1: the mean absolute slope over training rows (at
         most 2000 of them) times the standard deviation of the feature. See `predict_gradient`.
 
+    noise_ : ndarray of shape (`n_outputs_`,) or None
+        Standard deviation of the noise in each target, for squared errors. The standard deviations
+        of `predict` include it. None for other losses, and without error bars.
+
     n_outputs_ : int
         Number of targets, or of quantiles.
 
@@ -583,8 +587,9 @@ class ExponentialReLURegressor(
             ``extrapolation`` for predictions outside the training range.
 
         y_std : ndarray of shape (n_samples,) or (n_samples, n_outputs), optional
-            Standard deviations of new targets: of the noise and of the model together. They grow
-            outside of the training data. Rows that were left out in the fit choose their size.
+            Standard deviations of new targets: of the noise and of the model together, so that
+            those of the model alone are ``np.sqrt(y_std**2 - noise_**2)``. They grow outside of the
+            training data. Rows that were left out in the fit choose their size.
 
         y_cov : ndarray of shape (n_samples, n_samples) or \
                 (n_samples, n_samples, n_outputs), optional

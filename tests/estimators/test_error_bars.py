@@ -56,9 +56,7 @@ def fitted(name):
 def of_model(model, rows):
     """Standard deviations of the model alone, without noise."""
     _, deviations = model.predict(rows, return_std=True)
-    bars = model._error_bars
-    noise = bars["noise"] * bars["factor"] * model.y_scale_**2
-    return np.sqrt(np.clip(deviations**2 - noise, 0, None))
+    return np.sqrt(np.clip(deviations**2 - model.noise_**2, 0, None))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -133,6 +131,14 @@ def test_deviations_have_the_size_of_errors(name):
     mean, deviations = model.predict(rows, return_std=True)
     held = np.mean(np.abs(Y_TEST - mean) < Z * deviations)
     assert abs(held - 0.9) < 0.06  # twice the standard error of noise estimated from 120 rows
+
+
+def test_the_noise_is_what_targets_at_a_point_do_not_share():
+    model, rows = fitted("with noise")
+    _, covariance = model.predict(rows[[0, 0]], return_cov=True)
+    np.testing.assert_allclose(covariance[0, 0] - covariance[0, 1], model.noise_**2, rtol=1e-6)
+    assert 0.15 < model.noise_[0] < 0.25  # 0.2 was added
+    assert interval_model("gamma").noise_ is None
 
 
 def test_deviations_without_noise_have_the_size_of_errors():
