@@ -33,7 +33,7 @@ def attributes_of(fitted: Fitted) -> dict:
         "_earlier": stored(fitted),  # for warm_start
         **network_attributes(members, fitted.X_scaling),
         "_error_bars": None if fitted.error_bars is None else fitted.error_bars.arrays(),
-        "noise_": _noise_of(fitted),
+        **({} if plan.loss.classes else {"noise_": _noise_of(fitted)}),
         "kinds_": fitted.kinds,
         "_log_link": plan.loss.log_link,
         "X_mean_": X_mean,

@@ -338,7 +338,9 @@ def _with_network(model, small: Small, Z: Array):
         compression_loss_=small.loss,
     )
     vars(new).pop("_earlier", None)  # a warm start begins anew
-    vars(new).update(_error_bars=None, noise_=None)
+    vars(new)["_error_bars"] = None
+    if hasattr(model, "noise_"):
+        new.noise_ = None
     if new.y_limits_ is None and new.X_limits_ is not None:  # logits
         of_rows = model._stored().standardized(Z)
         new.y_limits_ = model._stored().y_scaling.undo(np.array([of_rows.min(0), of_rows.max(0)]))
