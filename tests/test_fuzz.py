@@ -60,6 +60,9 @@ class Line(LinearRegression):
         super().__init__()
         self.max_iter, self.random_state = max_iter, random_state
 
+    def encode(self, X):
+        return np.asarray(X, dtype=float)
+
     def predict_gradient(self, X):
         return np.tile(self.coef_, (len(X), 1))
 
