@@ -10,6 +10,7 @@ from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu.nn import ExponentialReLULayer, fit_windows, release
 from skrelu.regions import regions_along, regions_in_plane
 
+BY_ADAM = {"solver": "adam", "max_iter": 100, "learning_rate": 0.05}
 SMALL = {"depth": 2, "n_subnetworks": 2, "n_init": 2, "max_iter": 4, "random_state": 0}
 
 
@@ -30,11 +31,11 @@ def _classifier(**parameters):
 
 MODELS = {
     "default": lambda device: ExponentialReLURegressor(max_iter=3, random_state=0, device=device),
-    "composed": _regressor(n_levels=2),
+    "composed": _regressor(n_levels=2, n_subnetworks=4, max_iter=8),
     "composed, refined": _regressor(n_levels=2, refine_max_iter=2),
     "composed quantiles": _regressor(n_levels=2, loss="quantile", quantile=[0.1, 0.9]),
     "composed shapes": _regressor(n_levels=2, monotonic_cst=[1, 0, 0], convexity={1: "convex"}),
-    "composed by adam": _regressor(n_levels=2, solver="adam"),
+    "composed by adam": _regressor(n_levels=2, n_subnetworks=8, **BY_ADAM),
     "composed classes": _classifier(n_levels=2),
     "one level": _regressor(refine=False),
     "one level, refined": _regressor(refine_max_iter=3),
@@ -44,9 +45,9 @@ MODELS = {
     "poisson": _regressor(loss="poisson"),
     "quantiles": _regressor(loss="quantile", quantile=[0.1, 0.9]),
     "adam": _regressor(solver="adam", refine_max_iter=2),
-    "shapes": _regressor(monotonic_cst=[1, 0, 0], convexity={1: "convex"}),
+    "shapes": _regressor(monotonic_cst=[1, 0, 0], convexity={1: "convex"}, max_iter=20),
     "rising and convex": _regressor(monotonic_cst=[1, 1, 0], convexity={0: "convex"}),
-    "shapes by adam": _regressor(convexity={1: "convex"}, solver="adam"),
+    "shapes by adam": _regressor(convexity={1: "convex"}, **BY_ADAM),
     "two classes": _classifier(),
     "classes": _classifier(refine=True, refine_max_iter=2),
     "classes by adam": _classifier(solver="adam"),

@@ -85,7 +85,8 @@ def test_smooth_functions_keep_most_digits(smooth):
 def test_every_kind_of_model_is_compressed(name, quick):
     model, X = fitted(name)
     before = pickle.dumps(model)
-    size = {"n_parameters": 400} if model.monotonic_cst or model.convexity else FEW
+    shaped = {"n_parameters": 400, "n_subnetworks": 4}
+    size = shaped if model.monotonic_cst or model.convexity else FEW
     small = compress(model, X, **{**FEW, **size})
     assert pickle.dumps(model) == before
     assert type(small) is type(model)

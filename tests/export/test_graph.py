@@ -170,7 +170,7 @@ def test_values_that_many_read_have_a_neuron():
 
 @pytest.mark.slow
 def test_values_of_composed_waves_are_shared():
-    model, X = fitted("composed")
+    model, X = fitted("default")
     (graph,) = model._stored().graphs()
     plain = ReLUGraph.of_layers([(m.numpy(), b.numpy()) for m, b in model._stored()._chains()[0]])
     simple = plain.simplified()
