@@ -22,7 +22,7 @@ from benchmarks._standings import by_table
 from benchmarks._text import Target, listed
 from skrelu import ExponentialReLURegressor
 
-FEW, MANY, NOISES = 300, 1000, (0.0, 0.01, 0.1)
+N_ROWS, NOISES = 300, (0.0, 0.01, 0.1)
 # Functions of all groups. The formula of the error bars was found on the first six, of 300 rows.
 NAMES = ("friedman1", "borehole", "Franke", "I.12.11", "I.18.4", "OTL circuit",
          "friedman3", "I.16.6", "II.36.38", "Branin", "piston", "wing weight")  # fmt: skip
@@ -103,8 +103,7 @@ SCORES = ("error", "nll", "held 50", "held 90", "interval 90", "n_samples")
 
 def functions(quick: bool) -> Experiment:
     """Functions without noise and with it."""
-    sizes, noises = ((FEW,), NOISES[::2]) if quick else ((FEW, MANY), NOISES)
-    names = QUICK if quick else NAMES
+    names, noises = (QUICK, NOISES[::2]) if quick else (NAMES, NOISES)
 
     def measure(problem, method, seed: int) -> Row:
         function, n, noise = problem
@@ -116,8 +115,8 @@ def functions(quick: bool) -> Experiment:
 
     return Experiment(
         problems={
-            f"{name}, {n} rows, noise {noise:g}": (FUNCTIONS[name], n, noise)
-            for n in sizes for noise in noises for name in names[:: 1 if n == FEW else 2]
+            f"{name}, {N_ROWS} rows, noise {noise:g}": (FUNCTIONS[name], N_ROWS, noise)
+            for noise in noises for name in names
         },
         methods=METHODS, measure=measure, scores=SCORES,
         lasting=[name for name in METHODS if name != OURS],
@@ -152,7 +151,7 @@ nll: mean negative log-likelihood of new targets, whose unit is their standard d
 better; held 50 and held 90: how many of them are within the middle 50 and 90 % of the gaussian that
 a method predicts. interval 90: within predict_interval. error: RMSE of the means over the standard
 deviation of the true values. Medians over 12 functions of 300
-rows and 6 of 1000, uniform inputs, 2000 test rows with the
+rows, uniform inputs, 2000 test rows with the
 noise of the training rows, relative to the targets. s: CPU seconds of the fit, one thread.
 skrelu: defaults. GP: RBF or Matern 5/2, a length for each input and noise, the likelier of two
 starts. MLP ensemble: five networks of 50 tanh units by L-BFGS, each without a fifth of the rows."""
