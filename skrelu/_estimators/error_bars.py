@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def bars_of(model: Any) -> ErrorBars:
 
 def limits_of_scores(model: Any, coverage: float, two_sided: bool) -> tuple[Array, Array]:
     """Return the scores between which a new row is with a probability of ``coverage``."""
-    if not 0 < coverage < 1:
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
         raise ValueError(f"coverage={coverage!r} is a probability: pass a number between 0 and 1.")
     bars = bars_of(model)
     return score_limits(bars.scores, bars.weights, coverage, two_sided)
@@ -88,7 +89,7 @@ class ErrorBarsMixin:
             A fitted model of the same class, without error bars of its own. It has all methods:
             its gradients are those of the draw, and it can be exported. The mean and the variance
             of many draws are those of `predict` with ``return_std=True``, without the noise.
-            Differences of networks make it up to three times as large.
+            It holds up to three networks more than the model has starts, and may have more layers.
 
         Raises
         ------
@@ -155,8 +156,8 @@ class ErrorBarsMixin:
         >>> model.sample_y(X[:10], n_samples=3, random_state=0).shape
         (10, 3)
         """
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples}, but at least 1 draw is needed.")
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r}, but it must be an integer of at least 1.")
         random_state = check_random_state(random_state)
         draws = [self.sample_network(random_state).predict(X) for _ in range(n_samples)]
         return np.stack(draws, -1)

@@ -290,8 +290,11 @@ def test_asking_for_what_is_not_there_says_why():
         model.predict(rows, return_std=True, return_cov=True)
     with pytest.raises(ValueError, match="probability: pass a number between 0 and 1"):
         model.predict_interval(rows, coverage=90)
-    with pytest.raises(ValueError, match="at least 1 draw"):
-        model.sample_y(rows, 0)
+    with pytest.raises(ValueError, match=r"coverage='0\.9' is a probability"):
+        model.predict_interval(rows, coverage="0.9")
+    for n_samples in (0, 2.5, None):
+        with pytest.raises(ValueError, match="must be an integer of at least 1"):
+            model.sample_y(rows, n_samples)
     with pytest.raises(ValueError, match="loss='poisson': use predict_interval"):
         interval_model("poisson").predict(rows, return_std=True)
     few = ExponentialReLURegressor(random_state=0).fit(X[:12], Y[:12])
