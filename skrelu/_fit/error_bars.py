@@ -115,7 +115,8 @@ class Predictive:
         if encoded is not None:  # its shares are of all outputs
             gain = torch.full_like(gain, float(gain.square().mean().sqrt()))
             added = (1 - gain[0]) * encoded.shares
-            added[chosen - n_starts :][:1] += gain[0] if chosen >= n_starts else 0.0
+            if chosen >= n_starts:
+                added[chosen - n_starts] += gain[0]
             encoded = encoded.times(added / encoded.shares)
         along: list[_Part] = []
         if chosen < n_starts:
