@@ -10,6 +10,7 @@ from skrelu._data.table import Array, Table
 from skrelu._fit import tuning
 from skrelu._fit.earlier import stored
 from skrelu._fit.fitted import Fitted
+from skrelu._fit.stacking import left_out_losses
 from skrelu._networks.members import Members
 from skrelu._networks.relu_network import average
 from skrelu._networks.triangle_model import TriangleModel
@@ -100,11 +101,12 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     # Exponentials are also clipped if the error is unknown.
     classes = fitted.plan.loss.classes
     limit = tuning.BOUNDED_NOISE_OF_CLASSES if classes else tuning.BOUNDED_NOISE
-    large = fitted.error > limit or (log_link and np.isnan(fitted.error))
+    errors = left_out_losses(fitted) if len(fitted.kinds) > 1 and not classes else fitted.error
+    large = (errors > limit) | (log_link & np.isnan(errors))  # of each output, or of all
     # Linear models are not clipped, whether or not there is noise.
     bends = log_link or fitted.encoded is not None
     bends = bends or bool(fitted.plan.relu.unpack(torch.tensor(fitted.relu)).output.any())
-    noisy = extrapolation == "auto" and large and bends and not convex
+    noisy = extrapolation == "auto" and np.any(large) and bends and not convex
     if extrapolation != "constant" and not noisy:
         return {"X_limits_": None, "y_limits_": None}
     X_limits, y_limits = (np.array([a.min(0), a.max(0)]) for a in (training.X, training.y))
@@ -113,4 +115,7 @@ def limits_of(fitted: Fitted, training: Table, extrapolation: str) -> dict:
     if log_link:
         with np.errstate(divide="ignore"):
             y_limits = np.log(y_limits)
+    if extrapolation != "constant" and not np.all(large):  # others go on, by as much as their range
+        beyond = np.where(large, 0, y_limits[1] - y_limits[0])
+        return {"X_limits_": None, "y_limits_": y_limits + np.array([[-1], [1]]) * beyond}
     return {"X_limits_": X_limits, "y_limits_": y_limits}

@@ -292,8 +292,9 @@ def _members(model: Any) -> Members:
         Scaling(model.X_mean_, model.X_scale_), Scaling(model.y_mean_, model.y_scale_)
     )  # fmt: skip
     earlier = read(model._earlier, X_scaling, y_scaling)
-    share = earlier.kinds.get("waves", 0.0) if earlier.kinds else 1.0
-    parts = (earlier.pretrained, earlier.relu, share * earlier.shares)
+    gain = earlier.kinds.get("waves", 0.0) if earlier.kinds else 1.0
+    shares = earlier.shares[:, None] * np.broadcast_to(gain, earlier.network.n_outputs)
+    parts = (earlier.pretrained, earlier.relu, shares)
     starts = Starts(earlier.model, earlier.network, *(torch.tensor(part) for part in parts))
     encoded = None if model._encoded is None else EncodedModel.of_arrays(model._encoded)
     return Members(starts, encoded)

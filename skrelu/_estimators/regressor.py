@@ -245,7 +245,8 @@ class ExponentialReLURegressor(
         - "constant": features are first clipped to their training range, and predictions to the
           range of y.
         - "auto" is "constant" if there is noise: if the relative loss on other rows seems to exceed
-          3 %, or with a log link is unknown. It is "linear" otherwise, and always if ``convexity``
+          3 %, or with a log link is unknown. If only some outputs have noise, only those are
+          bounded. It is "linear" otherwise, and always if ``convexity``
           is set or the model is linear (without a log link).
 
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
@@ -369,7 +370,8 @@ class ExponentialReLURegressor(
 
     y_limits_ : ndarray of shape (2, `n_outputs_`) or None
         Minimum and maximum to which predictions are clipped, with a log link as logarithms. None if
-        they are not clipped.
+        they are not clipped. If only some outputs have noise, the others may leave their range by
+        its width.
 
     feature_importances_ : ndarray of shape (`n_features_in_`,)
         Importances of the features, which sum to 1: the mean absolute slope over training rows (at
@@ -385,10 +387,10 @@ class ExponentialReLURegressor(
     categories_ : list of list or None
         Levels of each feature that have a column of their own, see `encode`; None for numbers.
 
-    kinds_ : dict of str to float
+    kinds_ : dict of str to float or ndarray of shape (`n_outputs_`,)
         Weights of the kinds of networks in the average, if there are several: "waves" read the
         features, "encoded" and "residual" read ramps and curves of the features, and "residual"
-        starts from an additive model.
+        starts from an additive model. Several outputs have weights of their own, except quantiles.
 
     n_features_in_ : int
         Number of features seen during `fit`.

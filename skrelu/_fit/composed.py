@@ -110,6 +110,15 @@ class Look:
         assert self.rows.validation is not None
         return network.forward(self.result.theta, self.rows.X), self.rows.validation
 
+    def errors(self, network: ComposedNetwork) -> Tensor:
+        """Return the held-out loss of each output, of the best start; (n_outputs,)."""
+        raw, _ = self.held_out(network)
+        if raw.shape[1] == 1:
+            return self.result.error.amin()[None]
+        starts = torch.arange(len(raw), device=raw.device)
+        _, held_out = self.rows.losses(self.rows.values(raw, starts), slice(None), starts)
+        return held_out[self.result.error.argmin()]
+
 
 def look(job: Job, network: ComposedNetwork) -> Look:
     """Fit some starts roughly, until the targets turn out to be clean or all slow down.
@@ -125,18 +134,32 @@ def look(job: Job, network: ComposedNetwork) -> Look:
     return Look(_looked_for_noise(job, network, theta, rows, tuning.CLEAN), rows)
 
 
-def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look) -> Fitted:
-    """Fit the starts of a look to the end, in single precision and with the rows held out."""
-    return _by_evidence(job, plan, network, looked.result.theta, looked.rows, torch.float32)
+def go_on(
+    job: Job, plan: Plan, network: ComposedNetwork, looked: Look, max_iter: int | None = None
+) -> Fitted:
+    """Fit the starts of a look further, in single precision and with the rows held out."""
+    limited = max_iter is not None and max_iter < job.settings.max_iter
+    if max_iter is not None and limited:
+        job = replace(job, settings=replace(job.settings, max_iter=max_iter))
+    fitted = _by_evidence(job, plan, network, looked.result.theta, looked.rows, torch.float32)
+    if limited and not fitted.interrupted:  # so few iterations need not converge
+        return fitted.with_status(Status.NO_IMPROVEMENT)
+    return fitted
 
 
 def on_all_rows(job: Job, plan: Plan, network: ComposedNetwork, fitted: Fitted) -> Fitted:
-    """Continue a fit that has held rows out on all rows; what it predicts of these stays known."""
-    theta = to_tensor(fitted.pretrained, job.device)
+    """Continue a fit that has held rows out on all rows; what it predicts of these stays known.
+
+    If some outputs are clean and others are not, only the best start goes on.
+    """
+    theta, before = to_tensor(fitted.pretrained, job.device), fitted.pretraining
+    assert before is not None
+    if network.n_outputs > 1 and bool(before.error.min() <= tuning.COMPOSED_AVERAGE):
+        theta = theta[[fitted.shares.argmax()]]
     rows = job.rows(len(theta), False, tuning.NOISY_ROWS)
     again = _by_evidence(job, plan, network, theta, rows, rows.X.dtype)
     assert again.pretraining is not None
-    pretraining = again.pretraining.after(fitted.pretraining)
+    pretraining = again.pretraining.after(before)
     return replace(again, left_out=fitted.left_out, rows=fitted.rows, pretraining=pretraining)
 
 

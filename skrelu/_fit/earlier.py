@@ -44,7 +44,7 @@ class Earlier:
     relu: Array
     penalty: Array
     shares: Array
-    kinds: dict[str, float] = field(default_factory=dict)
+    kinds: dict[str, float | Array] = field(default_factory=dict)
 
     def pretrained_in(self, X_scaling: Scaling, y_scaling: Scaling, device: torch.device) -> Tensor:
         """Return the pretrained parameters for another standardization."""
@@ -79,7 +79,7 @@ def stored(fitted: Fitted) -> dict[str, Any]:
         "pretrained": fitted.pretrained,
         "relu": fitted.relu,
         "penalty": fitted.penalty,
-        "shares": fitted.shares / (fitted.shares.sum() or 1.0),
+        "shares": fitted.shares,
         "kinds": fitted.kinds,
     }
 

@@ -198,7 +198,8 @@ class _EncodedRows:
         weights.offsets.sub_(ramps @ self.means.cpu())
         weights.of_curves.mul_(self.slower / self.spread.cpu()[self.models.cpu()][:, None])
         n_folds = len(self.rows.training)
-        shares = torch.full((self.n_members,), 1 / n_folds, dtype=torch.float64)
+        shape = self.n_members, network.n_outputs
+        shares = torch.full(shape, 1 / n_folds, dtype=torch.float64)
         factors = self.factors.double().cpu()
         return EncodedModel(
             network, weights, self.knots, self.of_curves, self.models.cpu(), factors, shares

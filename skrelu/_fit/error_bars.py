@@ -70,7 +70,7 @@ class Predictive:
     def _model_variance(self, X: Tensor) -> Tensor:
         total = self.members.spread(X)
         for share, root, columns in self._posteriors(X):
-            total = total + share * variances(root, columns)
+            total = total + share[:, None] * variances(root, columns)
         return total
 
     def variance(self, X: Tensor) -> Tensor:
@@ -81,11 +81,11 @@ class Predictive:
     def covariance(self, X: Tensor) -> Tensor:
         """Return the covariance of new targets, (n_outputs, n_samples, n_samples)."""
         values, shares = self.members.values(X), self.members.shares.to(X)
-        apart = values - torch.einsum("m,mon->on", shares, values)
-        total = torch.einsum("m,mon,mok->onk", shares, apart, apart)
+        apart = values - torch.einsum("mo,mon->on", shares, values)
+        total = torch.einsum("mo,mon,mok->onk", shares, apart, apart)
         for share, root, columns in self._posteriors(X):
             half = root @ columns
-            total = total + share * (half.mT @ half)
+            total = total + share[:, None, None] * (half.mT @ half)
         noise, factor = (to_tensor(part, X.device) for part in (self.bars.noise, self.bars.factor))
         total.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
         return factor[:, None, None] * total
@@ -95,7 +95,7 @@ class Predictive:
         return [unpacked(torch.tensor(triangle)) for triangle in self.bars.roots]
 
     def _posteriors(self, X: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the share, the root and the columns of each start that has a posterior."""
+        """Yield shares, root and columns of each start that has a posterior."""
         starts = self.members.starts
         for share, theta, root in zip(starts.shares, starts.pretrained, self._roots, strict=False):
             yield share.to(X), root.to(X), tangent(starts.model, theta.to(X), X)
@@ -106,25 +106,29 @@ class Predictive:
         With the member g and a step d from its posterior, the draw is f + c (g - f + J d). So its
         mean and covariance are those of the model. J d is the difference of two networks, at
         parameters a small part of the step before and behind those of g, over their distance.
-        Members on encoded columns have no posterior of their own.
+        Members on encoded columns have no posterior of their own. Outputs may have different
+        members, if their shares differ.
         """
-        members, starts = self.members, self.members.starts
-        n_starts, shares = len(starts.shares), members.shares
-        chosen = rng.choice(len(shares), p=(shares / shares.sum()).numpy())
-        gain, encoded = torch.tensor(self.bars.factor).sqrt(), members.encoded
-        if encoded is not None:  # its shares are of all outputs
-            gain = torch.full_like(gain, float(gain.square().mean().sqrt()))
-            added = (1 - gain[0]) * encoded.shares
-            if chosen >= n_starts:
-                added[chosen - n_starts] += gain[0]
-            encoded = encoded.times(added / encoded.shares)
+        starts, encoded = self.members.starts, self.members.encoded
+        gain, which = torch.tensor(self.bars.factor).sqrt(), rng.uniform()
+        below = self.members.shares.cumsum(0) / self.members.shares.sum(0)  # (n_members, n_outputs)
+        of_starts = which < below[len(starts.shares) - 1]
+        if encoded is not None:
+            ends = below[len(starts.shares) :]
+            chosen = (ends < which).sum(0).clamp_max(len(ends) - 1)
+            those = (torch.arange(len(ends))[:, None] == chosen) & ~of_starts
+            encoded = encoded.with_shares((1 - gain) * encoded.shares + gain * those)
         along: list[_Part] = []
-        if chosen < n_starts:
+        if of_starts.any():
+            probabilities = starts.shares.sum(1)
+            one = rng.choice(len(probabilities), p=(probabilities / probabilities.sum()).numpy())
             if self._roots:
-                starts, sides = self._along(chosen, rng)
-                along = [sides._replace(gain=gain)]
-            one, ones = slice(chosen, chosen + 1), gain.new_ones(1)
-            along.insert(0, _Part(gain, starts.pretrained[one], starts.relu[one], ones))
+                starts, sides = self._along(one, rng)
+                along = [sides._replace(gain=gain * of_starts)]
+            there, ones = slice(one, one + 1), torch.ones_like(gain)[None]
+            along.insert(
+                0, _Part(gain * of_starts, starts.pretrained[there], starts.relu[there], ones)
+            )
         whole = _Part(1 - gain, starts.pretrained, starts.relu, starts.shares)
         return Members(_joined(starts, [whole, *along]), encoded)
 
@@ -132,7 +136,8 @@ class Predictive:
         """Return the starts, with more layers if need be, and two networks whose sum is J d."""
         starts, root = self.members.starts, self._roots[start]
         model, theta = starts.model, starts.pretrained[start]
-        step = root.T @ torch.tensor(rng.standard_normal((len(root), starts.network.n_outputs)))
+        n_outputs = starts.network.n_outputs
+        step = root.T @ torch.tensor(rng.standard_normal((len(root), n_outputs)))
         step = step[:, :1] if isinstance(model, ComposedNetwork) else step
         X = PROBED * torch.tensor(rng.standard_normal((starts.network.n_features, N_PROBES)))
         columns = tangent(model, theta, X)
@@ -141,7 +146,7 @@ class Predictive:
 
         def error(values: Tensor, part: float) -> float:
             along = (values[0] - values[1]) / (2 * part)
-            return float(((along - wanted).abs() / sizes).median())
+            return float(((along - wanted).abs() / sizes).median(-1).values.max())
 
         def at(part: float) -> Tensor:
             return torch.stack([moved_along(model, theta, s * part * step) for s in (1, -1, 0)])
@@ -156,7 +161,7 @@ class Predictive:
             relu = deeper.relu[start] + lowered[:2] - lowered[2]
             now = error(deeper.network.forward(relu, X), part)
             if now < least:
-                shares = step.new_tensor([1, -1]) / (2 * part)
+                shares = step.new_tensor([[1.0], [-1.0]]).expand(2, n_outputs) / (2 * part)
                 found, least = (deeper, _Part(sizes[:, 0], points[:2], relu, shares)), now
             if least < STRAIGHT:
                 break

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from skrelu._fit.job import Job, Report
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
-from skrelu._fit.stacking import stacked
+from skrelu._fit.stacking import left_out_losses, stacked
 from skrelu._fit.uncertainty import with_error_bars
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
@@ -110,7 +111,7 @@ def _fit(job: Job, plan: Plan) -> Fitted:
 def _fit_again(job: Job, plan: Plan, warm: Earlier) -> Fitted:
     """Go on with the networks on plain features, and fit those on encoded columns anew."""
     encoded, fitted = fit_encoded(job), None
-    if warm.kinds.get("waves"):
+    if np.any(warm.kinds.get("waves", 0)):
         fitted = _fit_moving(job, plan)
     return stacked(job, plan, fitted, encoded)
 
@@ -164,21 +165,27 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
     For classes, and where targets are not smooth, few rows also get waves on plain features.
     """
     composed, one_level = plan.composed, replace(plan, composed=None)
-    looked = None
+    looked, clean = None, torch.zeros(1, dtype=torch.bool)  # which outputs
     if composed is not None and not plan.loss.classes:
         looked = look(job, composed)
-        if bool((looked.result.error <= tuning.CLEAN).any()):
+        clean = looked.errors(composed) <= tuning.CLEAN
+        if bool(clean.all()):
             fitted = fit_composed(job, plan, composed, looked)
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
                 return fitted
     encoded, fitted = fit_encoded(job), None
     if encoded.result.interrupted:
         return stacked(job, one_level, None, encoded)
-    if looked is not None and composed is not None and _is_smooth(looked, composed, encoded):
-        fitted = go_on(job, plan, composed, looked)
+    if (
+        looked is not None
+        and composed is not None
+        and (bool(clean.any()) or _is_smooth(looked, composed, encoded))
+    ):
+        fitted = go_on(job, plan, composed, looked, tuning.MIXED_ITER if clean.any() else None)
         average = stacked(job, one_level, fitted, encoded)
-        smooth = average.kinds["waves"] >= tuning.SMOOTH_WEIGHT
-        if smooth and average.error <= tuning.LITTLE_NOISE and not average.interrupted:
+        smooth = average.gain >= tuning.SMOOTH_WEIGHT
+        exact = smooth & (left_out_losses(average) <= tuning.LITTLE_NOISE)
+        if exact.any() and not average.interrupted:
             fitted = on_all_rows(job, plan, composed, fitted)
     elif len(job.training.X) <= tuning.PLAIN_ROWS:
         fitted = None if looked is not None else _fit_composed(job, plan)

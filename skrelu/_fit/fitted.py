@@ -38,7 +38,8 @@ class Fitted:
     pretrained: Array  # (n_starts, plan.network.n_parameters)
     relu: Array  # (n_starts, plan.relu.n_parameters), refined
     penalty: Array  # (n_starts, plan.relu.n_parameters)
-    shares: Array  # (n_starts,), weights of the starts in the average; below 1 beside `encoded`
+    shares: Array  # (n_starts,), weights of the starts in their average
+    gain: Array  # (n_outputs,), weights of this average in the model; below 1 beside `encoded`
     error: float  # loss on other rows, relative to that of the best constant; NaN if unknown
     plan: Plan
     pretraining: Result | None  # None where a warm start skips it
@@ -47,7 +48,8 @@ class Fitted:
     left_out: Array | None = None
     rows: Rows | None = None  # those of ``left_out``
     encoded: EncodedModel | None = None  # added to the average of the networks
-    kinds: dict[str, float] = field(default_factory=dict)  # weight of each kind, by name
+    # Weight of each kind, by name; (n_outputs,) if outputs have weights of their own.
+    kinds: dict[str, float | Array] = field(default_factory=dict)
     error_bars: ErrorBars | None = None
 
     @property
@@ -59,7 +61,8 @@ class Fitted:
     @property
     def members(self) -> Members:
         """The networks whose weighted average is the model."""
-        parts = (torch.tensor(part) for part in (self.pretrained, self.relu, self.shares))
+        shares = self.shares[:, None] * self.gain
+        parts = (torch.tensor(part) for part in (self.pretrained, self.relu, shares))
         return Members(Starts(self.plan.network, self.plan.relu, *parts), self.encoded)
 
     def with_status(self, status: Status) -> Fitted:

@@ -214,6 +214,7 @@ class Job:
             to_numpy(weights.relu[kept]),
             to_numpy(weights.penalty[kept]),
             shares[shares > 0],
+            np.ones(plan.relu.n_outputs),
             float(error.median()),
             plan,
             pretraining,

@@ -35,9 +35,9 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
         left_out.insert(0, to_tensor(fitted.left_out, rows.y.device))
         names.insert(0, "waves")
     others = torch.stack(left_out)
-    found, error = _convex(others, rows)
-    average = torch.einsum("k,kon->on", to_tensor(found, rows.y.device), others)
-    gains = dict(zip(names, found.tolist(), strict=True))
+    found, error = _convex_of_outputs(others, rows)
+    average = torch.einsum("ko,kon->on", to_tensor(found, rows.y.device), others)
+    gains = dict(zip(names, found, strict=True))
     if fitted is None:
         network = nothing_fitted(job, plan)
         network = replace(network, plan=replace(network.plan, solver="adam"))
@@ -45,16 +45,16 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
         network = fitted
     network = replace(
         network,
-        shares=network.shares * gains.get("waves", 0.0),
-        kinds=gains,
+        gain=gains.get("waves", np.zeros(len(rows.y))),
+        kinds={name: _as_one(rows, gain) for name, gain in gains.items()},
         error=error,
         pretraining=_reported(fitted, encoded, error),
     )
     network = replace(network, left_out=to_numpy(average), rows=rows)
-    by_kind = torch.tensor([gains[name] for name in encoded.names], dtype=torch.float64)
+    by_kind = torch.tensor(np.array([gains[name] for name in encoded.names]))
     if not by_kind.any():
         return network
-    model = encoded.model.times(by_kind[encoded.by_kind])
+    model = encoded.model.with_shares(encoded.model.shares * by_kind[encoded.by_kind])
     network = replace(network, encoded=model)
     if isinstance(rows.loss, Pinball):
         shift = _calibrating(rows.loss, average, rows)
@@ -84,13 +84,52 @@ def _reported(fitted: Fitted | None, encoded: EncodedFit, error: float) -> Resul
     return replace(result.after(first), status=status)
 
 
+def left_out_losses(fitted: Fitted) -> Array:
+    """Return the loss of each output on left-out rows, relative to that of the best constant."""
+    rows = fitted.rows
+    assert rows is not None
+    assert fitted.left_out is not None
+    raw = to_tensor(fitted.left_out, rows.y.device)
+    known = raw.isfinite().all(0)
+    raw, y, weights = raw[:, known], rows.y[:, known], _weights(rows)[known]
+    values = rows.loss.values(raw, y, rows.loss.scale(raw, y, weights)) / rows.loss.unit(raw)
+    return to_numpy(values @ (weights / weights.sum()))
+
+
+def _weighted_together(loss: Loss) -> bool:
+    """Return whether all outputs have the same weights: classes, and quantiles of one target."""
+    return loss.coupled or isinstance(loss, Pinball)
+
+
+def _as_one(rows: Rows, gain: Array) -> float | Array:
+    """Return the weights of a kind, as one number if all outputs have the same."""
+    return float(gain[0]) if len(gain) == 1 or _weighted_together(rows.loss) else gain
+
+
+def _convex_of_outputs(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
+    """Return convex weights (n_kinds, n_outputs), and the mean loss of their averages.
+
+    Parameters
+    ----------
+    left_out : Tensor of shape (n_kinds, n_outputs, n_samples)
+        NaN where a kind has left a row out.
+    """
+    if _weighted_together(rows.loss):
+        weights, error = _convex(left_out, rows)
+        return np.repeat(weights[:, None], len(rows.y), 1), error
+    found = []
+    for output, null in enumerate(rows.loss.null):
+        one, loss = slice(output, output + 1), replace(rows.loss, null=(null,))
+        found.append(_convex(left_out[:, one], replace(rows, y=rows.y[one], loss=loss)))
+    return np.stack([weights for weights, _ in found], 1), float(np.mean([e for _, e in found]))
+
+
 def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
     """Return convex weights, and the loss of their average relative to that of the best constant.
 
     Parameters
     ----------
     left_out : Tensor of shape (n_kinds, n_outputs, n_samples)
-        NaN where a kind has left a row out.
     """
     known = left_out.isfinite().all(0).all(0).nonzero()[:, 0]
     prior = np.full(len(left_out), 1 / len(left_out))
@@ -163,9 +202,9 @@ def _centring(fitted: Fitted, job: Job, rows: Rows) -> Tensor:
     X, y, weights = job.features(part), rows.y[:, part], base_weights(rows)[part]
     some = replace(rows, X=X, y=y)
     assert fitted.encoded is not None
-    shares = to_tensor(fitted.shares, X.device)
+    shares = fitted.members.starts.shares.to(X)
     raw = raw_values(fitted.plan.relu, to_tensor(fitted.relu, X.device), some)
-    raw = torch.einsum("s,son->on", shares, raw)
+    raw = torch.einsum("so,son->on", shares, raw)
     size = 4096
     raw += torch.cat([fitted.encoded.forward(x) for x in X.split(size, 1)], -1)
     return rows.loss.shift(raw, y, weights / weights.sum())

@@ -343,6 +343,9 @@ WARM_ROWS = 5000
 
 # --- what the estimators say -----------------------------------------------------------------
 
+# Iterations that tell the weights of kinds if only some outputs are clean; all rows follow.
+MIXED_ITER = 60
+
 # Error above which predictions are bounded by default. 0.01 bounded functions with 1 % of noise,
 # which doubled the error of those that are steep at the edges (kv, I.44.4, II.2.42). The tables by
 # which defaults are chosen are as accurate with either.

@@ -19,7 +19,7 @@ from skrelu._fit.job import Job
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.members import tangent
 from skrelu._networks.triangle_model import TriangleModel
-from skrelu._solvers.losses import Loss
+from skrelu._solvers.losses import Loss, SquaredError
 from skrelu._solvers.posterior import (
     MOST_LEVERAGE,
     Posterior,
@@ -79,7 +79,7 @@ def _calibrated(
     if found is None or fitted.encoded is not None:
         noise = torch.maximum(mean - model @ left.weights, tuning.LEAST_NOISE * mean)
     else:
-        noise = mean.new_full((len(mean),), found.noise)
+        noise = found.noise
     variance = (noise[:, None] + model).clamp_min(tuning.NO_VARIANCE)
     factor = (squares / variance) @ left.weights
     bars = replace(bars, noise=to_numpy(noise), factor=to_numpy(factor))
@@ -120,6 +120,7 @@ class _Fitted:
     curvature: Tensor  # (n_outputs, n_rows), times the number of rows that a row stands for
     loss: Loss
     chunks: list[slice]
+    balance: Tensor  # (n_outputs,), precisions of the noise of outputs, relative to their mean
 
 
 class _Found(NamedTuple):
@@ -130,17 +131,17 @@ class _Found(NamedTuple):
     rows: _Fitted
 
     @property
-    def noise(self) -> float:
-        """Variance of the noise."""
-        pairs = zip(self.shares, self.each, strict=True)
-        return float(sum(share / one.precision for share, one in pairs))
+    def noise(self) -> Tensor:
+        """Variance of the noise of each output, (n_outputs,)."""
+        each = torch.stack([1 / one.precision for one in self.each])
+        return (self.shares @ each) / self.rows.balance
 
 
 def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     """Return the posteriors of starts whose parameters least squares have determined."""
     model = fitted.plan.network
     determined = isinstance(model, ComposedNetwork) or fitted.plan.solver == "ridge"
-    if job.settings.loss.coupled or not determined or not fitted.shares.any():
+    if job.settings.loss.coupled or not determined or not fitted.gain.any():
         return None
     if isinstance(model, TriangleModel):
         size = model.sizes[1] // model.n_outputs
@@ -154,7 +155,7 @@ def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     X, y, base = (one.cpu() for one in (rows.X[:, part], rows.y[:, part], base_weights(rows)))
     chunk = max(1, int(tuning.POSTERIOR_NUMBERS / (size * len(y))))
     chunks = [slice(i, i + chunk) for i in range(0, X.shape[1], chunk)]
-    shares, relu = torch.tensor(fitted.shares / fitted.shares.sum()), torch.tensor(fitted.relu)
+    shares, relu = torch.tensor(fitted.shares), torch.tensor(fitted.relu)
     each = [fitted.plan.relu.forward(relu, X[:, c]) for c in chunks]
     raw = torch.cat([torch.einsum("s,son->on", shares, values) for values in each], -1)
     loss = rows.loss
@@ -162,7 +163,12 @@ def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     curvature = curvature.expand_as(raw) * base
     n_effective = 1 / float(np.square(job.training.weights).sum())
     curvature = curvature * (n_effective * len(y) / curvature.sum())
-    rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks)
+    balance = torch.ones_like(y[:, 0])
+    if isinstance(model, ComposedNetwork) and isinstance(loss, SquaredError):
+        balance = 1 / (residual.square() @ base).clamp_min(tuning.NO_VARIANCE)
+        balance = balance / balance.mean()
+    curvature = curvature * balance[:, None]
+    rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks, balance)
     starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
     finite = all(bool(one.root.isfinite().all()) for one in starts)
     return _Found(starts, shares, rows_of) if finite else None

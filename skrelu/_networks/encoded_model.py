@@ -32,7 +32,7 @@ class EncodedModel:
         The additive model whose curves a member reads.
     factors : Tensor of shape (n_members,)
         Factors of the additive models that are added to the members.
-    shares : Tensor of shape (n_members,)
+    shares : Tensor of shape (n_members, n_outputs)
         Weights of the members in the sum.
     """
 
@@ -44,14 +44,14 @@ class EncodedModel:
     factors: Tensor
     shares: Tensor
 
-    def times(self, gain: Tensor) -> EncodedModel:
-        """Return the model with each member's share multiplied, without members of share 0."""
-        shares = self.shares * gain
-        return replace(self, shares=shares).take(shares.nonzero()[:, 0])
+    def with_shares(self, shares: Tensor) -> EncodedModel:
+        """Return the model with other shares, without members whose shares are all 0."""
+        return replace(self, shares=shares).take(shares.any(1).nonzero()[:, 0])
 
     def plus(self, shift: Tensor) -> EncodedModel:
-        """Return the model plus a constant for each output."""
-        intercept = self.weights.intercept + shift / self.shares.sum()
+        """Return the model plus a constant for each output, 0 for outputs without shares."""
+        total = self.shares.sum(0)
+        intercept = self.weights.intercept + shift / torch.where(total == 0, torch.inf, total)
         return replace(self, weights=self.weights._replace(intercept=intercept))
 
     def take(self, members: Tensor) -> EncodedModel:
@@ -88,7 +88,7 @@ class EncodedModel:
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the sum, (n_outputs, n_samples)."""
-        return torch.einsum("m,mon->on", self.shares.to(X), self.each(X))
+        return torch.einsum("mo,mon->on", self.shares.to(X), self.each(X))
 
     def slopes(self, X: Tensor) -> Tensor:
         """Return the derivatives of the sum by the features, (n_outputs, n_features, n_samples)."""
@@ -102,7 +102,7 @@ class EncodedModel:
         of_ramps, of_knots = self.knots.slopes(x).T, self.curves.knots.slopes(x).T
         found = X.new_zeros(self.network.n_outputs, *X.shape)
         for output, slopes in enumerate(found):
-            g = weights.output[:, output, :, None] * units.sign() * shares[:, None, None]
+            g = weights.output[:, output, :, None] * units.sign() * shares[:, output, None, None]
             g = dz * (weights.hidden.mT @ g)
             by_columns = (weights.directions.mT @ g).sum(0)
             slopes += by_columns[:n_features]
@@ -110,7 +110,7 @@ class EncodedModel:
             by_curves = weights.of_curves.mT @ g
             if by_curves.shape[1]:
                 by_curves = by_curves.unflatten(1, (-1, self.curves.n_groups))
-                by_curves[:, output] += (self.factors.to(X) * shares)[:, None, None]
+                by_curves[:, output] += (self.factors.to(X) * shares[:, output])[:, None, None]
                 self._add_curves(slopes, by_curves, of_knots)
         return found
 
@@ -143,7 +143,7 @@ class EncodedModel:
         layers: list[Affine] = [(first, bias)]
         added, lift = first.new_zeros(network.n_outputs, len(first)), first.new_zeros(1)
         if network.n_curves:
-            gains = (self.shares * self.factors)[:, None, None]
+            gains = (self.shares * self.factors[:, None])[..., None]
             by_output = (network.n_outputs, self.curves.n_groups)
             added = (gains * curves[self.models].unflatten(1, by_output).sum(2)).sum(0)
             lift = (gains[..., 0] * shift[self.models].unflatten(1, by_output).sum(2)).sum(0)
@@ -163,8 +163,8 @@ class EncodedModel:
         layers.append(
             (torch.block_diag(kept, *reading.flatten(2)), torch.cat([zeros, lowered.flatten()]))
         )
-        output = (weights.output * self.shares[:, None, None]).movedim(0, 1).flatten(1)
-        intercept = (weights.intercept * self.shares[:, None]).sum(0)
+        output = (weights.output * self.shares[..., None]).movedim(0, 1).flatten(1)
+        intercept = (weights.intercept * self.shares).sum(0)
         layers.append((torch.cat([eye, -eye, output], 1), intercept))
         return layers
 
@@ -219,8 +219,11 @@ class EncodedModel:
             _tensor(kept[name])
             for name in ("values", "slopes", "intercepts", "models", "factors", "shares")
         )
+        network = EncodedNetwork(**kept["sizes"])
+        if shares.ndim == 1:  # earlier versions had one for all outputs
+            shares = shares[:, None].repeat(1, network.n_outputs)
         return cls(
-            EncodedNetwork(**kept["sizes"]),
+            network,
             EncodedWeights(**{name: _tensor(part) for name, part in kept["weights"].items()}),
             knots("ramps"),
             Curves(knots("curves"), tuple(kept["groups"]), values, slopes, intercepts),

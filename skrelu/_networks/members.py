@@ -25,7 +25,7 @@ class Starts(NamedTuple):
     network: ReLUNetwork  # lowered
     pretrained: Tensor  # (n_starts, model.n_parameters)
     relu: Tensor  # (n_starts, network.n_parameters)
-    shares: Tensor  # (n_starts,), weights in the average
+    shares: Tensor  # (n_starts, n_outputs), weights in the average
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Members:
     ----------
     starts : Starts
     encoded : EncodedModel or None
-        Its shares and those of the starts sum to 1.
+        Its shares and those of the starts sum to 1 for each output.
     """
 
     starts: Starts
@@ -44,7 +44,7 @@ class Members:
 
     @property
     def shares(self) -> Tensor:
-        """Weights of all members in the average, (n_members,)."""
+        """Weights of all members in the average, (n_members, n_outputs)."""
         shares = self.starts.shares
         if self.encoded is None:
             return shares
@@ -64,8 +64,8 @@ class Members:
     def spread(self, X: Tensor) -> Tensor:
         """Return the variance of the members around their average, (n_outputs, n_samples)."""
         values, shares = self.values(X), self.shares.to(X)
-        average = torch.einsum("m,mon->on", shares, values)
-        return torch.einsum("m,mon->on", shares, (values - average).square())
+        average = torch.einsum("mo,mon->on", shares, values)
+        return torch.einsum("mo,mon->on", shares, (values - average).square())
 
 
 def tangent(model: TriangleModel | ComposedNetwork, theta: Tensor, X: Tensor) -> Tensor:

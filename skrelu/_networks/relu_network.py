@@ -309,8 +309,8 @@ def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNe
     Parameters
     ----------
     theta : Tensor of shape (n_networks, n_parameters)
-    shares : Tensor of shape (n_networks,)
-        Weights of the networks in the average; they sum to 1.
+    shares : Tensor of shape (n_networks, n_outputs)
+        Weights of the networks in the average.
 
     Returns
     -------
@@ -330,12 +330,12 @@ def average(network: ReLUNetwork, theta: Tensor, shares: Tensor) -> tuple[ReLUNe
         own = torch.eye(n_networks, dtype=matrix.dtype, device=matrix.device)
         own = own[:, None, None, None, :, None]
         hidden[level * network.depth] = torch.cat([by_features, (by_levels * own).flatten(-3)], -1)
-    levels = (weights.output * shares[:, None, None, None]).split(size, 1)
+    levels = (weights.output * shares[:, None, None]).split(size, 1)
     merged = ReLUWeights(
         hidden=[matrix.flatten(0, 1) for matrix in hidden],
         biases=[bias.flatten(0, 1) for bias in weights.biases],
         output=torch.cat([level.flatten(0, 1) for level in levels]),
-        linear=(weights.linear * shares[:, None, None]).sum(0),
-        intercept=(weights.intercept * shares[:, None]).sum(0),
+        linear=(weights.linear * shares[:, None]).sum(0),
+        intercept=(weights.intercept * shares).sum(0),
     )
     return whole, whole.pack(merged)

@@ -92,7 +92,8 @@ def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
     chunks = rows.chunks(EVALUATED_ROWS)
     raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
     loss, validation = rows.evaluated(raw, all_starts)
-    return Evaluation(theta.detach(), loss, loss, validation, loss)
+    error = loss if rows.validation is None else validation
+    return Evaluation(theta.detach(), loss, loss, validation, error)
 
 
 def _batch_loss(

@@ -153,13 +153,11 @@ def _evaluate(
 ) -> Evaluation:
     """Return the losses on a minibatch and on held-out rows."""
     fitted = losses(network, theta, batch, loss)
-    unknown = torch.full_like(fitted, torch.nan)
-    validation = unknown
+    # Without held-out rows the last look is taken.
+    validation, error = torch.full_like(fitted, torch.nan), torch.full_like(fitted, -float(look))
     if held_out is not None:
         own = losses(network, theta, held_out, loss).view(n_kinds, -1)
-        validation = torch.lerp(own, own.mean(1, keepdim=True), POOLED).flatten()
-    # Without held-out rows the last look is taken.
-    error = torch.full_like(fitted, -float(look))
+        validation = error = torch.lerp(own, own.mean(1, keepdim=True), POOLED).flatten()
     return Evaluation(network.by_member(theta), fitted, fitted, validation, error)
 
 

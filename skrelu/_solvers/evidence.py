@@ -15,6 +15,11 @@ take the place of :math:`r_i^2`, and their curvatures enter the matrix. For cros
 :math:`\tau` is known, and the estimate is the mean loss plus :math:`2 \gamma / (n \tau)`. Steps
 include their geodesic acceleration, a second-order term (Transtrum and Sethna 2012).
 
+Several outputs with squared errors have noise of different precisions, so that noise of one does
+not spoil another: those that are most probable are the inverse mean squares of their residuals.
+Then the geometric mean of the losses falls, and it is the loss and the estimated error here. At
+random starting points all precisions are equal for some iterations.
+
 References
 ----------
 MacKay, "Bayesian interpolation", 1992, https://doi.org/10.1162/neco.1992.4.3.415
@@ -58,6 +63,11 @@ MOST_ACCELERATION = 0.75
 FIRST_OF_WEIGHTS, LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS = 1e-3, 1e-8, 1e8
 # Precision of the noise: the first and the largest.
 FIRST_OF_NOISE, MOST_OF_NOISE = 1.0, 1e12
+# Linearization from which outputs have precisions of their own, if the starting point is random: at
+# first those that are learned soonest would leave nothing for others.
+BALANCED_FROM = 12
+# Largest ratio of the precisions of two outputs, times the rounding of their numbers.
+MOST_ROUNDING = 100
 # Fewest degrees of freedom from which the noise is estimated, as a fraction of the rows.
 FREE_ROWS = 0.05
 # (fraction, steps): a start ends if its estimated error falls by less than this fraction over so
@@ -76,13 +86,18 @@ class Precisions:
         Number of residuals.
     known : float, optional
         Precision of the noise, if it follows from the loss.
+    n_outputs : int, default=1
     """
 
-    def __init__(self, groups: Tensor, n_rows: Tensor, known: float | None = None) -> None:
+    def __init__(
+        self, groups: Tensor, n_rows: Tensor, known: float | None = None, n_outputs: int = 1
+    ) -> None:
         self.groups, self.n_rows, self.known = groups, n_rows, known
         self.of_noise = torch.full_like(n_rows, FIRST_OF_NOISE if known is None else known)
         self.of_weights = n_rows.new_full((len(n_rows), len(groups)), FIRST_OF_WEIGHTS)
         self.error = torch.full_like(n_rows, torch.inf)  # estimated loss on other rows
+        # Precision of the noise of each output, relative to their geometric mean, `of_noise`.
+        self.of_outputs = n_rows.new_ones(len(n_rows), n_outputs)
 
     def begin_at(self, theta: Tensor, loss: Tensor) -> None:
         """Set the precisions that parameters (n_starts, n_parameters) have, if all are determined.
@@ -93,6 +108,13 @@ class Precisions:
         self.of_weights = new.clamp(LEAST_OF_WEIGHTS, MOST_OF_WEIGHTS)
         if self.known is None:
             self.of_noise = (1 / loss.clamp_min(1e-30)).clamp_max(MOST_OF_NOISE)
+
+    def balance(self, losses: Tensor, starts: Tensor) -> None:
+        """Set the precisions of outputs to the inverse of their losses, (n_active, n_outputs)."""
+        rounding = MOST_ROUNDING * torch.finfo(losses.dtype).eps
+        least = (rounding * losses.amax(1, keepdim=True)).clamp_min(1e-30)
+        balanced = 1 / losses.clamp_min(least)
+        self.of_outputs[starts] = balanced / geometric_mean(balanced)[:, None]
 
     def estimate(self, gram: Tensor, theta: Tensor, loss: Tensor, starts: Tensor) -> None:
         """Update the precisions by one step towards the largest evidence.
@@ -129,6 +151,11 @@ class Precisions:
         else:
             error = loss + 2 * determined / (of_noise * n_rows)
         self.error[starts] = torch.where(good, error, self.error[starts])
+
+
+def geometric_mean(losses: Tensor) -> Tensor:
+    """Return the geometric means of the rows of positive numbers."""
+    return losses.clamp_min(1e-30).log().mean(-1).exp()
 
 
 class CurvedNetwork(Network, Protocol):
@@ -205,34 +232,62 @@ class EvidenceProblem(LossProblem):
         # Where J'J and J'r of each start were computed last, and these.
         self.places = torch.full_like(penalty, torch.nan)
         self.matrices, self.gradients = torch.diag_embed(penalty), penalty.clone()
-        self.precisions = Precisions(groups, n_effective * len(rows.y), known)
+        n_rows = n_effective * len(rows.y)
+        self.precisions = Precisions(groups, n_rows, known, len(rows.y))
+        self.several = len(rows.y) > 1 and isinstance(loss, SquaredError)
+        self.balances, self.n_linearized = False, 0
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
-        """Return losses; the state is raw values and residual scales of the training rows."""
+        """Return losses; the state is raw values, residual scales, and losses of each output."""
         theta = self.retracted(theta)
         raw = self._values(theta)
-        loss, validation = self.rows.evaluated(raw, starts)
-        state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts))
+        values = self.rows.values(raw, starts)
+        each = self.rows.losses(values, slice(None), starts)
+        loss, validation = (part.mean(-1) for part in each)
+        trained = raw[..., : self.rows.n_trained]
+        state = (trained, self.rows.scale(raw, starts), *each)
         return self._judged(Evaluation(theta, loss, loss, validation, loss, state), starts)
 
     def _judged(self, at: Evaluation, starts: Tensor) -> Evaluation:
         """Return the evaluation with the cost and the error that the precisions give."""
         precisions = self.precisions
         penalty = precisions.of_weights[starts] @ precisions.groups
-        squares = precisions.n_rows[starts] * at.loss
+        _, _, each, held_out = at.state
+        squares = precisions.n_rows[starts] * self._weighted(each, starts)
         cost = precisions.of_noise[starts] * squares + (penalty * at.theta**2).sum(-1)
-        return at._replace(cost=cost, error=precisions.error[starts])
+        error = precisions.error[starts]
+        if self.rows.validation is not None:
+            error = geometric_mean(held_out) if self.balances else held_out.mean(-1)
+        return at._replace(cost=cost, error=error)
+
+    def _weighted(self, losses: Tensor, starts: Tensor) -> Tensor:
+        """Return the mean loss of the outputs, weighted by the precisions of their noise."""
+        if self.balances:
+            losses = self.precisions.of_outputs[starts] * losses
+        return losses.mean(-1)
+
+    def _working(self, raw: Tensor, scale: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+        residual, weights = super()._working(raw, scale, starts)
+        if self.balances:
+            weights = self.precisions.of_outputs[starts, :, None] * weights
+        return residual, weights
 
     def linearize(
         self, at: Evaluation, starts: Tensor, earlier: Equations | None
     ) -> tuple[Equations, Evaluation]:
         """Estimate the precisions, and return the equations with them."""
         precisions = self.precisions
+        self.n_linearized += 1
+        if self.n_linearized > BALANCED_FROM or self.resumed:
+            self.balances = self.several
+        if self.balances:
+            precisions.balance(at.state[2], starts)
         matrix, gradient = self._products(at, starts)
+        loss = self._weighted(at.state[2], starts)
         if earlier is None and self.resumed:
-            precisions.begin_at(at.theta, at.loss)
+            precisions.begin_at(at.theta, loss)
         if earlier is not None or self.resumed:  # not at a random starting point
-            precisions.estimate(matrix, at.theta, at.loss, starts)
+            precisions.estimate(matrix, at.theta, loss, starts)
         of_noise = precisions.of_noise[starts]
         penalty = precisions.of_weights[starts] @ precisions.groups
         hessian = of_noise[:, None, None] * matrix + torch.diag_embed(penalty)

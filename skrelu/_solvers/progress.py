@@ -44,7 +44,7 @@ class Evaluation(NamedTuple):
     cost: Tensor  # (n_starts,), what is minimised
     loss: Tensor  # (n_starts,), on training rows
     validation_loss: Tensor  # (n_starts,), on held-out rows; NaN if there are none
-    error: Tensor  # (n_starts,), chooses the best point if no rows are held out; often the cost
+    error: Tensor  # (n_starts,), chooses the best point: often the cost, or the loss held out
     state: tuple[Tensor, ...] = ()  # each (n_starts, ...), for the problem only
 
 
@@ -52,8 +52,7 @@ class Evaluation(NamedTuple):
 class Result:
     """Outcome of a solver on a batch of starts.
 
-    ``theta`` is the best point of each start: by validation loss if there are held-out rows, else
-    by error. Curves are means over the starts.
+    ``theta`` is the point of each start with the lowest error. Curves are means over the starts.
     """
 
     theta: Tensor  # (n_starts, n_parameters)
@@ -183,9 +182,9 @@ class Patience(NamedTuple):
 class Progress:
     """Best point of each start so far, and whether the start has ended.
 
-    The best point has the lowest loss on held-out rows, or the lowest error if none are held out.
-    A start has ended if this value fell by less than the fraction ``tol`` over ``patience``
-    iterations, if it is at most ``enough``, or if the training loss is zero to rounding.
+    The best point has the lowest error, see `Evaluation`. A start has ended if this value fell by
+    less than the fraction ``tol`` over ``patience`` iterations, if it is at most ``enough``, or if
+    the training loss is zero to rounding.
     """
 
     def __init__(self, evaluation: Evaluation, options: Options) -> None:
@@ -198,7 +197,7 @@ class Progress:
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).all())
-        self.watched = self._watched(evaluation).clone()
+        self.watched = _finite(evaluation.error).clone()
         self.best = self.watched.clone()
         self.taken = self.stuck = torch.zeros_like(self.best, dtype=torch.bool)
         self.patience = Patience.from_now(options.tol, options.patience, self.best)
@@ -206,10 +205,6 @@ class Progress:
         self.validation_curve: list[float] = []
         self.n_iter = 0
         self._record(self.current, self.current_validation)
-
-    def _watched(self, evaluation: Evaluation) -> Tensor:
-        watched = evaluation.validation_loss if self.validated else evaluation.error
-        return watched.nan_to_num(torch.inf, torch.inf)  # so that any finite value is better
 
     def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
         self.loss_curve.append(float(loss.mean()))
@@ -239,7 +234,7 @@ class Progress:
         """
         everything, nothing = torch.ones_like(starts, dtype=torch.bool), ~self.taken & self.taken
         taken = everything if taken is None else taken
-        watched = self._watched(evaluation)
+        watched = _finite(evaluation.error)
         mask = watched < self.best[starts]
         better = starts[mask]
         validation_loss = evaluation.validation_loss
@@ -301,6 +296,11 @@ class Progress:
         if len(self.active()):
             return Status.MAX_ITER
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
+
+
+def _finite(error: Tensor) -> Tensor:
+    """Return errors of which any finite one is better than those that are not."""
+    return error.nan_to_num(torch.inf, torch.inf)
 
 
 def chunk_size(n_values_per_row: int, dtype: torch.dtype) -> int:

@@ -93,7 +93,8 @@ class LossProblem:
         norm = (self._penalty(theta, starts) * theta**2).sum(-1)
         cost = self.rows.penalized(loss, self.alpha * norm)
         state = (raw[..., : self.rows.n_trained], self.rows.scale(raw, starts), norm)
-        return Evaluation(theta, cost, loss, validation, cost, state)
+        error = cost if self.rows.validation is None else validation
+        return Evaluation(theta, cost, loss, validation, error, state)
 
     def linearize(
         self, at: Evaluation, starts: Tensor, earlier: Equations | None

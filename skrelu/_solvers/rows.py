@@ -104,8 +104,11 @@ class Rows:
         -------
         training, validation : Tensor of shape (n_active,)
         """
-        values = self.loss.values(raw, self.y, self.scale(raw, starts)) / self.loss.unit(raw)
-        return self.losses(values.mean(-2), slice(None), starts)
+        return self.losses(self.values(raw, starts).mean(-2), slice(None), starts)
+
+    def values(self, raw: Tensor, starts: Tensor) -> Tensor:
+        """Return the loss of each output and row, (n_active, n_outputs, n_samples)."""
+        return self.loss.values(raw, self.y, self.scale(raw, starts)) / self.loss.unit(raw)
 
     def penalized(self, loss: Tensor, norm: Tensor) -> Tensor:
         """Return the cost: the loss plus ``norm`` times the noise, which the loss estimates.
@@ -129,18 +132,21 @@ class Rows:
 
         Parameters
         ----------
-        values : Tensor of shape (n_active, n_rows)
-            Losses, averaged over the outputs.
+        values : Tensor of shape (n_active, n_rows) or (n_active, n_outputs, n_rows)
+            Losses, averaged over the outputs or of each.
 
         Returns
         -------
-        training, validation : Tensor of shape (n_active,)
+        training, validation : Tensor of shape (n_active,) or (n_active, n_outputs)
         """
-        training = _weighted_sum(values, self.training[starts, rows])
+        shape = -1, *[1] * (values.ndim - 2), values.shape[-1]
+        training = _weighted_sum(values, self.training[starts, rows].view(shape))
         if self.validation is None:
             return training, torch.full_like(training, torch.nan)
-        validation = _weighted_sum(values, self.validation[starts, rows])
-        return training, validation if self.null is None else validation / self.null[starts]
+        validation = _weighted_sum(values, self.validation[starts, rows].view(shape))
+        if self.null is None:
+            return training, validation
+        return training, validation / self.null[starts].view(shape[:-1])
 
 
 def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ class SeparableProblem:
         loss, validation = self._losses(inner, coef, starts, phi)
         cost = self.rows.penalized(loss, self.alpha * _norm(coef, variance))
         theta = self.model.pack(inner, coef, inner[..., :0])
-        return Evaluation(theta, cost, loss, validation, cost, (variance, factor, size))
+        error = cost if self.rows.validation is None else validation
+        return Evaluation(theta, cost, loss, validation, error, (variance, factor, size))
 
     def settle(self, theta: Tensor, starts: Tensor) -> None:
         """Iterate lambda to the fixed point where it agrees with the loss at a first point."""

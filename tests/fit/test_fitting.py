@@ -220,7 +220,7 @@ def test_the_best_iteration_by_validation_is_kept():
 
     def evaluation(i):
         held_out = torch.tensor(losses[i], dtype=DOUBLE)
-        return Evaluation(theta[i], nothing, nothing + 1, held_out, nothing)
+        return Evaluation(theta[i], nothing, nothing + 1, held_out, held_out)
 
     progress = Progress(evaluation(0), options(patience=2, tol=0.1))
     for i in (1, 2):

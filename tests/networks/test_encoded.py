@@ -1,5 +1,6 @@
 """Networks on encoded columns: ramps, curves, derivatives, slopes and exact layers."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,7 @@ def some_model(depth=2, n_peaks=2, n_outputs=2):
     theta = network.random(N_MEMBERS, generator()).double()
     theta += 0.3 * torch.randn(theta.shape, generator=generator(1), dtype=theta.dtype)
     shares = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    shares = shares[:, None] / (1.0 + torch.arange(n_outputs))
     models, factors = torch.tensor([0, 1, 0, 1]), torch.tensor([0.0, 0.0, 1.0, 1.0]).double()
     return EncodedModel(network, network.unpack(theta), knots, curves, models, factors, shares)
 
@@ -160,12 +162,14 @@ def test_slopes_are_those_of_the_values():
 
 def test_a_model_is_the_weighted_sum_of_its_members():
     model, X = some_model(), gaussian(N_FEATURES, 20)
-    each, gain = model.each(X), torch.tensor([0.0, 1.0, 2.0, 0.0]).double()
-    expected = torch.einsum("m,mon->on", model.shares * gain, each)
-    part = model.times(gain)
+    each, shares = model.each(X), torch.tensor([[0.0, 0], [1, 2], [3, 0], [0, 0]]).double()
+    expected = torch.einsum("mo,mon->on", shares, each)
+    part = model.with_shares(shares)
     assert len(part.shares) == 2
     torch.testing.assert_close(part.forward(X), expected)
     torch.testing.assert_close(part.plus(torch.tensor([1.0, -2.0])).forward(X)[1], expected[1] - 2)
+    alone = part.with_shares(shares[1:3] * torch.tensor([1, 0])).plus(torch.tensor([1.0, -2.0]))
+    torch.testing.assert_close(alone.forward(X), torch.stack([expected[0] + 1, 0 * expected[1]]))
     torch.testing.assert_close(model.take(torch.tensor([3])).each(X)[0], each[3])
 
 
@@ -173,6 +177,10 @@ def test_arrays_describe_a_model():
     model, X = some_model(), gaussian(N_FEATURES, 20)
     again = EncodedModel.of_arrays(model.arrays())
     assert torch.equal(again.forward(X), model.forward(X))
+    # Earlier versions kept one share a member.
+    earlier = EncodedModel.of_arrays({**model.arrays(), "shares": np.array([0.1, 0.2, 0.3, 0.4])})
+    assert torch.equal(earlier.shares[:, 1], earlier.shares[:, 0])
+    torch.testing.assert_close(earlier.forward(X)[0], model.forward(X)[0])
     assert again.n_parameters == model.n_parameters
 
 
@@ -182,9 +190,8 @@ def test_without_curves_members_read_plain_columns_and_ramps():
     network = EncodedNetwork(N_FEATURES + sum(knots.sizes), 0, 5, 1, 1, 6, 2)
     weights = network.unpack(network.random(N_MEMBERS, generator()).double())
     nothing = torch.zeros(N_MEMBERS)
-    model = EncodedModel(
-        network, weights, knots, curves, nothing.long(), nothing.double(), nothing.double() + 0.25
-    )
+    shares = torch.full((N_MEMBERS, 2), 0.25, dtype=torch.float64)
+    model = EncodedModel(network, weights, knots, curves, nothing.long(), nothing.double(), shares)
     X = gaussian(N_FEATURES, 30)
     h, layers = X, model.layers()
     for matrix, bias in layers[:-1]:

@@ -69,7 +69,7 @@ def test_pack_and_unpack_are_inverse(smooth):
 def test_the_average_is_one_network():
     network, theta, coef, X = random_network(3, True, seed=4)
     relu, lowered = network.to_relu(theta, coef)
-    whole, merged = average(relu, lowered, torch.tensor([0.3, 0.7], dtype=DOUBLE))
+    whole, merged = average(relu, lowered, torch.tensor([[0.3], [0.7]], dtype=DOUBLE))
     assert whole == ReLUNetwork(3, 8, 3, 2)
     torch.testing.assert_close(
         whole.forward(merged, X),
