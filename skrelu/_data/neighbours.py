@@ -25,8 +25,8 @@ MOST_ROWS, N_NEIGHBOURS, FEWEST_ROWS = 5000, {1: 2, 2: 8}, 30
 JITTER = 1e-6
 
 
-def noise_by_neighbours(X: Array, y: Array) -> float | None:
-    """Estimate the variance of the noise relative to that of y.
+def noise_by_neighbours(X: Array, y: Array) -> Array | None:
+    """Estimate the variance of the noise of each output, relative to that of y.
 
     Parameters
     ----------
@@ -37,10 +37,9 @@ def noise_by_neighbours(X: Array, y: Array) -> float | None:
 
     Returns
     -------
-    float or None
-        Mean over the outputs. It is an upper estimate: curvature between neighbours counts as
-        noise. None if there are no or more than two features, fewer than 30 rows, or a constant
-        target.
+    ndarray of shape (n_outputs,) or None
+        It is an upper estimate: curvature between neighbours counts as noise. None if there are no
+        or more than two features, fewer than 30 rows, or a constant target.
     """
     X, y = X[:MOST_ROWS], y[:MOST_ROWS]
     n_samples, n_features = X.shape
@@ -65,4 +64,4 @@ def noise_by_neighbours(X: Array, y: Array) -> float | None:
     weights = np.linalg.solve(normal, design.mT)[:, 0]  # (n_rows, n_neighbours)
     gap = y[rows] - np.einsum("rk,rko->ro", weights, y[around])
     squares = (gap**2).T / (1 + (weights**2).sum(1))
-    return float((squares.mean(1) / variance).mean())
+    return squares.mean(1) / variance

@@ -412,6 +412,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         noise = noise_by_neighbours(Scaling(self.X_mean_, self.X_scale_).apply(X), y)
         if noise is None:
             return
+        noise = noise.mean()
         unit = np.abs(y).max(0)  # squares of 1e300 would overflow
         unexplained = ((self._means(X) - y) / unit).var(0) / (y / unit).var(0)
         if unexplained.mean() > max(tuning.UNEXPLAINED, tuning.NOISE_TO_WARN * noise):

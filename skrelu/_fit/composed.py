@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit import tuning
-from skrelu._fit.averaging import shares_by, shares_of, standard_error_of
+from skrelu._fit.averaging import EXACT, shares_by, shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
@@ -19,7 +19,8 @@ from skrelu._fit.refinement import refine
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.adam import adam
-from skrelu._solvers.evidence import fit_by_evidence
+from skrelu._solvers.evidence import fit_by_evidence, geometric_mean
+from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Options, Patience, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
@@ -134,32 +135,22 @@ def look(job: Job, network: ComposedNetwork) -> Look:
     return Look(_looked_for_noise(job, network, theta, rows, tuning.CLEAN), rows)
 
 
-def go_on(
-    job: Job, plan: Plan, network: ComposedNetwork, looked: Look, max_iter: int | None = None
-) -> Fitted:
-    """Fit the starts of a look further, in single precision and with the rows held out."""
-    limited = max_iter is not None and max_iter < job.settings.max_iter
-    if max_iter is not None and limited:
-        job = replace(job, settings=replace(job.settings, max_iter=max_iter))
-    fitted = _by_evidence(job, plan, network, looked.result.theta, looked.rows, torch.float32)
-    if limited and not fitted.interrupted:  # so few iterations need not converge
-        return fitted.with_status(Status.NO_IMPROVEMENT)
-    return fitted
+def go_on(job: Job, plan: Plan, network: ComposedNetwork, looked: Look, best: bool) -> Fitted:
+    """Fit the starts of a look, or the best one, in single precision and with rows held out."""
+    theta, rows = looked.result.theta, looked.rows
+    if best:
+        one = looked.result.error.argmin()[None]
+        theta, rows = theta[one], rows.of(one)
+    return _by_evidence(job, plan, network, theta, rows, torch.float32)
 
 
 def on_all_rows(job: Job, plan: Plan, network: ComposedNetwork, fitted: Fitted) -> Fitted:
-    """Continue a fit that has held rows out on all rows; what it predicts of these stays known.
-
-    If some outputs are clean and others are not, only the best start goes on.
-    """
-    theta, before = to_tensor(fitted.pretrained, job.device), fitted.pretraining
-    assert before is not None
-    if network.n_outputs > 1 and bool(before.error.min() <= tuning.COMPOSED_AVERAGE):
-        theta = theta[[fitted.shares.argmax()]]
+    """Continue a fit that has held rows out on all rows; what it predicts of these stays known."""
+    theta = to_tensor(fitted.pretrained, job.device)
     rows = job.rows(len(theta), False, tuning.NOISY_ROWS)
     again = _by_evidence(job, plan, network, theta, rows, rows.X.dtype)
     assert again.pretraining is not None
-    pretraining = again.pretraining.after(before)
+    pretraining = again.pretraining.after(fitted.pretraining)
     return replace(again, left_out=fitted.left_out, rows=fitted.rows, pretraining=pretraining)
 
 
@@ -428,11 +419,16 @@ def _lowered(
     network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
 ) -> tuple[ReLUNetwork, Tensor]:
     """Lower composed sub-networks, with more layers if fewer would add too much error."""
-    X = rows.X[:, :: -(-rows.n_samples // tuning.LOWERED_ROWS)]  # training rows and held-out rows
-    limit = network.forward(theta, X)
+    some = slice(None, None, -(-rows.n_samples // tuning.LOWERED_ROWS))
+    X = rows.X[:, some]  # training rows and held-out rows
+    limit, most = network.forward(theta, X), tuning.LOWERING_LOSS * error[:, None]
+    if limit.shape[1] > 1 and isinstance(rows.loss, SquaredError):  # in proportion to the residuals
+        residual = (limit - rows.y[:, some]).square().mean(-1) + EXACT
+        most = most * residual / geometric_mean(residual)[:, None]
     for more in range(tuning.MOST_LAYERS_MORE + 1):
         relu, lowered = network.to_relu(theta, depth + more)
-        loss = (relu.forward(lowered, X) - limit).square().mean((-1, -2))
-        if bool((loss <= tuning.LOWERING_LOSS * error).all()):
+        loss = (relu.forward(lowered, X) - limit).square().mean(-1)  # (n_starts, n_outputs)
+        loss = loss if most.shape[1] > 1 else loss.mean(-1, keepdim=True)
+        if bool((loss <= most).all()):
             break
     return relu, lowered

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from skrelu._data.neighbours import noise_by_neighbours
-from skrelu._data.table import Table
+from skrelu._data.table import Array, Table
 from skrelu._data.torch_interop import to_tensor
 from skrelu._fit import tuning
+from skrelu._fit.averaging import EXACT
 from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.composed import Look, fit_composed, go_on, look, on_all_rows
 from skrelu._fit.earlier import Earlier
@@ -97,15 +98,31 @@ def _fit(job: Job, plan: Plan) -> Fitted:
     if windows is None:
         return _fit_moving(job, plan)
     noise = noise_by_neighbours(job.scalings[0].apply(job.training.X), job.targets(job.training.y))
-    if noise is None or windows.error > tuning.WINDOWS_EXPLAIN * noise:
-        fitted: Fitted | None = _fit_moving(job, plan)
-    else:  # many starts on one level would be hardly better
-        fitted = _fit_composed(job, plan) if windows.error < tuning.COMPOSED_NOISE else None
+    errors, fitted = _errors(windows), None
+    clean = errors < tuning.COMPOSED_NOISE
+    explained = noise is not None and bool((errors <= tuning.WINDOWS_EXPLAIN * noise).all())
+    if clean.all() and (explained or len(clean) > 1):
+        fitted = _fit_composed(job, plan)  # many starts on one level would be hardly better
+    elif not explained or clean.any():
+        fitted = _fit_moving(job, plan)
     # Of a given depth, any error is one of depth.
     enough = 0.0 if job.settings.exact_depth else tuning.SMALL_ERROR
-    if fitted is None or fitted.error <= max(windows.error, enough):
+    if fitted is None or _mean(_errors(fitted)) <= max(_mean(errors), enough):
         return fitted or windows
     return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
+
+
+def _errors(fitted: Fitted) -> Array:
+    """Return the losses of several outputs on left-out rows, if they are known, or their mean."""
+    known = fitted.left_out is not None and not fitted.plan.loss.coupled
+    if known and fitted.plan.relu.n_outputs > 1:
+        return left_out_losses(fitted)
+    return np.array([fitted.error])
+
+
+def _mean(errors: Array) -> float:
+    """Return the geometric mean; one error as it is."""
+    return float(errors[0] if len(errors) == 1 else np.exp(np.log(errors + EXACT).mean()))
 
 
 def _fit_again(job: Job, plan: Plan, warm: Earlier) -> Fitted:
@@ -181,7 +198,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         and composed is not None
         and (bool(clean.any()) or _is_smooth(looked, composed, encoded))
     ):
-        fitted = go_on(job, plan, composed, looked, tuning.MIXED_ITER if clean.any() else None)
+        fitted = go_on(job, plan, composed, looked, best=bool(clean.any()))
         average = stacked(job, one_level, fitted, encoded)
         smooth = average.gain >= tuning.SMOOTH_WEIGHT
         exact = smooth & (left_out_losses(average) <= tuning.LITTLE_NOISE)
