@@ -112,7 +112,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             limits = limits_of(fitted, training, self.extrapolation)
             return {**attributes_of(fitted), **limits, **own}
 
-        tasks = FitTasks(self, data, attributes, bool(self.verbose))
+        tasks = FitTasks(self, data, attributes, int(self.verbose))
         fitted = fit_network(
             training,
             validation,

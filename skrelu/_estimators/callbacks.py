@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from skrelu._estimators.verbose import Lines
 from skrelu._fit.fitted import Fitted
+from skrelu._fit.report import Step
 from skrelu._solvers.progress import Progress
 
 
@@ -20,36 +22,40 @@ class FitTasks:
         X, y and metadata, passed to callbacks.
     attributes : callable
         Function from `Fitted` to the fitted attributes of the estimator.
-    verbose : bool
-        Whether to print each iteration.
+    verbose : int
+        See `Lines`.
     """
 
     def __init__(
-        self, estimator, data: dict, attributes: Callable[[Fitted], dict], verbose: bool
+        self, estimator, data: dict, attributes: Callable[[Fitted], dict], verbose: int
     ) -> None:
         self.estimator, self.data = estimator, data
-        self.attributes, self.verbose = attributes, verbose
+        self.attributes, self.lines = attributes, Lines(verbose)
         self.fit = estimator._init_callback_context(max_subtasks=None)
         self.stage: Any = None
         self.fit.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None) -> bool:
         """Report one iteration; return whether a callback asks to end the stage."""
+        self.lines(stage, progress)
         state = {**self.data, "reconstruction_attributes": self._state(fitted)}
         if progress.n_iter == 0:
             self._end_stage()
             self.stage = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
             self.stage.call_on_fit_task_begin(estimator=self.estimator, **state)
             return False
-        if self.verbose:
-            print(_line(stage, progress))
         iteration = self.stage.subcontext(task_name="iteration")
         iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         return iteration.call_on_fit_task_end(estimator=self.estimator, **state)
 
+    def step(self, step: Step) -> None:
+        """Print a step, which is no task."""
+        self.lines.step(step)
+
     def end(self, fitted: Fitted) -> None:
         """Report the end of the fit."""
         self._end_stage()
+        self.lines.end(fitted)
         state = self._state(lambda: fitted)
         self.fit.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=state
@@ -61,10 +67,3 @@ class FitTasks:
 
     def _state(self, fitted: Callable[[], Fitted] | None) -> Callable[[], dict] | None:
         return None if fitted is None else lambda: self.attributes(fitted())
-
-
-def _line(stage: str, progress: Progress) -> str:
-    line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
-    if progress.validated:
-        line += f", validation loss = {progress.validation_curve[-1]:.6g}"
-    return f"{line}, at most {progress.seconds_left:.1f} s left in this stage"

@@ -217,8 +217,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         better than the class frequencies, and after windows side by side or a linear model.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the relative losses on training and held-out rows,
-        and the time left.
+        What to print. 1: a line at the end of each stage, with its iterations, its loss, its score
+        on held-out rows and its seconds, and a summary: which networks were chosen, the score, why
+        the fit ended. 2: also a line an iteration, with the time left.
 
     random_state : int, RandomState instance or None, default=None
         Determines the random starts, the held-out rows and the order of minibatches. Pass an int

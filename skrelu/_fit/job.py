@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,12 +19,9 @@ from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.folds import folds_of
 from skrelu._fit.plan import Plan, Settings
+from skrelu._fit.report import Report, Step, timed
 from skrelu._solvers.progress import Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
-
-# Called with the name of a stage, its progress and, if there is a model, a function that returns
-# the model at this iteration. Returns whether to end the stage.
-Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,12 @@ class Job:
         stage: str,
         max_iter: int,
         fitted: Callable[[Result], Fitted] | None = None,
+        then: tuple[str, ...] | None = None,
     ) -> Options:
-        """Return the options of a stage; ``fitted`` turns its result into a model for callbacks."""
+        """Return the options of a stage; ``fitted`` turns its result into a model for callbacks.
+
+        ``then`` are the stages that may follow, None if unknown.
+        """
 
         def report(progress: Progress) -> bool:
             assert self.report is not None
@@ -75,7 +77,12 @@ class Job:
             generator=self.generator,
             negligible=settings.loss.negligible,
             report=None if self.report is None else report,
+            then=then,
         )
+
+    def step(self, name: str) -> AbstractContextManager[Step]:
+        """Return a context that reports a step without iterations, see `timed`."""
+        return timed(self.report, name)
 
     @property
     def alpha(self) -> float:

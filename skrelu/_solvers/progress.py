@@ -24,6 +24,7 @@ class Status(IntEnum):
     NO_IMPROVEMENT = 2
     INTERRUPTED = 3
     STOPPED = 4
+    DONE = 5
 
     @property
     def message(self) -> str:
@@ -34,6 +35,7 @@ class Status(IntEnum):
             Status.NO_IMPROVEMENT: "the validation loss stopped decreasing",
             Status.INTERRUPTED: "interrupted by the user",
             Status.STOPPED: "stopped by a callback",
+            Status.DONE: "all steps were done",
         }[self]
 
 
@@ -131,6 +133,8 @@ class Options:
         ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
+    then : tuple of str, optional
+        Names of the stages with iterations that may follow in the fit; None if unknown.
     """
 
     solver: str
@@ -146,6 +150,7 @@ class Options:
     steps_count: bool = False
     together: bool = False
     report: Callable[[Progress], bool] | None = None
+    then: tuple[str, ...] | None = None
 
     def stops(self, progress: Progress) -> bool:
         """Report, and return whether to stop."""
@@ -190,6 +195,8 @@ class Progress:
     def __init__(self, evaluation: Evaluation, options: Options) -> None:
         self.options, self.max_iter = options, options.max_iter
         self.begin = time.perf_counter()
+        # Fraction of all steps, for a solver whose iterations differ and which does them all.
+        self.fraction: float | None = None
         self.theta = evaluation.theta.clone()
         self.loss, self.validation_loss = (
             evaluation.loss.clone(),
@@ -259,8 +266,20 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """Estimated seconds of the remaining iterations, if no start ends early."""
-        seconds = (time.perf_counter() - self.begin) / max(1, self.n_iter)
-        return seconds * (self.max_iter - self.n_iter)
+        fraction = self.fraction or self.n_iter / max(1, self.max_iter)
+        return self.seconds * (1 / fraction - 1) if fraction else math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first evaluation."""
+        return time.perf_counter() - self.begin
+
+    @property
+    def over(self) -> bool:
+        """Whether no iteration follows, unless an interrupt or a callback ends the stage."""
+        if self.n_iter >= self.max_iter:
+            return True
+        return self.fraction is None and not len(self.active())
 
     @property
     def ended(self) -> Tensor:
