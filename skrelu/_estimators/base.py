@@ -26,6 +26,7 @@ from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, li
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.exports import ExportsMixin
 from skrelu._estimators.parameters import check_signs, make_shape
+from skrelu._estimators.scoring import CONSTRAINT, make_score
 from skrelu._estimators.sklearn_private import (
     CallbackSupportMixin,
     Interval,
@@ -71,6 +72,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         "tol": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "scoring": CONSTRAINT,
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -104,6 +106,10 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         columns = columns_of(self)
         if not columns.plain:
             training = replace(training, groups=tuple(columns.owners))
+        held_out = validation is not None or self.early_stopping is not False
+        score = make_score(self, held_out, own, settings.loss.log_link)
+        if score is not None:
+            settings = replace(settings, early_stopping=True)
         device = resolve_device(self.device)
         warm = self._read_earlier() if self.warm_start and hasattr(self, "_earlier") else None
         generator = make_generator(check_random_state(self.random_state))
@@ -121,6 +127,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             device=device,
             generator=generator,
             report=tasks,
+            score=score,
         )
         for name, value in attributes(fitted).items():
             setattr(self, name, value)

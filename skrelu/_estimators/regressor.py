@@ -189,6 +189,16 @@ class ExponentialReLURegressor(
         Fraction of rows that each start holds out for early stopping, in (0, 1). The held-out rows
         of all starts have about the same distribution of targets.
 
+    scoring : "loss", str, callable or None, default="loss"
+        What chooses the best iteration of each start on its held-out rows, and its end: the loss,
+        the name of a scorer (see `sklearn.metrics.get_scorer_names`), or a callable
+        ``scorer(estimator, X, y)``. None is the `score` of the estimator. Scores other than the
+        loss need ``solver="adam"`` and rows that are held out, which ``early_stopping`` "auto"
+        then does, or ``X_val``. They are of one start before the average, ``tol`` is the
+        least rise of a score that counts, and the weights of the starts remain those of the loss. A
+        callable gets X as numeric columns (see `encode`) and an estimator that predicts these rows;
+        it needs an argument ``sample_weight`` if rows have different weights or are equal.
+
     n_iter_no_change : int, default=20
         Number of iterations over which ``tol`` measures the progress, at least 1.
 
@@ -318,7 +328,8 @@ class ExponentialReLURegressor(
 
     validation_score_ : list of float or None
         1 minus the loss on the held-out rows relative to that of the best constant on the same
-        rows, for the same iterations. For squared errors this is R^2. None if no rows are held out.
+        rows, for the same iterations. For squared errors this is R^2. With another
+        ``scoring`` they are its scores. None if no rows are held out.
 
     best_validation_score_ : float or None
         Validation score at the best iteration, mean over the starts.
@@ -451,6 +462,7 @@ class ExponentialReLURegressor(
         tol=1e-4,
         early_stopping="auto",
         validation_fraction=0.1,
+        scoring="loss",
         n_iter_no_change=20,
         learning_rate="auto",
         batch_size="auto",
@@ -478,6 +490,7 @@ class ExponentialReLURegressor(
         self.tol = tol
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.n_iter_no_change = n_iter_no_change
         self.learning_rate = learning_rate
         self.batch_size = batch_size

@@ -111,6 +111,8 @@ def _of_iteration(stage: str, progress: Progress) -> str:
     line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
     if progress.validated:
         line += f", validation loss = {progress.validation_curve[-1]:.6g}"
+    if progress.scored:
+        line += f", validation score = {progress.score_curve[-1]:.6g}"
     return f"{line}, {_left(progress)}"
 
 
@@ -130,7 +132,9 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _of_stage(stage: str, progress: Progress, seconds: float) -> str:
     parts = [_counted(progress.n_iter), f"loss = {float(progress.loss.mean()):.6g}"]
-    if progress.validated:
+    if progress.scored:
+        parts.append(f"validation score = {-float(progress.best.mean()):.4f}")
+    elif progress.validated:
         parts.append(f"validation score = {1 - float(progress.validation_loss.mean()):.4f}")
     return f"{stage}: {', '.join([*parts, _seconds(seconds)])}"
 

@@ -20,7 +20,7 @@ from skrelu._fit.composed import Look, fit_composed, go_on, look, on_all_rows
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.encoded import EncodedFit, fit_encoded
 from skrelu._fit.fitted import Fitted
-from skrelu._fit.job import Job
+from skrelu._fit.job import Job, Score
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
@@ -42,6 +42,7 @@ def fit_network(
     device: torch.device,
     generator: torch.Generator,
     report: Report | None = None,
+    score: Score | None = None,
 ) -> Fitted:
     """Fit a sum of sub-networks to a table.
 
@@ -57,6 +58,8 @@ def fit_network(
     generator : torch.Generator
     report : callable, optional
         Called at the start of each stage and after each iteration, see `Report`.
+    score : callable, optional
+        What chooses the best iteration of "adam" by held-out rows, see `Score`. None is the loss.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def fit_network(
     settings = settings if warm is None else like(settings, warm)
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
     plan = plan if warm is None else going_on(plan, warm)
-    job = Job(training, validation, settings, warm, device, generator, report)
+    job = Job(training, validation, settings, warm, device, generator, report, score)
     if warm is not None:
         job = replace(job, warm=start_from(job, warm))
     fitted = _fit(job, plan)

@@ -147,6 +147,8 @@ def _trials(plan: Plan) -> tuple[float, ...]:
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     """Return the options of pretraining, which ends sooner if refinement follows."""
+    if options.score is not None:
+        return options
     if plan.model.shape is not None:
         options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
     classes = plan.loss.classes
@@ -158,7 +160,7 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
 
 def _pretrained_briefly(model: TriangleModel, rows: Rows, alpha: float, options: Options) -> Result:
     """Pretrain briefly if much noise is expected, and then at length if little is found."""
-    if rows.validation is None:
+    if rows.validation is None or options.score is not None:
         return pretrain(model, rows, None, alpha, options)
     tol, patience = tuning.NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))

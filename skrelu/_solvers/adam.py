@@ -60,7 +60,7 @@ def adam(
     all_starts = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
-    progress = Progress(_evaluate(model, theta, rows), options)
+    progress = Progress(_evaluate(model, theta, rows, options), options)
     try:
         options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
@@ -77,7 +77,7 @@ def adam(
                 optimizer.step()
                 if bounds is not None:
                     theta.data.clamp_(*bounds)
-            evaluation = _evaluate(model, theta, rows)
+            evaluation = _evaluate(model, theta, rows, options)
             progress.update(evaluation, all_starts)
             if options.stops(progress):
                 return progress.result(Status.STOPPED)
@@ -87,12 +87,14 @@ def adam(
 
 
 @torch.no_grad()
-def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
+def _evaluate(model: Model, theta: Tensor, rows: Rows, options: Options) -> Evaluation:
     all_starts = torch.arange(len(theta), device=theta.device)
     chunks = rows.chunks(EVALUATED_ROWS)
     raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
     loss, validation = rows.evaluated(raw, all_starts)
     error = loss if rows.validation is None else validation
+    if options.score is not None:
+        error = -options.score(raw, rows)
     return Evaluation(theta.detach(), loss, loss, validation, error)
 
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._solvers.rows import Rows
+
 # Fewest rows in a chunk, see `chunk_size`.
 FEWEST_CHUNKED = 64
 
@@ -25,6 +27,7 @@ class Status(IntEnum):
     INTERRUPTED = 3
     STOPPED = 4
     DONE = 5
+    NO_BETTER_SCORE = 6
 
     @property
     def message(self) -> str:
@@ -36,6 +39,7 @@ class Status(IntEnum):
             Status.INTERRUPTED: "interrupted by the user",
             Status.STOPPED: "stopped by a callback",
             Status.DONE: "all steps were done",
+            Status.NO_BETTER_SCORE: "the validation score stopped rising",
         }[self]
 
 
@@ -60,11 +64,12 @@ class Result:
     theta: Tensor  # (n_starts, n_parameters)
     loss: Tensor  # (n_starts,), training loss at theta
     validation_loss: Tensor  # (n_starts,), NaN without held-out rows
-    error: Tensor  # (n_starts,), the value that theta was chosen by
+    error: Tensor  # (n_starts,), the value that theta was chosen by; a score with its sign changed
     status: Status
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
+    score_curve: list[float] = field(default_factory=list)
 
     @property
     def watched(self) -> Tensor:
@@ -103,6 +108,7 @@ class Result:
             n_iter=earlier.n_iter + self.n_iter,
             loss_curve=earlier.loss_curve + self.loss_curve,
             validation_curve=earlier.validation_curve + self.validation_curve,
+            score_curve=earlier.score_curve + self.score_curve,
         )
 
 
@@ -133,6 +139,9 @@ class Options:
         ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
+    score : callable, optional
+        Maps raw outputs (n_starts, n_outputs, n_samples) and rows to scores of the rows that each
+        start holds out, (n_starts,); for "adam". Then ``tol`` is absolute.
     then : tuple of str, optional
         Names of the stages with iterations that may follow in the fit; None if unknown.
     """
@@ -150,6 +159,7 @@ class Options:
     steps_count: bool = False
     together: bool = False
     report: Callable[[Progress], bool] | None = None
+    score: Callable[[Tensor, Rows], Tensor] | None = None
     then: tuple[str, ...] | None = None
 
     def stops(self, progress: Progress) -> bool:
@@ -160,19 +170,23 @@ class Options:
 class Patience(NamedTuple):
     """Number of iterations since the error of each start last fell by a fraction."""
 
-    tol: float
+    tol: float  # of the error, or of 1 if ``absolute``
     iterations: int
     reference: Tensor  # (n_starts,), errors at that time
     waited: Tensor  # (n_starts,), iterations since then
+    absolute: bool = False
 
     @classmethod
-    def from_now(cls, tol: float, iterations: int, error: Tensor) -> Patience:
+    def from_now(
+        cls, tol: float, iterations: int, error: Tensor, absolute: bool = False
+    ) -> Patience:
         """Start counting."""
-        return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64))
+        return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64), absolute)
 
     def after(self, error: Tensor, counted: Tensor) -> Patience:
         """Return the numbers after one more iteration, which counts where ``counted`` is true."""
-        fell = error < (1 - self.tol) * self.reference
+        limit = self.reference - self.tol if self.absolute else (1 - self.tol) * self.reference
+        fell = error < limit
         reference = torch.where(fell, error, self.reference)
         return self._replace(
             reference=reference, waited=torch.where(fell, 0, self.waited + counted)
@@ -189,7 +203,7 @@ class Progress:
 
     The best point has the lowest error, see `Evaluation`. A start has ended if this value fell by
     less than the fraction ``tol`` over ``patience`` iterations, if it is at most ``enough``, or if
-    the training loss is zero to rounding.
+    the training loss is zero to rounding. Errors may be scores with their sign changed.
     """
 
     def __init__(self, evaluation: Evaluation, options: Options) -> None:
@@ -204,19 +218,23 @@ class Progress:
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).all())
+        self.scored = options.score is not None
         self.watched = _finite(evaluation.error).clone()
         self.best = self.watched.clone()
         self.taken = self.stuck = torch.zeros_like(self.best, dtype=torch.bool)
-        self.patience = Patience.from_now(options.tol, options.patience, self.best)
+        self.patience = Patience.from_now(options.tol, options.patience, self.best, self.scored)
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
+        self.score_curve: list[float] = []
         self.n_iter = 0
-        self._record(self.current, self.current_validation)
+        self._record(self.current, self.current_validation, self.watched)
 
-    def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
+    def _record(self, loss: Tensor, validation_loss: Tensor, watched: Tensor) -> None:
         self.loss_curve.append(float(loss.mean()))
         if self.validated:
             self.validation_curve.append(float(validation_loss.mean()))
+        if self.scored:
+            self.score_curve.append(-float(watched.mean()))
 
     def update(
         self,
@@ -260,7 +278,7 @@ class Progress:
         }
         if stuck is not None:
             now["stuck"] = self.stuck.index_copy(0, starts, stuck)
-        self._record(now["current"], now["current_validation"])
+        self._record(now["current"], now["current_validation"], all_watched)
         vars(self).update(now, n_iter=self.n_iter + 1)
 
     @property
@@ -287,7 +305,8 @@ class Progress:
         # Relative losses below this are mostly rounding errors.
         rounding = torch.finfo(self.theta.dtype).eps ** 1.5
         exact = self.current <= max(self.options.negligible, rounding)
-        return self.patience.over | exact | (self.best <= self.options.enough) | self.stuck
+        enough = (self.best <= self.options.enough) & (not self.scored)
+        return self.patience.over | exact | enough | self.stuck
 
     def active(self) -> Tensor:
         """Return the indices of the starts that go on."""
@@ -308,12 +327,15 @@ class Progress:
             n_iter=self.n_iter,
             loss_curve=self.loss_curve[:n_values],
             validation_curve=self.validation_curve[:n_values],
+            score_curve=self.score_curve[:n_values],
         )
 
     def why(self) -> Status:
         """Return why it ended, if neither a user nor a callback ended it."""
         if len(self.active()):
             return Status.MAX_ITER
+        if self.scored:
+            return Status.NO_BETTER_SCORE
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
 
 
