@@ -40,6 +40,7 @@ class Job:
     generator: torch.Generator
     report: Report | None
     score: Score | None = None
+    known_scalings: tuple[Scaling, Scaling] | None = None  # None: those of the table
 
     def options(
         self,
@@ -133,6 +134,8 @@ class Job:
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardizations of X and y."""
+        if self.known_scalings is not None:
+            return self.known_scalings
         X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
         if loss.classes:

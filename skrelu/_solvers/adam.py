@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from skrelu._networks.shapes import Bounds
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
@@ -29,7 +30,7 @@ def adam(
     alpha: float,
     penalty: Tensor,
     options: Options,
-    bounds: tuple[Tensor, Tensor] | None = None,
+    bounds: Bounds | None = None,
 ) -> Result:
     """Minimise the penalized loss of every start by Adam.
 
@@ -64,19 +65,7 @@ def adam(
     try:
         options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
-            order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
-            shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
-            batches = [part.split(options.batch_size, -1) for part in shuffled]
-            for batch in zip(*batches, strict=True):
-                optimizer.zero_grad()
-                with torch.enable_grad():
-                    loss = _batch_loss(model, theta, rows.loss, *batch)
-                    loss = rows.n_trained / batch[0].shape[-1] * loss
-                    cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
-                    cost.sum().backward()
-                optimizer.step()
-                if bounds is not None:
-                    theta.data.clamp_(*bounds)
+            _pass(model, theta, optimizer, rows, alpha, penalty, options, bounds)
             evaluation = _evaluate(model, theta, rows, options)
             progress.update(evaluation, all_starts)
             if options.stops(progress):
@@ -86,16 +75,86 @@ def adam(
     return progress.result(progress.why())
 
 
-@torch.no_grad()
+class Moments(NamedTuple):
+    """Running means of gradients and of their squares, and the number of steps."""
+
+    mean: Tensor  # of the shape of theta
+    square: Tensor
+    n_steps: int
+
+
+def adam_pass(
+    model: Model,
+    theta: Tensor,
+    moments: Moments,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: Bounds | None,
+) -> tuple[Tensor, Moments]:
+    """Make one pass over some rows, and return the parameters and moments after it.
+
+    Parameters are those of `adam`. A pass continues the pass before it: two passes are the same as
+    two iterations of `adam`.
+    """
+    theta = theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
+    optimizer.state[theta] = {
+        "step": torch.tensor(float(moments.n_steps), dtype=torch.float64),
+        "exp_avg": moments.mean.clone(),
+        "exp_avg_sq": moments.square.clone(),
+    }
+    _pass(model, theta, optimizer, rows, alpha, penalty, options, bounds)
+    state = optimizer.state[theta]
+    return theta.detach(), Moments(state["exp_avg"], state["exp_avg_sq"], int(state["step"]))
+
+
+def _pass(
+    model: Model,
+    theta: Tensor,
+    optimizer: torch.optim.Adam,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: Bounds | None,
+) -> None:
+    """Make one pass over all training rows."""
+    order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
+    shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
+    batches = [part.split(options.batch_size, -1) for part in shuffled]
+    for batch in zip(*batches, strict=True):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = _batch_loss(model, theta, rows.loss, *batch)
+            loss = rows.n_trained / batch[0].shape[-1] * loss
+            cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
+            cost.sum().backward()
+        optimizer.step()
+        if bounds is not None:
+            theta.data.clamp_(*bounds)
+
+
+def mean_losses(model: Model, theta: Tensor, rows: Rows) -> Tensor:
+    """Return the loss of each start on its training rows, (n_starts,)."""
+    return rows.evaluated(_values(model, theta, rows), torch.arange(len(theta)))[0]
+
+
 def _evaluate(model: Model, theta: Tensor, rows: Rows, options: Options) -> Evaluation:
-    all_starts = torch.arange(len(theta), device=theta.device)
-    chunks = rows.chunks(EVALUATED_ROWS)
-    raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
-    loss, validation = rows.evaluated(raw, all_starts)
+    raw = _values(model, theta, rows)
+    loss, validation = rows.evaluated(raw, torch.arange(len(theta), device=theta.device))
     error = loss if rows.validation is None else validation
     if options.score is not None:
         error = -options.score(raw, rows)
     return Evaluation(theta.detach(), loss, loss, validation, error)
+
+
+@torch.no_grad()
+def _values(model: Model, theta: Tensor, rows: Rows) -> Tensor:
+    """Return the raw outputs of all rows, (n_starts, n_outputs, n_samples)."""
+    chunks = rows.chunks(EVALUATED_ROWS)
+    return torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
 
 
 def _batch_loss(

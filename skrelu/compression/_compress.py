@@ -357,7 +357,8 @@ def _with_network(model, small: Small, Z: Array):
         n_parameters_=kept.n_parameters,
         compression_loss_=small.loss,
     )
-    vars(new).pop("_earlier", None)  # a warm start begins anew
+    for name in ("_earlier", "_stream", "_seen"):  # a warm start begins anew
+        vars(new).pop(name, None)
     vars(new)["_error_bars"] = None
     if hasattr(model, "noise_"):
         new.noise_ = None
