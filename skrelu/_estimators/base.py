@@ -138,6 +138,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
                 delattr(self, name)
         if self.solver == "adam":
             self._seen = seen(training, settings, fitted)
+        self.stages_ = tasks.stages
         rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
         sizes = self._stored().importances(rows)
         self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)
@@ -165,7 +166,8 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         fitted, stream = learn(table, n_given, settings, stream, device, generator)
         ranges = replace(table, X=stream.X_limits, y=stream.y_limits)
         limits = limits_of(fitted, ranges, self.extrapolation)
-        kept = {"_stream": stream.stored()}
+        losses = {"name": "partial_fit", "loss": list(stream.losses), "validation_loss": []}
+        kept = {"_stream": stream.stored(), "stages_": [losses]}
         for name, value in {**attributes_of(fitted), **limits, **own, **kept}.items():
             setattr(self, name, value)
         rows = table.X[:: -(-len(table.X) // tuning.SLOPES_ROWS)]

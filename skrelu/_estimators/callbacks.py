@@ -8,7 +8,7 @@ from typing import Any
 from skrelu._estimators.verbose import Lines
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.report import Step
-from skrelu._solvers.progress import Progress
+from skrelu._solvers.progress import Progress, Result, Status
 
 
 class FitTasks:
@@ -33,6 +33,7 @@ class FitTasks:
         self.attributes, self.lines = attributes, Lines(verbose)
         self.fit = estimator._init_callback_context(max_subtasks=None)
         self.stage: Any = None
+        self.progress: list[tuple[str, Progress]] = []  # of each stage
         self.fit.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None) -> bool:
@@ -41,6 +42,7 @@ class FitTasks:
         state = {**self.data, "reconstruction_attributes": self._state(fitted)}
         if progress.n_iter == 0:
             self._end_stage()
+            self.progress.append((stage, progress))
             self.stage = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
             self.stage.call_on_fit_task_begin(estimator=self.estimator, **state)
             return False
@@ -61,9 +63,23 @@ class FitTasks:
             estimator=self.estimator, **self.data, reconstruction_attributes=state
         )
 
+    @property
+    def stages(self) -> list[dict]:
+        """Names and losses of all stages."""
+        return [stage_of(name, progress.result(Status.DONE)) for name, progress in self.progress]
+
     def _end_stage(self) -> None:
         if self.stage is not None:
             self.stage.call_on_fit_task_end(estimator=self.estimator, **self.data)
 
     def _state(self, fitted: Callable[[], Fitted] | None) -> Callable[[], dict] | None:
         return None if fitted is None else lambda: self.attributes(fitted())
+
+
+def stage_of(name: str, result: Result) -> dict:
+    """Return the name and the losses of a stage, for ``stages_``."""
+    return {
+        "name": name,
+        "loss": list(result.loss_curve),
+        "validation_loss": list(result.validation_curve),
+    }

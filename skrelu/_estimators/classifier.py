@@ -281,6 +281,11 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         It is the mean over the starts, before the blend with a linear model. If ``solver_`` is
         "ridge", the list is 1 and the relative loss of left-out rows.
 
+    stages_ : list of dict
+        Names of the stages with iterations, with the lists "loss" and "validation_loss" of their
+        relative losses, also of networks that were tried and are not in the model.
+        `skrelu.inspection.LossCurveDisplay` draws them.
+
     validation_score_ : list of float or None
         1 minus the loss on the held-out rows relative to that of the class frequencies on the same
         rows, for the same iterations. With another ``scoring`` they are its scores. None if

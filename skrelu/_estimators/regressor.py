@@ -332,6 +332,11 @@ class ExponentialReLURegressor(
         infinite depth count as stages. If ``solver_`` is "ridge", the list is 1 and the relative
         loss of left-out rows.
 
+    stages_ : list of dict
+        Names of the stages with iterations, with the lists "loss" and "validation_loss" of their
+        relative losses, also of networks that were tried and are not in the model.
+        `skrelu.inspection.LossCurveDisplay` draws them.
+
     validation_score_ : list of float or None
         1 minus the loss on the held-out rows relative to that of the best constant on the same
         rows, for the same iterations. For squared errors this is R^2. With another
