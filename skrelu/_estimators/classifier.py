@@ -586,7 +586,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         ValueError
             If an argument is invalid or does not match the first call, or if the model is of `fit`
             with another solver. If ``early_stopping`` or ``scoring`` ask for held-out rows, or
-            ``class_weight`` for all rows. If weights become infinite or NaN. The model then stays
+            ``class_weight`` for all rows. If the loss becomes infinite or NaN. The model then stays
             as it was.
 
         Examples

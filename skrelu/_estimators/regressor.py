@@ -636,7 +636,7 @@ class ExponentialReLURegressor(
         ValueError
             If an argument is invalid or does not match the first call, or if the model is of `fit`
             with another solver. If ``early_stopping`` or ``scoring`` ask for held-out rows. If
-            weights become infinite or NaN. The model then stays as it was.
+            the loss becomes infinite or NaN. The model then stays as it was.
 
         Examples
         --------

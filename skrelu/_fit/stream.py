@@ -25,7 +25,7 @@ from skrelu._fit.pretraining import random_starts
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.triangle_model import TriangleModel
-from skrelu._solvers.adam import Moments, adam_pass, mean_losses
+from skrelu._solvers.adam import State, adam_pass, mean_losses
 from skrelu._solvers.joint import coefficient_penalty
 from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
@@ -47,7 +47,7 @@ class Stream:
     pretrained: Array  # (n_starts, model.n_parameters)
     shares: Array  # (n_starts,), weights in the average
     theta: Array  # what is trained: ``pretrained``, or the weights of ``network``
-    mean: Array  # moments of Adam, see `Moments`
+    mean: Array  # running means of Adam, see `State`
     square: Array
     n_steps: int
     n_rows: float  # effective number of rows so far
@@ -145,7 +145,7 @@ def learn(
     Raises
     ------
     ValueError
-        If networks differ from those of the calls before, or if a weight becomes infinite or NaN.
+        If networks differ from those of the calls before, or if the loss becomes infinite or NaN.
     """
     plan = _plan(settings, table, stream)
     if stream is None:
@@ -159,42 +159,51 @@ def learn(
     generator = torch.Generator()
     generator.set_state(torch.tensor(stream.generator))
     job, rows, alpha = _rows(table, settings, stream, device, generator)
-    stream = replace(stream, n_rows=stream.n_rows + _effective(table))
-    model = stream.network or stream.model
-    parts = (stream.theta, stream.mean, stream.square)
-    theta, mean, square = (to_tensor(part, device) for part in parts)
     with threads(plan.pretraining_work):
-        before = float(mean_losses(model, theta, rows).mean())
-        ratio = float(np.clip(table.total / n_given / stream.weight, 1 / MOST_RATIO, MOST_RATIO))
-        options = job.options("adam", "partial_fit", 1)
-        theta, moments = adam_pass(
-            model,
-            theta,
-            Moments(mean, square, stream.n_steps),
-            replace(rows, training=rows.training * ratio),
-            alpha,
-            _penalty(model, theta, rows),
-            options,
-            None if isinstance(model, ReLUNetwork) else model.bounds(theta),
-        )
-    if not bool(theta.isfinite().all()):
+        state, before = _passed(job, rows, alpha, stream, table.total / n_given)
+        after = mean_losses(stream.network or stream.model, state.theta, rows)
+    if not bool(state.theta.isfinite().all() and after.isfinite().all()):
         raise ValueError(
-            "Weights became infinite or NaN in partial_fit; the model stays as it was. Lower "
+            "The loss became infinite or NaN in partial_fit; the model stays as it was. Lower "
             f"learning_rate={settings.learning_rate!r}, or leave out extreme rows."
         )
+    theta = to_numpy(state.theta)
     stream = replace(
         stream,
-        theta=to_numpy(theta),
-        pretrained=to_numpy(theta) if stream.network is None else stream.pretrained,
-        mean=to_numpy(moments.mean),
-        square=to_numpy(moments.square),
-        n_steps=moments.n_steps,
+        theta=theta,
+        pretrained=theta if stream.network is None else stream.pretrained,
+        mean=to_numpy(state.mean),
+        square=to_numpy(state.square),
+        n_steps=state.n_steps,
+        n_rows=stream.n_rows + _effective(table),
         X_limits=_wider(stream.X_limits, table.X),
         y_limits=_wider(stream.y_limits, table.y),
         losses=[*stream.losses, before],
         generator=generator.get_state().numpy(),
     )
-    return _model(job, plan, stream, theta), stream
+    return _model(job, plan, stream, state.theta), stream
+
+
+def _passed(
+    job: Job, rows: Rows, alpha: float, stream: Stream, weight: float
+) -> tuple[State, float]:
+    """Make one pass over rows of a mean weight; return also their loss before."""
+    parts = (stream.theta, stream.mean, stream.square)
+    theta, mean, square = (to_tensor(part, job.device) for part in parts)
+    model = stream.network or stream.model
+    before = float(mean_losses(model, theta, rows).mean())
+    ratio = float(np.clip(weight / stream.weight, 1 / MOST_RATIO, MOST_RATIO))
+    state = adam_pass(
+        model,
+        State(theta, mean, square, stream.n_steps),
+        replace(rows, training=rows.training * ratio),
+        alpha,
+        _penalty(model, theta, rows),
+        job.options("adam", "partial_fit", 1),
+        None if isinstance(model, ReLUNetwork) else model.bounds(theta),
+        tuning.STREAM_WARM_UP,
+    )
+    return state, before
 
 
 def _plan(settings: Settings, table: Table, stream: Stream | None) -> Plan:

@@ -75,39 +75,47 @@ def adam(
     return progress.result(progress.why())
 
 
-class Moments(NamedTuple):
-    """Running means of gradients and of their squares, and the number of steps."""
+class State(NamedTuple):
+    """Parameters between passes, with running means of gradients and of their squares."""
 
-    mean: Tensor  # of the shape of theta
+    theta: Tensor  # (n_starts, n_parameters)
+    mean: Tensor
     square: Tensor
     n_steps: int
 
 
 def adam_pass(
     model: Model,
-    theta: Tensor,
-    moments: Moments,
+    state: State,
     rows: Rows,
     alpha: float,
     penalty: Tensor,
     options: Options,
     bounds: Bounds | None,
-) -> tuple[Tensor, Moments]:
-    """Make one pass over some rows, and return the parameters and moments after it.
+    warm_up: int,
+) -> State:
+    """Make one pass over some rows, and return the state after it.
 
-    Parameters are those of `adam`. A pass continues the pass before it: two passes are the same as
-    two iterations of `adam`.
+    Parameters are those of `adam`. A pass continues the pass before it: without ``warm_up``, two
+    passes are the same as two iterations of `adam`. The rate grows over the first ``warm_up``
+    steps.
     """
-    theta = theta.clone().requires_grad_()
+    theta = state.theta.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
-    optimizer.state[theta] = {
-        "step": torch.tensor(float(moments.n_steps), dtype=torch.float64),
-        "exp_avg": moments.mean.clone(),
-        "exp_avg_sq": moments.square.clone(),
+    moments = optimizer.state[theta] = {
+        "step": torch.tensor(float(state.n_steps), dtype=torch.float64),
+        "exp_avg": state.mean.clone(),
+        "exp_avg_sq": state.square.clone(),
     }
+
+    def set_rate(*_) -> None:
+        part = min(1.0, (float(moments["step"]) + 1) / (warm_up + 1))
+        optimizer.param_groups[0]["lr"] = options.learning_rate * part
+
+    optimizer.register_step_pre_hook(set_rate)
     _pass(model, theta, optimizer, rows, alpha, penalty, options, bounds)
-    state = optimizer.state[theta]
-    return theta.detach(), Moments(state["exp_avg"], state["exp_avg_sq"], int(state["step"]))
+    n_steps = int(moments["step"])
+    return State(theta.detach(), moments["exp_avg"], moments["exp_avg_sq"], n_steps)
 
 
 def _pass(
