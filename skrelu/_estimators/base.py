@@ -35,13 +35,12 @@ from skrelu._estimators.sklearn_private import (
 )
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._estimators.tables import as_integer, columns_of, validated_data, validated_inputs
-from skrelu._estimators.verbose import say
 from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.plan import Settings
-from skrelu._fit.stream import after_fit, learn, read_stream, seen
+from skrelu._fit.stream import seen
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
@@ -151,50 +150,6 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         if free and counted and settings.loss.central:
             self._warn_of_structure(training)
         return self
-
-    def _learn(self, table: Table, n_given: int, settings: Settings, own: dict):
-        """Learn from the rows of a call of partial_fit, and store the model."""
-        columns = columns_of(self)
-        generator, stream = None, None
-        if hasattr(self, "_stream"):
-            stream = read_stream(self._stream)
-        else:
-            generator = make_generator(check_random_state(self.random_state))
-            if hasattr(self, "_seen"):
-                stream = after_fit(self._read_earlier(), self._seen, generator)
-        device = resolve_device(self.device)
-        fitted, stream = learn(table, n_given, settings, stream, device, generator)
-        ranges = replace(table, X=stream.X_limits, y=stream.y_limits)
-        limits = limits_of(fitted, ranges, self.extrapolation)
-        losses = {"name": "partial_fit", "loss": list(stream.losses), "validation_loss": []}
-        kept = {"_stream": stream.stored(), "stages_": [losses]}
-        for name, value in {**attributes_of(fitted), **limits, **own, **kept}.items():
-            setattr(self, name, value)
-        rows = table.X[:: -(-len(table.X) // tuning.SLOPES_ROWS)]
-        sizes = self._stored().importances(rows)
-        self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)
-        if self.verbose:
-            say(f"partial_fit {len(stream.losses)}: loss before = {stream.losses[-1]:.6g}")
-        return self
-
-    def _check_stream(self) -> bool:
-        """Return whether this is a further call of partial_fit; raise an error if it cannot be."""
-        if self.early_stopping is True:
-            raise ValueError(
-                "partial_fit holds no rows out: set early_stopping to 'auto' or False."
-            )
-        if not (isinstance(self.scoring, str) and self.scoring == "loss"):
-            raise ValueError(
-                f"partial_fit holds no rows out for scoring={self.scoring!r}: set scoring='loss'."
-            )
-        if not hasattr(self, "intercept_"):
-            return False
-        if not (hasattr(self, "_stream") or hasattr(self, "_seen")):
-            raise ValueError(
-                "partial_fit goes on from its own calls and from fit with solver='adam', but this "
-                "model is another one: begin with a clone of it."
-            )
-        return True
 
     def _read_earlier(self) -> Earlier:
         """Return the previous fit, for a warm start."""
@@ -559,13 +514,3 @@ def canonical_table(X, y, weights) -> Table:
     if not kept.all():
         X, y, weights = X[kept], y[kept], weights[kept]
     return Table(X, y, weights, float(largest * total))
-
-
-def by_adam(estimator) -> bool:
-    """Return whether partial_fit exists; for `available_if`."""
-    if estimator.solver != "adam":
-        raise AttributeError(
-            f"partial_fit needs solver='adam', but solver={estimator.solver!r}: other solvers need "
-            "all rows at once."
-        )
-    return True

@@ -15,7 +15,6 @@ from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import (
     ExponentialReLUEstimator,
-    by_adam,
     canonical_table,
     transactional,
 )
@@ -25,6 +24,7 @@ from skrelu._estimators.sklearn_private import (
     _check_partial_fit_first_call,
     with_callbacks,
 )
+from skrelu._estimators.streams import by_adam, goes_on, learn_rows
 from skrelu._estimators.tables import validated_data
 from skrelu._fit.plan import Settings
 from skrelu._solvers.losses import CrossEntropy
@@ -601,7 +601,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         True
         """
         self._validate_params()
-        further = self._check_stream()
+        further = goes_on(self)
         _check_partial_fit_first_call(self, classes)
         if self.class_weight == "balanced":
             raise ValueError(
@@ -622,7 +622,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         weights = self._class_weights(known, y, row_weights)
         table = _table(X, y, row_weights, known, weights)
         n_given = int(np.count_nonzero(row_weights * weights[np.searchsorted(known, y)]))
-        return self._learn(table, n_given, settings, _own(known))
+        return learn_rows(self, table, n_given, settings, _own(known))
 
     def predict(self, X):
         """Predict the most probable class.

@@ -14,13 +14,13 @@ from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
 from skrelu._estimators.base import (
     ExponentialReLUEstimator,
-    by_adam,
     canonical_table,
     transactional,
 )
 from skrelu._estimators.error_bars import ErrorBarsMixin
 from skrelu._estimators.parameters import make_loss, several
 from skrelu._estimators.sklearn_private import Interval, StrOptions, with_callbacks
+from skrelu._estimators.streams import by_adam, goes_on, learn_rows
 from skrelu._estimators.tables import as_table, validated_data
 from skrelu._solvers.losses import LOSSES
 
@@ -651,7 +651,7 @@ class ExponentialReLURegressor(
         True
         """
         self._validate_params()
-        further = self._check_stream()
+        further = goes_on(self)
         loss = make_loss(self.loss, self.quantile)
         X, y, weights = validated_data(self, X, y, sample_weight, numeric=True, known=further)
         settings = self._settings(loss, several(self.quantile))
@@ -673,7 +673,7 @@ class ExponentialReLURegressor(
                 f"y has shape {y.shape}, but in the first call it had {self.n_outputs_} outputs as "
                 f"an array of {self._y_ndim} dimensions: give the same."
             )
-        return self._learn(table, int(np.count_nonzero(weights)), settings, own)
+        return learn_rows(self, table, int(np.count_nonzero(weights)), settings, own)
 
     def predict(self, X, return_std=False, return_cov=False):
         """Predict means, medians or quantiles of the targets, depending on ``loss``.
