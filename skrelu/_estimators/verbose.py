@@ -36,6 +36,8 @@ class Lines:
         self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None = None
     ) -> bool:
         """Take the start of a stage, or an iteration."""
+        if not self.verbose:
+            return False
         if progress.n_iter == 0:
             self.end_stage()
         elif self.verbose >= 2:
@@ -47,15 +49,15 @@ class Lines:
 
     def end_stage(self) -> None:
         """Print the line of a stage, unless it has been printed."""
-        if self.stage is not None and self.verbose:
+        if self.stage is not None:
             say(_of_stage(*self.stage))
         self.stage = None
 
     def step(self, step: Step) -> None:
         """Print the line of a step."""
-        self.end_stage()
         if not self.verbose:
             return
+        self.end_stage()
         parts = [] if step.n_iter is None else [_counted(step.n_iter)]
         if step.error is not None and np.isfinite(step.error):
             parts.append(f"score on other rows = {1 - step.error:.4f}")

@@ -152,7 +152,16 @@ def test_a_pass_is_an_iteration_of_adam():
         torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * k / 9), rtol=0.05, atol=0)
 
 
-@pytest.mark.parametrize("kept", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def by_skops(model):
+    skops_io = pytest.importorskip("skops.io")
+    return skops_io.loads(skops_io.dumps(model), trusted=[f"skrelu.{type(model).__name__}"])
+
+
+def by_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("kept", [copy.deepcopy, by_pickle, by_skops])
 @pytest.mark.parametrize("make", [regressor, classifier])
 def test_a_copy_goes_on_as_the_model_does(make, kept):
     def learn(model, k):

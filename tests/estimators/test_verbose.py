@@ -80,6 +80,19 @@ def test_the_summary_has_the_weights_of_the_kinds(capsys):
     assert found[1].startswith(f"average of {shares}; score on other rows = ")
 
 
+@pytest.mark.slow
+def test_outputs_with_weights_of_their_own_have_their_means_in_the_summary(capsys):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(300, 4))
+    y = np.c_[np.sin(5 * X[:, 0]) * X[:, 1], X[:, 2] + 0.5 * rng.normal(size=300)]
+    model = ExponentialReLURegressor(max_iter=20, random_state=0)
+    found = chosen(model, X, y, capsys)
+    assert np.ndim(model.kinds_["waves"]) == 1
+    means = {name: np.mean(share) for name, share in model.kinds_.items() if np.any(share)}
+    shares = " + ".join(f"{share:.2f} {name}" for name, share in means.items())
+    assert found[1].startswith(f"average of {shares}; ")
+
+
 def test_time_left_is_that_of_the_fit_where_no_stage_follows(capsys):
     model = ExponentialReLURegressor(**SMALL, n_levels=1, refine_max_iter=2, verbose=2)
     lines = lines_of(model, X, y, capsys)
