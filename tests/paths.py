@@ -87,6 +87,15 @@ def warm_start():
         return outputs(model.fit(X, y).fit(2 * X, y), X)
 
 
+def stream():
+    """Learn from two parts of a table, one after the other."""
+    X, y = make_table()
+    model = ExponentialReLURegressor(**SMALL, solver="adam")
+    for part in (slice(30), slice(30, None)):
+        model.partial_fit(X[part], y[part])
+    return outputs(model, X)
+
+
 def exported():
     """Export a network and run it."""
     model, X = fitted("one level")
@@ -154,6 +163,7 @@ def _of(name):
 PATHS = {
     **{name: _of(name) for name in MODELS},
     "warm start": warm_start,
+    "stream": stream,
     "to_torch": exported,
     "blocks": exported_blocks,
     "regions": regions,

@@ -15,6 +15,7 @@ from skrelu._networks.members import Members
 from skrelu._networks.relu_network import average
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._solvers.losses import SquaredError
+from skrelu._solvers.progress import Result
 
 # Version of the attributes below, the versions that can be read, and those that warm starts go on
 # from. Models of format 1 hold other parameters; those of format 2 have no encoded columns, those
@@ -28,7 +29,7 @@ def attributes_of(fitted: Fitted) -> dict:
     X_mean, X_scale = fitted.X_scaling
     y_mean, y_scale = fitted.y_scaling
     stages = [stage for stage in (fitted.pretraining, fitted.refinement) if stage is not None]
-    scores = [1 - loss for stage in stages for loss in stage.validation_curve]
+    scores, best = _validation_scores(stages)
     return {
         "_format": FORMAT,
         "_earlier": stored(fitted),  # for warm_start
@@ -47,10 +48,17 @@ def attributes_of(fitted: Fitted) -> dict:
         "n_iter_pretrain_": 0 if fitted.pretraining is None else fitted.pretraining.n_iter,
         "loss_curve_": [loss for stage in stages for loss in stage.loss_curve],
         "validation_score_": scores or None,
-        "best_validation_score_": (
-            1 - float(stages[-1].validation_loss.mean()) if scores else None
-        ),
+        "best_validation_score_": best,
     }
+
+
+def _validation_scores(stages: list[Result]) -> tuple[list[float], float | None]:
+    """Return the scores on held-out rows of all iterations and of the best one."""
+    scores = [score for stage in stages for score in stage.score_curve]
+    if scores:
+        return scores, -float(stages[-1].error.mean())
+    scores = [1 - loss for stage in stages for loss in stage.validation_curve]
+    return scores, 1 - float(stages[-1].validation_loss.mean()) if scores else None
 
 
 def _noise_of(fitted: Fitted) -> Array | None:

@@ -26,6 +26,7 @@ from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, li
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.exports import ExportsMixin
 from skrelu._estimators.parameters import check_signs, make_shape
+from skrelu._estimators.scoring import CONSTRAINT, make_score
 from skrelu._estimators.sklearn_private import (
     CallbackSupportMixin,
     Interval,
@@ -39,6 +40,7 @@ from skrelu._fit.earlier import Earlier, read
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.plan import Settings
+from skrelu._fit.stream import seen
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.relu_network import ReLUNetwork, ReLUWeights
@@ -71,6 +73,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         "tol": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "scoring": CONSTRAINT,
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -104,6 +107,10 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         columns = columns_of(self)
         if not columns.plain:
             training = replace(training, groups=tuple(columns.owners))
+        held_out = validation is not None or self.early_stopping is not False
+        score = make_score(self, held_out, own, settings.loss.log_link)
+        if score is not None:
+            settings = replace(settings, early_stopping=True)
         device = resolve_device(self.device)
         warm = self._read_earlier() if self.warm_start and hasattr(self, "_earlier") else None
         generator = make_generator(check_random_state(self.random_state))
@@ -112,7 +119,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             limits = limits_of(fitted, training, self.extrapolation)
             return {**attributes_of(fitted), **limits, **own}
 
-        tasks = FitTasks(self, data, attributes, bool(self.verbose))
+        tasks = FitTasks(self, data, attributes, int(self.verbose))
         fitted = fit_network(
             training,
             validation,
@@ -121,11 +128,16 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             device=device,
             generator=generator,
             report=tasks,
+            score=score,
         )
         for name, value in attributes(fitted).items():
             setattr(self, name, value)
-        if hasattr(self, "compression_loss_"):  # of a model that was compressed
-            del self.compression_loss_
+        for name in ("compression_loss_", "_stream", "_seen"):  # of another model
+            if hasattr(self, name):
+                delattr(self, name)
+        if self.solver == "adam":
+            self._seen = seen(training, settings, fitted)
+        self.stages_ = tasks.stages
         rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
         sizes = self._stored().importances(rows)
         self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from skrelu._estimators.verbose import Lines
 from skrelu._fit.fitted import Fitted
-from skrelu._solvers.progress import Progress
+from skrelu._fit.report import Step
+from skrelu._solvers.progress import Progress, Result, Status
 
 
 class FitTasks:
@@ -20,40 +22,51 @@ class FitTasks:
         X, y and metadata, passed to callbacks.
     attributes : callable
         Function from `Fitted` to the fitted attributes of the estimator.
-    verbose : bool
-        Whether to print each iteration.
+    verbose : int
+        See `Lines`.
     """
 
     def __init__(
-        self, estimator, data: dict, attributes: Callable[[Fitted], dict], verbose: bool
+        self, estimator, data: dict, attributes: Callable[[Fitted], dict], verbose: int
     ) -> None:
         self.estimator, self.data = estimator, data
-        self.attributes, self.verbose = attributes, verbose
+        self.attributes, self.lines = attributes, Lines(verbose)
         self.fit = estimator._init_callback_context(max_subtasks=None)
         self.stage: Any = None
+        self.progress: list[tuple[str, Progress]] = []  # of each stage
         self.fit.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, stage: str, progress: Progress, fitted: Callable[[], Fitted] | None) -> bool:
         """Report one iteration; return whether a callback asks to end the stage."""
+        self.lines(stage, progress)
         state = {**self.data, "reconstruction_attributes": self._state(fitted)}
         if progress.n_iter == 0:
             self._end_stage()
+            self.progress.append((stage, progress))
             self.stage = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
             self.stage.call_on_fit_task_begin(estimator=self.estimator, **state)
             return False
-        if self.verbose:
-            print(_line(stage, progress))
         iteration = self.stage.subcontext(task_name="iteration")
         iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         return iteration.call_on_fit_task_end(estimator=self.estimator, **state)
 
+    def step(self, step: Step) -> None:
+        """Print a step, which is no task."""
+        self.lines.step(step)
+
     def end(self, fitted: Fitted) -> None:
         """Report the end of the fit."""
         self._end_stage()
+        self.lines.end(fitted)
         state = self._state(lambda: fitted)
         self.fit.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=state
         )
+
+    @property
+    def stages(self) -> list[dict]:
+        """Names and losses of all stages."""
+        return [stage_of(name, progress.result(Status.DONE)) for name, progress in self.progress]
 
     def _end_stage(self) -> None:
         if self.stage is not None:
@@ -63,8 +76,10 @@ class FitTasks:
         return None if fitted is None else lambda: self.attributes(fitted())
 
 
-def _line(stage: str, progress: Progress) -> str:
-    line = f"{stage} {progress.n_iter}: loss = {progress.loss_curve[-1]:.6g}"
-    if progress.validated:
-        line += f", validation loss = {progress.validation_curve[-1]:.6g}"
-    return f"{line}, at most {progress.seconds_left:.1f} s left in this stage"
+def stage_of(name: str, result: Result) -> dict:
+    """Return the name and the losses of a stage, for ``stages_``."""
+    return {
+        "name": name,
+        "loss": list(result.loss_curve),
+        "validation_loss": list(result.validation_curve),
+    }

@@ -8,14 +8,25 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
-from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
+from skrelu._estimators.base import (
+    ExponentialReLUEstimator,
+    canonical_table,
+    transactional,
+)
 from skrelu._estimators.error_bars import limits_of_scores
-from skrelu._estimators.sklearn_private import StrOptions, with_callbacks
+from skrelu._estimators.sklearn_private import (
+    StrOptions,
+    _check_partial_fit_first_call,
+    with_callbacks,
+)
+from skrelu._estimators.streams import by_adam, goes_on, learn_rows
 from skrelu._estimators.tables import validated_data
+from skrelu._fit.plan import Settings
 from skrelu._solvers.losses import CrossEntropy
 
 
@@ -154,6 +165,16 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         Fraction of rows that each start holds out for early stopping, in (0, 1). It is about the
         same in each class.
 
+    scoring : "loss", str, callable or None, default="loss"
+        What chooses the best iteration of each start on its held-out rows, and its end: the loss,
+        the name of a scorer (see `sklearn.metrics.get_scorer_names`), or a callable
+        ``scorer(estimator, X, y)``. None is the `score` of the estimator (accuracy). Scores other
+        than the loss need ``solver="adam"`` and rows that are held out, which ``early_stopping``
+        "auto" then does, or ``X_val``. They are of one start before the average, ``tol`` is the
+        least rise of a score that counts, and the weights of the starts remain those of the loss. A
+        callable gets X as numeric columns (see `encode`) and an estimator that predicts these rows;
+        it needs an argument ``sample_weight`` if rows have different weights or are equal.
+
     n_iter_no_change : int, default=20
         Number of iterations over which ``tol`` measures the progress, at least 1.
 
@@ -217,8 +238,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         better than the class frequencies, and after windows side by side or a linear model.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the relative losses on training and held-out rows,
-        and the time left.
+        What to print. 1: a line at the end of each stage, with its iterations, its loss, its score
+        on held-out rows and its seconds, and a summary: which networks were chosen, the score, why
+        the fit ended. 2: also a line an iteration, with the time left.
 
     random_state : int, RandomState instance or None, default=None
         Determines the random starts, the held-out rows and the order of minibatches. Pass an int
@@ -259,9 +281,15 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         It is the mean over the starts, before the blend with a linear model. If ``solver_`` is
         "ridge", the list is 1 and the relative loss of left-out rows.
 
+    stages_ : list of dict
+        Names of the stages with iterations, with the lists "loss" and "validation_loss" of their
+        relative losses, also of networks that were tried and are not in the model.
+        `skrelu.inspection.LossCurveDisplay` draws them.
+
     validation_score_ : list of float or None
         1 minus the loss on the held-out rows relative to that of the class frequencies on the same
-        rows, for the same iterations. None if no rows are held out.
+        rows, for the same iterations. With another ``scoring`` they are its scores. None if
+        no rows are held out.
 
     best_validation_score_ : float or None
         Validation score at the best iteration, mean over the starts.
@@ -388,6 +416,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         tol=1e-4,
         early_stopping="auto",
         validation_fraction=0.1,
+        scoring="loss",
         n_iter_no_change=20,
         learning_rate="auto",
         batch_size="auto",
@@ -414,6 +443,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         self.tol = tol
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.n_iter_no_change = n_iter_no_change
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -489,22 +519,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         _check_sortable(y)
         check_classification_targets(y)
         classes = np.unique(y)
-        settings = self._settings(CrossEntropy())
-        if len(classes) > 2 and settings.shape is not None:
-            raise ValueError(
-                f"convexity and monotonic_cst are for two classes, but y has {len(classes)}: "
-                "leave them out, or tell one class from all others."
-            )
-        with np.errstate(divide="ignore"):  # a class may have no weight
-            weights = compute_class_weight(
-                self.class_weight, classes=classes, y=y, sample_weight=row_weights
-            )
-        if self.class_weight == "balanced":
-            weights[np.isinf(weights)] = 0
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            raise ValueError(
-                f"class_weight={self.class_weight}, but weights must be finite and not negative."
-            )
+        settings = self._settings_of_classes(classes)
+        weights = self._class_weights(classes, y, row_weights)
         training = _table(X, y, row_weights, classes, weights)
         if not np.ptp(training.y, axis=0).any():
             raise ValueError(
@@ -518,15 +534,95 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"now there are {classes.tolist()}. Keep these, or set warm_start=False to start "
                 "anew."
             )
-        own = {
-            "_y_ndim": 1 if len(classes) == 2 else 2,
-            "_ordered": False,
-            "_dtype": "float32",
-            "classes_": classes,
-        }
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         data = {"X": X, "y": y, "metadata": metadata}
-        return self._fit(data, training, validation, settings, own)
+        return self._fit(data, training, validation, settings, _own(classes))
+
+    @available_if(by_adam)
+    @transactional
+    @isolated()
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from rows of a stream, and go on where the call before ended.
+
+        Each call makes one pass of Adam over its rows; rows may be given again. The first call
+        fixes what must not change: the columns of categories and missing values, and the means and
+        scales of X. So its rows should be like later ones, some hundred or more.
+
+        Nothing is held out, averaged by weights, blended or refined: the model is the plain average
+        of ``n_init`` networks of triangle waves ("auto" is 1). "auto" for ``n_levels`` is 1, and
+        for ``n_subnetworks`` 8 for one feature and 32 for more. ``max_iter``, ``tol``, ``refine``,
+        ``refine_max_iter``, ``n_iter_no_change`` and ``validation_fraction`` are not used.
+
+        After `fit` with ``solver="adam"`` it goes on from the fitted model. All weights of its ReLU
+        network are then trained if it was refined or has several levels, unless it has a shape.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, as in `fit`. Levels of categories that the first call did not have count as
+            levels that were not seen.
+
+        y : array-like of shape (n_samples,)
+            Class labels. Not every call needs rows of every class.
+
+        classes : array-like of shape (n_classes,), default=None
+            All classes, needed in the first call.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights, at least 0, relative to their mean in the first call. None weighs all
+            rows by 1. Those of classes are factors; ``class_weight`` must not be "balanced".
+
+        Returns
+        -------
+        self : ExponentialReLUClassifier
+            The estimator. ``loss_curve_`` has the loss of the rows of each call before they were
+            learned, relative to that of the best constant of the first call, and ``n_iter_`` is the
+            number of calls.
+
+        Raises
+        ------
+        AttributeError
+            If ``solver`` is not "adam": others need all rows at once.
+        ValueError
+            If an argument is invalid or does not match the first call, or if the model is of `fit`
+            with another solver. If ``early_stopping`` or ``scoring`` ask for held-out rows, or
+            ``class_weight`` for all rows. If the loss becomes infinite or NaN. The model then stays
+            as it was.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_moons
+        >>> from skrelu import ExponentialReLUClassifier
+        >>> model = ExponentialReLUClassifier(solver="adam", learning_rate=0.01, random_state=0)
+        >>> for seed in range(40):
+        ...     X, y = make_moons(200, noise=0.1, random_state=seed)
+        ...     model = model.partial_fit(X, y, classes=[0, 1])
+        >>> bool(model.score(*make_moons(200, noise=0.1, random_state=99)) > 0.98)
+        True
+        """
+        self._validate_params()
+        further = goes_on(self)
+        _check_partial_fit_first_call(self, classes)
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once, but partial_fit has those of a "
+                "call: give a dict of weights, or sample_weight."
+            )
+        X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False, known=further)
+        _check_sortable(y)
+        check_classification_targets(y)
+        known = self.classes_
+        unknown = np.setdiff1d(y, known)
+        if len(unknown):
+            raise ValueError(
+                f"y has the classes {unknown.tolist()}, which are not in classes of the first "
+                f"call: {known.tolist()}."
+            )
+        settings = self._settings_of_classes(known)
+        weights = self._class_weights(known, y, row_weights)
+        table = _table(X, y, row_weights, known, weights)
+        n_given = int(np.count_nonzero(row_weights * weights[np.searchsorted(known, y)]))
+        return learn_rows(self, table, n_given, settings, _own(known))
 
     def predict(self, X):
         """Predict the most probable class.
@@ -666,6 +762,30 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         logits = self._stored().predict(X, resolve_device(self.device))
         return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
+    def _settings_of_classes(self, classes) -> Settings:
+        """Return the parameters of a fit."""
+        settings = self._settings(CrossEntropy())
+        if len(classes) > 2 and settings.shape is not None:
+            raise ValueError(
+                f"convexity and monotonic_cst are for two classes, but y has {len(classes)}: "
+                "leave them out, or tell one class from all others."
+            )
+        return settings
+
+    def _class_weights(self, classes, y, row_weights):
+        """Return the weight of each class."""
+        with np.errstate(divide="ignore"):  # a class may have no weight
+            weights = compute_class_weight(
+                self.class_weight, classes=classes, y=y, sample_weight=row_weights
+            )
+        if self.class_weight == "balanced":
+            weights[np.isinf(weights)] = 0
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ValueError(
+                f"class_weight={self.class_weight}, but weights must be finite and not negative."
+            )
+        return weights
+
     def _validation_table(self, X, y, sample_weight, classes, weights) -> Table | None:
         arrays = self._validation_arrays(X, y, sample_weight, numeric=False)
         if arrays is None:
@@ -677,6 +797,16 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 f"y_val has the classes {unknown.tolist()}, which are not in y: {classes.tolist()}."
             )
         return _table(X, y, row_weights, classes, weights)
+
+
+def _own(classes) -> dict:
+    """Return the attributes that predictions of these classes need."""
+    return {
+        "_y_ndim": 1 if len(classes) == 2 else 2,
+        "_ordered": False,
+        "_dtype": "float32",
+        "classes_": classes,
+    }
 
 
 def _check_sortable(y) -> None:

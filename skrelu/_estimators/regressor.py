@@ -8,13 +8,19 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
+from sklearn.utils.metaestimators import available_if
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
-from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
+from skrelu._estimators.base import (
+    ExponentialReLUEstimator,
+    canonical_table,
+    transactional,
+)
 from skrelu._estimators.error_bars import ErrorBarsMixin
 from skrelu._estimators.parameters import make_loss, several
 from skrelu._estimators.sklearn_private import Interval, StrOptions, with_callbacks
+from skrelu._estimators.streams import by_adam, goes_on, learn_rows
 from skrelu._estimators.tables import as_table, validated_data
 from skrelu._solvers.losses import LOSSES
 
@@ -189,6 +195,16 @@ class ExponentialReLURegressor(
         Fraction of rows that each start holds out for early stopping, in (0, 1). The held-out rows
         of all starts have about the same distribution of targets.
 
+    scoring : "loss", str, callable or None, default="loss"
+        What chooses the best iteration of each start on its held-out rows, and its end: the loss,
+        the name of a scorer (see `sklearn.metrics.get_scorer_names`), or a callable
+        ``scorer(estimator, X, y)``. None is the `score` of the estimator. Scores other than the
+        loss need ``solver="adam"`` and rows that are held out, which ``early_stopping`` "auto"
+        then does, or ``X_val``. They are of one start before the average, ``tol`` is the
+        least rise of a score that counts, and the weights of the starts remain those of the loss. A
+        callable gets X as numeric columns (see `encode`) and an estimator that predicts these rows;
+        it needs an argument ``sample_weight`` if rows have different weights or are equal.
+
     n_iter_no_change : int, default=20
         Number of iterations over which ``tol`` measures the progress, at least 1.
 
@@ -275,8 +291,9 @@ class ExponentialReLURegressor(
         model. Networks on encoded columns are fitted anew, and all weights of the average are.
 
     verbose : int, default=0
-        If positive, print one line an iteration: the relative losses on training and held-out rows,
-        and the time left.
+        What to print. 1: a line at the end of each stage, with its iterations, its loss, its score
+        on held-out rows and its seconds, and a summary: which networks were chosen, the score, why
+        the fit ended. 2: also a line an iteration, with the time left.
 
     random_state : int, RandomState instance or None, default=None
         Determines the random starts, the held-out rows and the order of minibatches. Pass an int
@@ -315,9 +332,15 @@ class ExponentialReLURegressor(
         infinite depth count as stages. If ``solver_`` is "ridge", the list is 1 and the relative
         loss of left-out rows.
 
+    stages_ : list of dict
+        Names of the stages with iterations, with the lists "loss" and "validation_loss" of their
+        relative losses, also of networks that were tried and are not in the model.
+        `skrelu.inspection.LossCurveDisplay` draws them.
+
     validation_score_ : list of float or None
         1 minus the loss on the held-out rows relative to that of the best constant on the same
-        rows, for the same iterations. For squared errors this is R^2. None if no rows are held out.
+        rows, for the same iterations. For squared errors this is R^2. With another
+        ``scoring`` they are its scores. None if no rows are held out.
 
     best_validation_score_ : float or None
         Validation score at the best iteration, mean over the starts.
@@ -450,6 +473,7 @@ class ExponentialReLURegressor(
         tol=1e-4,
         early_stopping="auto",
         validation_fraction=0.1,
+        scoring="loss",
         n_iter_no_change=20,
         learning_rate="auto",
         batch_size="auto",
@@ -477,6 +501,7 @@ class ExponentialReLURegressor(
         self.tol = tol
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.n_iter_no_change = n_iter_no_change
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -565,6 +590,90 @@ class ExponentialReLURegressor(
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
+
+    @available_if(by_adam)
+    @transactional
+    @isolated()
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from rows of a stream, and go on where the call before ended.
+
+        Each call makes one pass of Adam over its rows; rows may be given again. The first call
+        fixes what must not change: the columns of categories and missing values, and the means and
+        scales of X and y. So its rows should be like later ones, some hundred or more.
+
+        Nothing is held out, averaged by weights, blended or refined: the model is the plain average
+        of ``n_init`` networks of triangle waves ("auto" is 1). "auto" for ``n_levels`` is 1, and
+        for ``n_subnetworks`` 8 for one feature and 32 for more. ``max_iter``, ``tol``, ``refine``,
+        ``refine_max_iter``, ``n_iter_no_change`` and ``validation_fraction`` are not used.
+
+        After `fit` with ``solver="adam"`` it goes on from the fitted model. All weights of its ReLU
+        network are then trained if it was refined or has several levels, unless it has a shape.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, as in `fit`. Levels of categories that the first call did not have count as
+            levels that were not seen.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Target values.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights, at least 0, relative to their mean in the first call. None weighs all
+            rows by 1.
+
+        Returns
+        -------
+        self : ExponentialReLURegressor
+            The estimator. ``loss_curve_`` has the loss of the rows of each call before they were
+            learned, relative to that of the best constant of the first call, and ``n_iter_`` is the
+            number of calls.
+
+        Raises
+        ------
+        AttributeError
+            If ``solver`` is not "adam": others need all rows at once.
+        ValueError
+            If an argument is invalid or does not match the first call, or if the model is of `fit`
+            with another solver. If ``early_stopping`` or ``scoring`` ask for held-out rows. If
+            the loss becomes infinite or NaN. The model then stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrelu import ExponentialReLURegressor
+        >>> model = ExponentialReLURegressor(solver="adam", learning_rate=0.01, random_state=0)
+        >>> rng = np.random.default_rng(0)
+        >>> for _ in range(40):
+        ...     X = rng.uniform(size=(200, 2))
+        ...     model = model.partial_fit(X, np.sin(4 * X[:, 0]) * X[:, 1])
+        >>> bool(model.loss_curve_[-1] < 0.02)
+        True
+        """
+        self._validate_params()
+        further = goes_on(self)
+        loss = make_loss(self.loss, self.quantile)
+        X, y, weights = validated_data(self, X, y, sample_weight, numeric=True, known=further)
+        settings = self._settings(loss, several(self.quantile))
+        table = self._table(X, y, weights, "y")
+        if loss.log_link and not further and not np.all(np.any(table.y > 0, axis=0)):
+            raise ValueError(
+                f"loss={self.loss!r} needs some y > 0 in each output in the first call of "
+                "partial_fit: give it more rows."
+            )
+        dtypes = [_precision(table.y), *([np.dtype(self._dtype)] if further else [])]
+        own = {
+            "_y_ndim": 2 if several(self.quantile) else y.ndim,
+            "_ordered": several(self.quantile),
+            "_levels": tuple(self.quantile) if several(self.quantile) else None,
+            "_dtype": str(np.result_type(*dtypes)),
+        }
+        if further and (table.y.shape[1] != self.n_outputs_ or own["_y_ndim"] != self._y_ndim):
+            raise ValueError(
+                f"y has shape {y.shape}, but in the first call it had {self.n_outputs_} outputs as "
+                f"an array of {self._y_ndim} dimensions: give the same."
+            )
+        return learn_rows(self, table, int(np.count_nonzero(weights)), settings, own)
 
     def predict(self, X, return_std=False, return_cov=False):
         """Predict means, medians or quantiles of the targets, depending on ``loss``.

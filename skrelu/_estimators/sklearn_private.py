@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_monotonic_cst, _check_sample_weight
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "_check_monotonic_cst",
+    "_check_partial_fit_first_call",
     "_check_sample_weight",
     "with_callbacks",
 ]

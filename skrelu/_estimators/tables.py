@@ -47,7 +47,7 @@ CATEGORIES = {  # advice for columns of categories that are none by the paramete
 }
 
 
-def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
+def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric, known=None):
     """Return inputs, targets and weights as arrays; set or check the estimator's features.
 
     Parameters
@@ -56,10 +56,12 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
     X, y, sample_weight : object
         Arguments of `fit`.
     suffix : {"", "_val"}, default=""
-        Suffix of their names in messages. If empty, `n_features_in_` and `feature_names_in_` of
-        the estimator are set after all checks; otherwise X is checked against them.
+        Suffix of their names in messages. Unless features are known, `n_features_in_` and
+        `feature_names_in_` of the estimator are set after all checks.
     numeric : bool
         True if targets are numbers, in one or several columns; False if they are labels.
+    known : bool, optional
+        Whether X is checked against the estimator's features; by default if there is a suffix.
 
     Returns
     -------
@@ -80,7 +82,8 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
             f"{y_name} is None."
         )
-    table, categories = _inputs(estimator, X, X_name, check=bool(suffix))
+    known = bool(suffix) if known is None else known
+    table, categories = _inputs(estimator, X, X_name, check=known)
     if numeric:
         targets = _checked(estimator, y, y_name, ensure_2d=False)
     else:
@@ -91,10 +94,10 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric):
         targets = _named(y_name, check_array, labels, **parameters)
     _named(f"{X_name} and {y_name}", check_consistent_length, table, targets)
     weights = as_weights(sample_weight, f"sample_weight{suffix}", len(table))
-    if not suffix:
+    if not known:
         _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
-        known = getattr(estimator, "_columns", None) if estimator.warm_start else None
-        if known is None or len(known["n_levels"]) != table.shape[1]:
+        columns = getattr(estimator, "_columns", None) if estimator.warm_start else None
+        if columns is None or len(columns["n_levels"]) != table.shape[1]:
             _learn(estimator, table, categories, weights)
     return _expanded(estimator, table, categories), targets, weights
 

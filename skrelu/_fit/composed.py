@@ -69,7 +69,7 @@ def fit_composed(
 
     if refining:
         options = job.options(
-            plan.solver, "refinement", int(settings.refine_max_iter), refined_so_far
+            plan.solver, "refinement", int(settings.refine_max_iter), refined_so_far, ()
         )
         with threads(len(released) * relu.n_parameters * rows.n_trained**2):
             refinement = refine(relu, released, rows, 0.0, penalty, options)
@@ -124,7 +124,8 @@ class Look:
 def look(job: Job, network: ComposedNetwork) -> Look:
     """Fit some starts roughly, until the targets turn out to be clean or all slow down.
 
-    This does not affect a later fit: the generator does not change, and nothing is reported.
+    This does not affect a later fit: the generator does not change, and iterations are not
+    reported.
     """
     apart = torch.Generator().set_state(job.generator.get_state())
     fraction = min(max(tuning.LOOK_HELD_OUT / len(job.training.X), 0.1), 1 / 3)
@@ -259,7 +260,16 @@ class _Pretraining:
             plan = replace(self.plan, relu=relu)
             return self.job.fitted(plan, weights, shares, error, result, None)
 
-        return self.job.options(self.plan.solver, stage, max_iter, so_far)
+        return self.job.options(self.plan.solver, stage, max_iter, so_far, self._then())
+
+    def _then(self) -> tuple[str, ...] | None:
+        """Return the stages that may follow pretraining by Adam; those of "lm" are unknown."""
+        if self.plan.solver != "adam":
+            return None
+        settings, network = self.job.settings, self.network
+        limited = settings.exact_depth and network.shape is None and network.depth is None
+        refined = settings.refine and settings.refine_max_iter != "auto"
+        return ("pretraining",) * limited + ("refinement",) * refined
 
     def by_adam(self, theta: Tensor) -> Result:
         """Fit all starts by Adam, with a ridge penalty on all weights but the intercepts."""
@@ -387,7 +397,8 @@ def _looked_for_noise(
 ) -> Result:
     """Fit some starts roughly: to part of the rows, in single precision, until they slow down.
 
-    This does not affect a later fit: the generator does not change, and nothing is reported.
+    This does not affect a later fit: the generator does not change, and iterations are not
+    reported.
     """
     work = network.n_parameters**2
     n_rows = max(2 * network.n_parameters, int(tuning.LOOK_WORK / work))
@@ -399,8 +410,9 @@ def _looked_for_noise(
     options = replace(
         job.options("lm", "looking for noise", tuning.LOOK_ITER), report=_LookEnds(enough)
     )
-    with threads(tuning.LOOK_STARTS * work * rows.n_trained):
+    with job.step("looking for noise") as step, threads(tuning.LOOK_STARTS * work * rows.n_trained):
         result = fit_by_evidence(network, theta[: tuning.LOOK_STARTS].float(), rows, options)
+        step.n_iter, step.error = result.n_iter, float(result.error.amin())
     return result.to(theta.dtype)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit import tuning
 from skrelu._fit.fit_network import fit_network
 from skrelu._fit.plan import Settings
+from skrelu._fit.report import Report, timed
 from skrelu._networks.plain_layers import Affine, dense_layers, joined
 from skrelu._networks.plain_network import PlainNetwork
 from skrelu._solvers.forward_selection import forward_selection
@@ -68,6 +70,8 @@ class Task:
         Of the fit of few sub-networks.
     rng : numpy.random.Generator
     generator : torch.Generator
+    report : callable, optional
+        See `Report`.
     """
 
     values: Callable[[Array], Array]
@@ -78,6 +82,7 @@ class Task:
     settings: Settings
     rng: np.random.Generator
     generator: torch.Generator
+    report: Report | None = None
 
     def rows(self, share_of_rows: float) -> tuple[Rows, Array, Array, NDArray[np.bool_]]:
         """Return rows and points with the outputs of the teacher.
@@ -139,25 +144,29 @@ def shrunk_waves(
     """Yield networks of at most these numbers of parameters, from the largest on."""
     rows, mean, scale, matters = task.rows(0.0)
     order = torch.randperm(rows.n_trained, generator=task.generator)
-    starts = [
-        _start(task, rows.part(order[: tuning.COMPRESSION_START_ROWS]), n_subnetworks, depth)
-        for _ in range(tuning.COMPRESSION_STARTS)
-    ]
+    starts, few_rows = [], rows.part(order[: tuning.COMPRESSION_START_ROWS])
+    for number in range(1, tuning.COMPRESSION_STARTS + 1):
+        with timed(task.report, f"start {number} of {tuning.COMPRESSION_STARTS}") as step:
+            starts.append(_start(task, few_rows, n_subnetworks, depth))
+            step.error = _held_out(*starts[-1], rows)
     network, theta = min(starts, key=lambda found: _held_out(found[0], found[1], rows))
     part = rows.part(order[: tuning.COMPRESSION_RELEASED_ROWS])
-    small = _trained(network, theta, part, tuning.COMPRESSION_RELEASE_ITER, torch.float32)
+    train = partial(_trained, report=task.report)
+    stage = f"all {network.n_parameters} parameters"
+    small = train(network, theta, part, tuning.COMPRESSION_RELEASE_ITER, torch.float32, stage)
     for size in sizes:
         size -= len(mean)  # the outputs get biases in the end
         for goal in _steps(small.network.n_parameters, size):
             network, theta = prune(small.network, small.theta, part, goal)
             few = network.n_parameters <= tuning.COMPRESSION_FEW
             last = goal == size
-            small = _trained(
+            small = train(
                 network,
                 theta,
                 rows,
                 tuning.COMPRESSION_LAST_ITER if last else tuning.COMPRESSION_PRUNED_ITER,
                 torch.float64 if few and last else torch.float32,
+                f"{network.n_parameters} parameters",
             )
         yield task.finished(small, mean, scale, matters)
 
@@ -177,7 +186,15 @@ def _start(task: Task, rows: Rows, n_subnetworks: int, depth: int) -> tuple[Plai
     weights = rows.training[0, trained].numpy()
     table = Table(X, y, weights / weights.sum(), float(len(X)))
     device = torch.device("cpu")
-    fitted = fit_network(table, None, settings, warm=None, device=device, generator=task.generator)
+    fitted = fit_network(
+        table,
+        None,
+        settings,
+        warm=None,
+        device=device,
+        generator=task.generator,
+        report=task.report,
+    )
     best = fitted.relu[fitted.shares.argmax()]
     relu = fitted.plan.relu
     layers = dense_layers(relu, relu.unpack(torch.from_numpy(best)))
@@ -199,7 +216,7 @@ def chosen_kinks(task: Task, n_parameters: int, enough: float) -> Small:
     def neurons(X: Tensor, chosen: Sequence[int] | slice) -> Tensor:
         return (X.T @ weights[chosen].T + bias_of[chosen]).relu_()
 
-    with threads(0.0):
+    with timed(task.report, "choosing neurons") as step, threads(0.0):
         columns = neurons(rows.X[:, part], slice(None)) * root
         targets = rows.y[:, part].T * root
         chosen = forward_selection(columns, root, targets, costs, n_parameters - len(rows.y))
@@ -222,13 +239,16 @@ def chosen_kinks(task: Task, n_parameters: int, enough: float) -> Small:
         n = len(chosen)
         while n > 1 and read_out(n // 2)[1] <= enough:
             n //= 2
-        found, _ = read_out(n)
+        found, step.error = read_out(n)
     size = found[1:].norm(dim=1).sqrt().clamp_min(1e-3)  # balance both layers
     first = torch.cat([weights[chosen[:n]], bias_of[chosen[:n], None]], 1) * size[:, None]
     last = torch.cat([found[1:].T / size, found[:1].T], 1)
     network = PlainNetwork((first != 0, last != 0))
     theta = network.pack([first, last])
-    small = _trained(network, theta, rows, tuning.COMPRESSION_KINKS_ITER, torch.float32)
+    stage = f"{network.n_parameters} parameters"
+    small = _trained(
+        network, theta, rows, tuning.COMPRESSION_KINKS_ITER, torch.float32, stage, task.report
+    )
     return task.finished(small, mean, scale, matters)
 
 
@@ -265,7 +285,13 @@ def _kinks(task: Task, matters: NDArray[np.bool_], scale: Array) -> tuple[Array,
 
 
 def _trained(
-    network: PlainNetwork, theta: Tensor, rows: Rows, max_iter: int, dtype: torch.dtype
+    network: PlainNetwork,
+    theta: Tensor,
+    rows: Rows,
+    max_iter: int,
+    dtype: torch.dtype,
+    stage: str,
+    report: Report | None,
 ) -> Small:
     """Train all parameters by Levenberg-Marquardt; the best by held-out points is kept."""
     options = Options(
@@ -276,6 +302,7 @@ def _trained(
         learning_rate=0.0,
         batch_size=1,
         generator=torch.Generator(),
+        report=None if report is None else lambda progress: report(stage, progress, None),
     )
     n = network.n_parameters
     penalty = torch.full((1, n), 1 / n, dtype=dtype)

@@ -86,13 +86,18 @@ def stored(fitted: Fitted) -> dict[str, Any]:
 
 def read(kept: dict[str, Any], X_scaling: Scaling, y_scaling: Scaling) -> Earlier:
     """Return an earlier fit, given the result of `stored` and the standardization."""
-    model: dict[str, Any] = dict(kept["model"])
+    parts = {"model": model_of(kept["model"]), "network": ReLUNetwork(**kept["network"])}
+    return Earlier(X_scaling, y_scaling, **{**kept, **parts})
+
+
+def model_of(kept: dict[str, Any]) -> TriangleModel | ComposedNetwork:
+    """Return a network, given its fields as plain values."""
+    model: dict[str, Any] = dict(kept)
     model["shape"] = None if model["shape"] is None else Shape(**model["shape"])
     kind: type[TriangleModel | ComposedNetwork] = ComposedNetwork
     if "triangles" in model:
         kind, model["triangles"] = TriangleModel, TriangleNetwork(**model["triangles"])
-    parts = {"model": kind(**model), "network": ReLUNetwork(**kept["network"])}
-    return Earlier(X_scaling, y_scaling, **{**kept, **parts})
+    return kind(**model)
 
 
 def _moved(old: Scaling, new: Scaling) -> tuple[Array, Array]:

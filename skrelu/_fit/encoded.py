@@ -38,11 +38,11 @@ class EncodedFit:
         )
 
 
-def fit_encoded(job: Job) -> EncodedFit:
+def fit_encoded(job: Job, then: tuple[str, ...] | None) -> EncodedFit:
     """Fit encoded networks; each holds some rows out, which choose its best iteration.
 
     Members of the kind "encoded" learn the targets. Those of the kind "residual" learn what an
-    additive model leaves.
+    additive model leaves. ``then`` are the stages that may follow, None if unknown.
     """
     n = len(job.training.X)
     size = tuning.encoded_size(n)
@@ -51,7 +51,8 @@ def fit_encoded(job: Job) -> EncodedFit:
     additive = isinstance(rows.loss, SquaredError) and _has_curves(rows, groups)
     names = size.kinds if additive else ("encoded",)
     with threads(0.0):
-        data = _EncodedRows.of(job, rows, names, size.shares_curves, groups)
+        with job.step("additive model" if _has_curves(rows, groups) else "encoding"):
+            data = _EncodedRows.of(job, rows, names, size.shares_curves, groups)
         network = EncodedNetwork(
             n_columns=data.n_columns,
             n_curves=data.curves.shape[-1],
@@ -63,7 +64,7 @@ def fit_encoded(job: Job) -> EncodedFit:
         )
         theta = network.random(data.n_members, job.generator).to(data.plain.device)
         options = replace(
-            job.options("adam", "encoded columns", size.n_steps),
+            job.options("adam", "encoded columns", size.n_steps, then=then),
             learning_rate=size.rate,
             batch_size=size.batch,
         )

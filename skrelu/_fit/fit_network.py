@@ -21,10 +21,11 @@ from skrelu._fit.composed import Look, fit_composed, go_on, look, on_all_rows
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.encoded import EncodedFit, fit_encoded
 from skrelu._fit.fitted import Fitted
-from skrelu._fit.job import Job, Report
+from skrelu._fit.job import Job, Score
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
+from skrelu._fit.report import Report
 from skrelu._fit.stacking import left_out_losses, stacked
 from skrelu._fit.uncertainty import with_error_bars
 from skrelu._fit.warm_start import going_on, like, start_from
@@ -42,6 +43,7 @@ def fit_network(
     device: torch.device,
     generator: torch.Generator,
     report: Report | None = None,
+    score: Score | None = None,
 ) -> Fitted:
     """Fit a sum of sub-networks to a table.
 
@@ -57,6 +59,8 @@ def fit_network(
     generator : torch.Generator
     report : callable, optional
         Called at the start of each stage and after each iteration, see `Report`.
+    score : callable, optional
+        What chooses the best iteration of "adam" by held-out rows, see `Score`. None is the loss.
 
     Returns
     -------
@@ -74,13 +78,14 @@ def fit_network(
     settings = settings if warm is None else like(settings, warm)
     plan = make_plan(settings, len(training.X), training.X.shape[1], training.y.shape[1])
     plan = plan if warm is None else going_on(plan, warm)
-    job = Job(training, validation, settings, warm, device, generator, report)
+    job = Job(training, validation, settings, warm, device, generator, report, score)
     if warm is not None:
         job = replace(job, warm=start_from(job, warm))
     fitted = _fit(job, plan)
     if fitted.interrupted and not _loss(job, fitted) < tuning.WORTHLESS:
         raise KeyboardInterrupt("nothing better than a constant has been found so far")
-    return with_error_bars(job, fitted)
+    with job.step("error bars"):
+        return with_error_bars(job, fitted)
 
 
 def _fit(job: Job, plan: Plan) -> Fitted:
@@ -127,8 +132,9 @@ def _mean(errors: Array) -> float:
 
 def _fit_again(job: Job, plan: Plan, warm: Earlier) -> Fitted:
     """Go on with the networks on plain features, and fit those on encoded columns anew."""
-    encoded, fitted = fit_encoded(job), None
-    if np.any(warm.kinds.get("waves", 0)):
+    more = bool(np.any(warm.kinds.get("waves", 0)))
+    encoded, fitted = fit_encoded(job, None if more else ()), None
+    if more:
         fitted = _fit_moving(job, plan)
     return stacked(job, plan, fitted, encoded)
 
@@ -190,7 +196,8 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
             fitted = fit_composed(job, plan, composed, looked)
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
                 return fitted
-    encoded, fitted = fit_encoded(job), None
+    more = len(job.training.X) <= tuning.PLAIN_ROWS or looked is not None
+    encoded, fitted = fit_encoded(job, ("pretraining",) if more else ()), None
     if encoded.result.interrupted:
         return stacked(job, one_level, None, encoded)
     if (

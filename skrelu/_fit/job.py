@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,18 +13,19 @@ from torch import Tensor
 
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import PART, Array, Table
-from skrelu._data.torch_interop import to_numpy, to_tensor
+from skrelu._data.torch_interop import to_numpy, to_tensor, working_dtype
 from skrelu._fit import tuning
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.folds import folds_of
 from skrelu._fit.plan import Plan, Settings
+from skrelu._fit.report import Report, Step, timed
 from skrelu._solvers.progress import Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
 
-# Called with the name of a stage, its progress and, if there is a model, a function that returns
-# the model at this iteration. Returns whether to end the stage.
-Report = Callable[[str, Progress, Callable[[], Fitted] | None], bool]
+# Returns the score of held-out rows, the higher the better, given X (n_rows, n_features), y and raw
+# outputs (n_rows, n_outputs) in the units of the data, and weights (n_rows,).
+Score = Callable[[Array, Array, Array, Array], float]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Job:
     device: torch.device
     generator: torch.Generator
     report: Report | None
+    score: Score | None = None
+    known_scalings: tuple[Scaling, Scaling] | None = None  # None: those of the table
 
     def options(
         self,
@@ -44,8 +48,12 @@ class Job:
         stage: str,
         max_iter: int,
         fitted: Callable[[Result], Fitted] | None = None,
+        then: tuple[str, ...] | None = None,
     ) -> Options:
-        """Return the options of a stage; ``fitted`` turns its result into a model for callbacks."""
+        """Return the options of a stage; ``fitted`` turns its result into a model for callbacks.
+
+        ``then`` are the stages that may follow, None if unknown.
+        """
 
         def report(progress: Progress) -> bool:
             assert self.report is not None
@@ -75,7 +83,31 @@ class Job:
             generator=self.generator,
             negligible=settings.loss.negligible,
             report=None if self.report is None else report,
+            score=None if self.score is None else self._scores,
+            then=then,
         )
+
+    def step(self, name: str) -> AbstractContextManager[Step]:
+        """Return a context that reports a step without iterations, see `timed`."""
+        return timed(self.report, name)
+
+    def _scores(self, raw: Tensor, rows: Rows) -> Tensor:
+        """Return the score of the rows that each start holds out, (n_starts,)."""
+        assert self.score is not None
+        assert rows.validation is not None
+        of_X, of_y = self.scalings
+        y = to_numpy(rows.y).T
+        if self.settings.loss.log_link:
+            y = y * np.exp(of_y.mean)
+        elif not self.settings.loss.classes:
+            y = of_y.undo(y)
+        found = []
+        for values, weights in zip(raw, to_numpy(rows.validation), strict=True):
+            held = weights > 0
+            X = of_X.undo(to_numpy(rows.X).T[held])
+            values = of_y.undo(to_numpy(values).T[held])
+            found.append(float(self.score(X, y[held], values, weights[held])))
+        return torch.tensor(found, dtype=working_dtype(raw.device), device=raw.device)
 
     @property
     def alpha(self) -> float:
@@ -102,6 +134,8 @@ class Job:
     @cached_property
     def scalings(self) -> tuple[Scaling, Scaling]:
         """Return the standardizations of X and y."""
+        if self.known_scalings is not None:
+            return self.known_scalings
         X, y, weights = self.training.X, self.training.y, self.training.weights
         loss = self.settings.loss
         if loss.classes:

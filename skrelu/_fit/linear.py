@@ -20,6 +20,13 @@ from skrelu._solvers.rows import Rows
 
 def fit_linear(job: Job, plan: Plan) -> Fitted:
     """Fit a linear model, with one sub-network whose coefficient is 0."""
+    with job.step("linear model") as step:
+        fitted = _fit_linear(job, plan)
+        step.error = fitted.error
+    return fitted
+
+
+def _fit_linear(job: Job, plan: Plan) -> Fitted:
     rows = job.rows(1, False, len(job.training.X))
     fitted = nothing_fitted(job, plan, rows)
     relu = to_tensor(fitted.relu, rows.X.device)
@@ -44,6 +51,6 @@ def nothing_fitted(job: Job, plan: Plan, rows: Rows | None = None) -> Fitted:
         relu, lowered = model.to_relu(theta)
     plan = plan.by_least_squares(model, relu)
     unknown, nothing = theta.new_full((1,), torch.nan), theta.new_ones(1)
-    result = Result(theta, nothing, unknown, nothing, Status.CONVERGED, 1, [1.0])
+    result = Result(theta, nothing, unknown, nothing, Status.DONE, 1, [1.0])
     weights = Weights(theta, lowered, torch.zeros_like(lowered))
     return job.fitted(plan, weights, np.ones(1), unknown, result, None)

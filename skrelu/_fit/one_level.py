@@ -82,7 +82,11 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
             job, plan, _State(weights, result), shares_of(result), result.validation_loss
         )
 
-    options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far)
+    # If little noise is found, pretraining goes on at length.
+    again = noisy and job.warm is None and rows.validation is not None and plan.solver == "lm"
+    then = ("pretraining",) * again + ("limit",) * plan.in_limit
+    then += ("refinement",) * bool(plan.max_refinement)
+    options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far, then)
     options = _pretraining_options(options, plan, rows)
     with threads(plan.pretraining_work):
         if job.warm is not None:
@@ -107,7 +111,7 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     if ended or not plan.in_limit:
         return state
     with threads(plan.refinement_work):
-        options = job.options(plan.solver, "limit", plan.max_refinement)
+        options = job.options(plan.solver, "limit", plan.max_refinement, then=("refinement",))
         options = replace(options, trials=_trials(plan))
         limit, *unfolded = _refined_in_limit(plan, result, variances, rows, job.alpha, options)
     if limit.interrupted or (
@@ -128,7 +132,7 @@ def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
         return _fitted(job, plan, reached, shares_of(result), result.validation_loss)
 
     done = 0 if state.refinement is None else state.refinement.n_iter
-    options = job.options(plan.solver, "refinement", plan.max_refinement - done, so_far)
+    options = job.options(plan.solver, "refinement", plan.max_refinement - done, so_far, ())
     options = replace(options, trials=_trials(plan))
     with threads(plan.refinement_work):
         theta, penalty = state.weights.relu, state.weights.penalty
@@ -143,6 +147,8 @@ def _trials(plan: Plan) -> tuple[float, ...]:
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
     """Return the options of pretraining, which ends sooner if refinement follows."""
+    if options.score is not None:
+        return options
     if plan.model.shape is not None:
         options = replace(options, tol=max(tuning.SHAPED_TOL, options.tol))
     classes = plan.loss.classes
@@ -154,7 +160,7 @@ def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
 
 def _pretrained_briefly(model: TriangleModel, rows: Rows, alpha: float, options: Options) -> Result:
     """Pretrain briefly if much noise is expected, and then at length if little is found."""
-    if rows.validation is None:
+    if rows.validation is None or options.score is not None:
         return pretrain(model, rows, None, alpha, options)
     tol, patience = tuning.NOISY_END
     brief = replace(options, tol=max(tol, options.tol), patience=min(patience, options.patience))

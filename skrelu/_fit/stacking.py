@@ -29,6 +29,13 @@ from skrelu._solvers.rows import Rows
 
 def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) -> Fitted:
     """Return the average of a fit and of encoded networks, shifted as `blended` shifts."""
+    with job.step("average of the kinds") as step:
+        average = _stacked(job, plan, fitted, encoded)
+        step.error = average.error
+    return average
+
+
+def _stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) -> Fitted:
     rows = encoded.rows
     left_out, names = [*encoded.left_out], [*encoded.names]
     if fitted is not None and fitted.left_out is not None:
@@ -80,7 +87,7 @@ def _reported(fitted: Fitted | None, encoded: EncodedFit, error: float) -> Resul
     if fitted is None or fitted.pretraining is None:
         return result
     first = fitted.pretraining
-    status = first.status if result.status is Status.CONVERGED else result.status
+    status = first.status if result.status is Status.DONE else result.status
     return replace(result.after(first), status=status)
 
 

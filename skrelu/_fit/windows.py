@@ -30,6 +30,14 @@ from skrelu._solvers.rows import Rows
 
 def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     """Fit windows side by side; None with too few rows or too many features."""
+    with job.step("windows side by side") as step:
+        fitted = _fit_windows(job, plan)
+        step.done = fitted is not None
+        step.error = None if fitted is None else fitted.error
+    return fitted
+
+
+def _fit_windows(job: Job, plan: Plan) -> Fitted | None:
     rows = job.rows(1, False, tuning.WINDOW_ROWS)
     varying = bool((rows.X.amax(1) > rows.X.amin(1)).all())
     if (
@@ -53,7 +61,7 @@ def fit_windows(job: Job, plan: Plan) -> Fitted | None:
     relu, lowered = model.to_relu(theta)
     plan = plan.by_least_squares(model, relu)
     error, curve = theta.new_tensor([fit.loss]), [1.0, fit.loss]
-    result = Result(theta, error, error, error, Status.CONVERGED, 1, curve, curve)
+    result = Result(theta, error, error, error, Status.DONE, 1, curve, curve)
     weights = Weights(theta, lowered, torch.zeros_like(lowered))
     fitted = job.fitted(plan, weights, np.ones(1), error, result, None)
     left_out = fit.left_out if rows.validation is None else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from skrelu._networks.shapes import Bounds
 from skrelu._solvers.losses import Loss
 from skrelu._solvers.progress import Evaluation, Options, Progress, Result, Status
 from skrelu._solvers.rows import Rows
@@ -29,7 +30,7 @@ def adam(
     alpha: float,
     penalty: Tensor,
     options: Options,
-    bounds: tuple[Tensor, Tensor] | None = None,
+    bounds: Bounds | None = None,
 ) -> Result:
     """Minimise the penalized loss of every start by Adam.
 
@@ -60,24 +61,12 @@ def adam(
     all_starts = torch.arange(len(theta), device=theta.device)
     theta = theta.clone().requires_grad_()
     optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
-    progress = Progress(_evaluate(model, theta, rows), options)
+    progress = Progress(_evaluate(model, theta, rows, options), options)
     try:
         options.stops(progress)
         while len(progress.active()) and progress.n_iter < options.max_iter:
-            order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
-            shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
-            batches = [part.split(options.batch_size, -1) for part in shuffled]
-            for batch in zip(*batches, strict=True):
-                optimizer.zero_grad()
-                with torch.enable_grad():
-                    loss = _batch_loss(model, theta, rows.loss, *batch)
-                    loss = rows.n_trained / batch[0].shape[-1] * loss
-                    cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
-                    cost.sum().backward()
-                optimizer.step()
-                if bounds is not None:
-                    theta.data.clamp_(*bounds)
-            evaluation = _evaluate(model, theta, rows)
+            _pass(model, theta, optimizer, rows, alpha, penalty, options, bounds)
+            evaluation = _evaluate(model, theta, rows, options)
             progress.update(evaluation, all_starts)
             if options.stops(progress):
                 return progress.result(Status.STOPPED)
@@ -86,14 +75,94 @@ def adam(
     return progress.result(progress.why())
 
 
-@torch.no_grad()
-def _evaluate(model: Model, theta: Tensor, rows: Rows) -> Evaluation:
-    all_starts = torch.arange(len(theta), device=theta.device)
-    chunks = rows.chunks(EVALUATED_ROWS)
-    raw = torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
-    loss, validation = rows.evaluated(raw, all_starts)
+class State(NamedTuple):
+    """Parameters between passes, with running means of gradients and of their squares."""
+
+    theta: Tensor  # (n_starts, n_parameters)
+    mean: Tensor
+    square: Tensor
+    n_steps: int
+
+
+def adam_pass(
+    model: Model,
+    state: State,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: Bounds | None,
+    warm_up: int,
+) -> State:
+    """Make one pass over some rows, and return the state after it.
+
+    Parameters are those of `adam`. A pass continues the pass before it: without ``warm_up``, two
+    passes are the same as two iterations of `adam`. The rate grows over the first ``warm_up``
+    steps.
+    """
+    theta = state.theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theta], lr=options.learning_rate)
+    moments = optimizer.state[theta] = {
+        "step": torch.tensor(float(state.n_steps), dtype=torch.float64),
+        "exp_avg": state.mean.clone(),
+        "exp_avg_sq": state.square.clone(),
+    }
+
+    def set_rate(*_) -> None:
+        part = min(1.0, (float(moments["step"]) + 1) / (warm_up + 1))
+        optimizer.param_groups[0]["lr"] = options.learning_rate * part
+
+    optimizer.register_step_pre_hook(set_rate)
+    _pass(model, theta, optimizer, rows, alpha, penalty, options, bounds)
+    n_steps = int(moments["step"])
+    return State(theta.detach(), moments["exp_avg"], moments["exp_avg_sq"], n_steps)
+
+
+def _pass(
+    model: Model,
+    theta: Tensor,
+    optimizer: torch.optim.Adam,
+    rows: Rows,
+    alpha: float,
+    penalty: Tensor,
+    options: Options,
+    bounds: Bounds | None,
+) -> None:
+    """Make one pass over all training rows."""
+    order = torch.randperm(rows.n_trained, generator=options.generator).to(rows.X.device)
+    shuffled = [part[:, order] for part in (rows.X, rows.y, rows.training)]
+    batches = [part.split(options.batch_size, -1) for part in shuffled]
+    for batch in zip(*batches, strict=True):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = _batch_loss(model, theta, rows.loss, *batch)
+            loss = rows.n_trained / batch[0].shape[-1] * loss
+            cost = rows.penalized(loss, alpha * (penalty * theta**2).sum(-1))
+            cost.sum().backward()
+        optimizer.step()
+        if bounds is not None:
+            theta.data.clamp_(*bounds)
+
+
+def mean_losses(model: Model, theta: Tensor, rows: Rows) -> Tensor:
+    """Return the loss of each start on its training rows, (n_starts,)."""
+    return rows.evaluated(_values(model, theta, rows), torch.arange(len(theta)))[0]
+
+
+def _evaluate(model: Model, theta: Tensor, rows: Rows, options: Options) -> Evaluation:
+    raw = _values(model, theta, rows)
+    loss, validation = rows.evaluated(raw, torch.arange(len(theta), device=theta.device))
     error = loss if rows.validation is None else validation
+    if options.score is not None:
+        error = -options.score(raw, rows)
     return Evaluation(theta.detach(), loss, loss, validation, error)
+
+
+@torch.no_grad()
+def _values(model: Model, theta: Tensor, rows: Rows) -> Tensor:
+    """Return the raw outputs of all rows, (n_starts, n_outputs, n_samples)."""
+    chunks = rows.chunks(EVALUATED_ROWS)
+    return torch.cat([model.forward(theta, rows.X[:, chunk]) for chunk in chunks], -1)
 
 
 def _batch_loss(

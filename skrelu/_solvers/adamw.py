@@ -105,6 +105,7 @@ def adamw(
                     progress.max_iter = len(looks) - 1
                 else:
                     progress.update(now, everything)
+                progress.fraction = step / steps
                 if options.stops(progress):
                     return progress.result(Status.STOPPED)
             if step == steps:
@@ -131,7 +132,7 @@ def adamw(
             raise
         return progress.result(Status.INTERRUPTED)
     assert progress is not None
-    return progress.result(Status.CONVERGED)
+    return progress.result(Status.DONE)
 
 
 def _drawn(data: Minibatches, size: int, generator: torch.Generator) -> Iterator[Batch]:

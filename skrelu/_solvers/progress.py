@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from skrelu._solvers.rows import Rows
+
 # Fewest rows in a chunk, see `chunk_size`.
 FEWEST_CHUNKED = 64
 
@@ -24,6 +26,8 @@ class Status(IntEnum):
     NO_IMPROVEMENT = 2
     INTERRUPTED = 3
     STOPPED = 4
+    DONE = 5
+    NO_BETTER_SCORE = 6
 
     @property
     def message(self) -> str:
@@ -34,6 +38,8 @@ class Status(IntEnum):
             Status.NO_IMPROVEMENT: "the validation loss stopped decreasing",
             Status.INTERRUPTED: "interrupted by the user",
             Status.STOPPED: "stopped by a callback",
+            Status.DONE: "all steps were done",
+            Status.NO_BETTER_SCORE: "the validation score stopped rising",
         }[self]
 
 
@@ -58,11 +64,12 @@ class Result:
     theta: Tensor  # (n_starts, n_parameters)
     loss: Tensor  # (n_starts,), training loss at theta
     validation_loss: Tensor  # (n_starts,), NaN without held-out rows
-    error: Tensor  # (n_starts,), the value that theta was chosen by
+    error: Tensor  # (n_starts,), the value that theta was chosen by; a score with its sign changed
     status: Status
     n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
+    score_curve: list[float] = field(default_factory=list)
 
     @property
     def watched(self) -> Tensor:
@@ -101,6 +108,7 @@ class Result:
             n_iter=earlier.n_iter + self.n_iter,
             loss_curve=earlier.loss_curve + self.loss_curve,
             validation_curve=earlier.validation_curve + self.validation_curve,
+            score_curve=earlier.score_curve + self.score_curve,
         )
 
 
@@ -131,6 +139,11 @@ class Options:
         ended.
     report : callable, optional
         Called with the `Progress` at the start and after each iteration; True ends the solver.
+    score : callable, optional
+        Maps raw outputs (n_starts, n_outputs, n_samples) and rows to scores of the rows that each
+        start holds out, (n_starts,); for "adam". Then ``tol`` is absolute.
+    then : tuple of str, optional
+        Names of the stages with iterations that may follow in the fit; None if unknown.
     """
 
     solver: str
@@ -146,6 +159,8 @@ class Options:
     steps_count: bool = False
     together: bool = False
     report: Callable[[Progress], bool] | None = None
+    score: Callable[[Tensor, Rows], Tensor] | None = None
+    then: tuple[str, ...] | None = None
 
     def stops(self, progress: Progress) -> bool:
         """Report, and return whether to stop."""
@@ -155,19 +170,23 @@ class Options:
 class Patience(NamedTuple):
     """Number of iterations since the error of each start last fell by a fraction."""
 
-    tol: float
+    tol: float  # of the error, or of 1 if ``absolute``
     iterations: int
     reference: Tensor  # (n_starts,), errors at that time
     waited: Tensor  # (n_starts,), iterations since then
+    absolute: bool = False
 
     @classmethod
-    def from_now(cls, tol: float, iterations: int, error: Tensor) -> Patience:
+    def from_now(
+        cls, tol: float, iterations: int, error: Tensor, absolute: bool = False
+    ) -> Patience:
         """Start counting."""
-        return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64))
+        return cls(tol, iterations, error, torch.zeros_like(error, dtype=torch.int64), absolute)
 
     def after(self, error: Tensor, counted: Tensor) -> Patience:
         """Return the numbers after one more iteration, which counts where ``counted`` is true."""
-        fell = error < (1 - self.tol) * self.reference
+        limit = self.reference - self.tol if self.absolute else (1 - self.tol) * self.reference
+        fell = error < limit
         reference = torch.where(fell, error, self.reference)
         return self._replace(
             reference=reference, waited=torch.where(fell, 0, self.waited + counted)
@@ -184,12 +203,14 @@ class Progress:
 
     The best point has the lowest error, see `Evaluation`. A start has ended if this value fell by
     less than the fraction ``tol`` over ``patience`` iterations, if it is at most ``enough``, or if
-    the training loss is zero to rounding.
+    the training loss is zero to rounding. Errors may be scores with their sign changed.
     """
 
     def __init__(self, evaluation: Evaluation, options: Options) -> None:
         self.options, self.max_iter = options, options.max_iter
         self.begin = time.perf_counter()
+        # Fraction of all steps, for a solver whose iterations differ and which does them all.
+        self.fraction: float | None = None
         self.theta = evaluation.theta.clone()
         self.loss, self.validation_loss = (
             evaluation.loss.clone(),
@@ -197,19 +218,23 @@ class Progress:
         )
         self.current, self.current_validation = self.loss.clone(), self.validation_loss.clone()
         self.validated = not bool(torch.isnan(evaluation.validation_loss).all())
+        self.scored = options.score is not None
         self.watched = _finite(evaluation.error).clone()
         self.best = self.watched.clone()
         self.taken = self.stuck = torch.zeros_like(self.best, dtype=torch.bool)
-        self.patience = Patience.from_now(options.tol, options.patience, self.best)
+        self.patience = Patience.from_now(options.tol, options.patience, self.best, self.scored)
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
+        self.score_curve: list[float] = []
         self.n_iter = 0
-        self._record(self.current, self.current_validation)
+        self._record(self.current, self.current_validation, self.watched)
 
-    def _record(self, loss: Tensor, validation_loss: Tensor) -> None:
+    def _record(self, loss: Tensor, validation_loss: Tensor, watched: Tensor) -> None:
         self.loss_curve.append(float(loss.mean()))
         if self.validated:
             self.validation_curve.append(float(validation_loss.mean()))
+        if self.scored:
+            self.score_curve.append(-float(watched.mean()))
 
     def update(
         self,
@@ -253,14 +278,26 @@ class Progress:
         }
         if stuck is not None:
             now["stuck"] = self.stuck.index_copy(0, starts, stuck)
-        self._record(now["current"], now["current_validation"])
+        self._record(now["current"], now["current_validation"], all_watched)
         vars(self).update(now, n_iter=self.n_iter + 1)
 
     @property
     def seconds_left(self) -> float:
         """Estimated seconds of the remaining iterations, if no start ends early."""
-        seconds = (time.perf_counter() - self.begin) / max(1, self.n_iter)
-        return seconds * (self.max_iter - self.n_iter)
+        fraction = self.fraction or self.n_iter / max(1, self.max_iter)
+        return self.seconds * (1 / fraction - 1) if fraction else math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first evaluation."""
+        return time.perf_counter() - self.begin
+
+    @property
+    def over(self) -> bool:
+        """Whether no iteration follows, unless an interrupt or a callback ends the stage."""
+        if self.n_iter >= self.max_iter:
+            return True
+        return self.fraction is None and not len(self.active())
 
     @property
     def ended(self) -> Tensor:
@@ -268,7 +305,8 @@ class Progress:
         # Relative losses below this are mostly rounding errors.
         rounding = torch.finfo(self.theta.dtype).eps ** 1.5
         exact = self.current <= max(self.options.negligible, rounding)
-        return self.patience.over | exact | (self.best <= self.options.enough) | self.stuck
+        enough = (self.best <= self.options.enough) & (not self.scored)
+        return self.patience.over | exact | enough | self.stuck
 
     def active(self) -> Tensor:
         """Return the indices of the starts that go on."""
@@ -289,12 +327,15 @@ class Progress:
             n_iter=self.n_iter,
             loss_curve=self.loss_curve[:n_values],
             validation_curve=self.validation_curve[:n_values],
+            score_curve=self.score_curve[:n_values],
         )
 
     def why(self) -> Status:
         """Return why it ended, if neither a user nor a callback ended it."""
         if len(self.active()):
             return Status.MAX_ITER
+        if self.scored:
+            return Status.NO_BETTER_SCORE
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
 
 

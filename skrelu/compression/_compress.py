@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -25,9 +26,11 @@ from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
 from skrelu._estimators.tables import columns_of
+from skrelu._estimators.verbose import Lines
 from skrelu._fit import tuning
 from skrelu._fit.compression import Small, Task, chosen_kinks, shrunk_waves
 from skrelu._fit.plan import Settings
+from skrelu._fit.report import Report, timed
 from skrelu._networks.plain_model import PlainModel
 from skrelu._networks.triangle import MAX_DEPTH
 from skrelu._solvers.losses import SQUARED_ERROR
@@ -51,6 +54,7 @@ def compress(
     max_loss: float | str = "auto",
     n_subnetworks: int | None = None,
     depth: int | None = None,
+    verbose: int = 0,
     random_state=None,
 ):
     """Return a small network that predicts what a fitted model predicts.
@@ -90,6 +94,9 @@ def compress(
         Number of sub-networks of triangle waves to begin with, and their hidden layers (1 to 52).
         None is 4 and 4; with a guaranteed shape, 1, 2, 4, ... sub-networks are tried. If one is
         given, the network is made of waves also for noisy tables.
+
+    verbose : int, default=0
+        If 1, print a line at the end of each stage and a summary. If 2, also a line an iteration.
 
     random_state : int, RandomState instance or None, default=None
         Determines the points and the starts. Pass an int for reproducible results.
@@ -134,7 +141,8 @@ def compress(
     >>> bool(small.score(X, y) > 0.999)
     True
     """
-    _check(model, n_parameters, max_loss, n_subnetworks, depth)
+    _check(model, n_parameters, max_loss, n_subnetworks, depth, verbose)
+    begin, report = time.perf_counter(), Lines(verbose)
     generator = make_generator(check_random_state(random_state))
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     waves = n_subnetworks is not None or depth is not None
@@ -148,9 +156,9 @@ def compress(
     Z = _standardized_rows(model, X, rng)
     shaped = model.convexity is not None or _any_sign(model.monotonic_cst)
     if shaped:
-        small = _of_same_shape(model, Z, wanted, rng)
+        small = _of_same_shape(model, Z, wanted, rng, report)
     else:
-        small = _with_network(model, _found(model, Z, wanted, rng, generator), Z)
+        small = _with_network(model, _found(model, Z, wanted, rng, generator, report), Z)
     if max_loss != "auto" and small.compression_loss_ > wanted.max_loss:
         warnings.warn(
             f"The loss is {small.compression_loss_:.2g} with {small.n_parameters_} parameters, "
@@ -158,6 +166,11 @@ def compress(
             ConvergenceWarning,
             stacklevel=3,
         )
+    report.summarize(
+        f"compressed from {model.n_parameters_} to {small.n_parameters_} parameters; "
+        f"relative loss = {small.compression_loss_:.3g}",
+        time.perf_counter() - begin,
+    )
     return small
 
 
@@ -181,7 +194,7 @@ class _Wanted:
         return found
 
 
-def _check(model, n_parameters, max_loss, n_subnetworks, depth) -> None:
+def _check(model, n_parameters, max_loss, n_subnetworks, depth, verbose) -> None:
     """Raise an error for arguments that are not valid."""
     if not isinstance(model, ExponentialReLUEstimator):
         raise TypeError(
@@ -193,6 +206,7 @@ def _check(model, n_parameters, max_loss, n_subnetworks, depth) -> None:
     fewest = FEWEST * model.n_outputs_
     limits = {"n_parameters": (n_parameters, fewest, np.inf), "depth": (depth, 1, MAX_DEPTH)}
     limits["n_subnetworks"] = (n_subnetworks, 1, np.inf)
+    limits["verbose"] = (int(verbose) if isinstance(verbose, bool) else verbose, 0, np.inf)
     for name, (value, low, high) in limits.items():
         if value is None or (name == "n_parameters" and isinstance(value, str) and value == "auto"):
             continue
@@ -273,7 +287,12 @@ def _weigher(model) -> Callable[[Array], Array]:
 
 
 def _found(
-    model, Z: Array, wanted: _Wanted, rng: np.random.Generator, generator: torch.Generator
+    model,
+    Z: Array,
+    wanted: _Wanted,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    report: Report,
 ) -> Small:
     """Return the smallest network that is close enough, or the closest."""
     stored = model._stored()
@@ -293,6 +312,7 @@ def _found(
         settings=Settings(**chosen),
         rng=rng,
         generator=generator,
+        report=report,
     )
     if not wanted.smooth:
         size = wanted.n_parameters or tuning.COMPRESSION_MOST
@@ -337,7 +357,8 @@ def _with_network(model, small: Small, Z: Array):
         n_parameters_=kept.n_parameters,
         compression_loss_=small.loss,
     )
-    vars(new).pop("_earlier", None)  # a warm start begins anew
+    for name in ("_earlier", "_stream", "_seen"):  # a warm start begins anew
+        vars(new).pop(name, None)
     vars(new)["_error_bars"] = None
     if hasattr(model, "noise_"):
         new.noise_ = None
@@ -350,7 +371,7 @@ def _with_network(model, small: Small, Z: Array):
     return new
 
 
-def _of_same_shape(model, Z: Array, wanted: _Wanted, rng: np.random.Generator):
+def _of_same_shape(model, Z: Array, wanted: _Wanted, rng: np.random.Generator, report: Report):
     """Return few sub-networks of the same guaranteed shape, fitted to the model."""
     if not columns_of(model).plain:
         raise ValueError(
@@ -368,8 +389,11 @@ def _of_same_shape(model, Z: Array, wanted: _Wanted, rng: np.random.Generator):
     for n_subnetworks in counts if wanted.n_subnetworks is None else (wanted.n_subnetworks,):
         sizes = {"n_levels": 1, "n_subnetworks": n_subnetworks, "depth": wanted.depth}
         how = {"n_init": 2, "refine": False, "early_stopping": False, "warm_start": False}
-        new = clone(model).set_params(**sizes, **how, random_state=int(rng.integers(2**31)))
-        _fit_to(new, model, trained)
+        new = clone(model).set_params(
+            **sizes, **how, verbose=0, random_state=int(rng.integers(2**31))
+        )
+        with timed(report, f"the same shape with n_subnetworks={n_subnetworks}"):
+            _fit_to(new, model, trained)
         least = least or new.n_parameters_
         if new.n_parameters_ > (wanted.n_parameters or tuning.COMPRESSION_MOST):
             break

@@ -10,10 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
+from skrelu._estimators.sklearn_private import CallbackSupportMixin, with_callbacks
 from skrelu.compression._compress import compress
 
 
-class _Compressed(MetaEstimatorMixin, BaseEstimator):
+class _Compressed(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """Fit an estimator and compress it."""
 
     _default: type[ExponentialReLUEstimator]
@@ -26,6 +27,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
         max_loss="auto",
         n_subnetworks=None,
         depth=None,
+        verbose=0,
         random_state=None,
     ):
         self.estimator = estimator
@@ -33,8 +35,10 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
         self.max_loss = max_loss
         self.n_subnetworks = n_subnetworks
         self.depth = depth
+        self.verbose = verbose
         self.random_state = random_state
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Fit the estimator, and a small network to its predictions.
 
@@ -54,11 +58,21 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
         self
             The fitted meta-estimator.
         """
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        data = {"X": X, "y": y, "metadata": metadata}
+        tasks = self._init_callback_context(max_subtasks=2)
+        tasks.call_on_fit_task_begin(estimator=self, **data)
         rng = check_random_state(self.random_state)
         model = self._default() if self.estimator is None else clone(self.estimator)
         if "random_state" in model.get_params() and model.random_state is None:
             model.set_params(random_state=rng.randint(2**31))
-        model.fit(X, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+        task = tasks.subcontext(task_name="fit the estimator")
+        task.call_on_fit_task_begin(estimator=self, **data)
+        with task.propagate_callback_context(model):
+            model.fit(X, y, **metadata)
+        task.call_on_fit_task_end(estimator=self, **data)
+        task = tasks.subcontext(task_name="compress")
+        task.call_on_fit_task_begin(estimator=self, **data)
         if sample_weight is not None:
             X = X if hasattr(X, "__getitem__") else np.asarray(X)
             X = _safe_indexing(X, np.flatnonzero(np.asarray(sample_weight) > 0))
@@ -69,11 +83,16 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
             max_loss=self.max_loss,
             n_subnetworks=self.n_subnetworks,
             depth=self.depth,
+            verbose=self.verbose,
             random_state=rng,
         )
         for name in ("n_features_in_", "feature_names_in_", "classes_"):
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
+        for context in (task, tasks):
+            context.call_on_fit_task_end(
+                estimator=self, **data, reconstruction_attributes=lambda: vars(self).copy()
+            )
         return self
 
     def predict(self, X):
@@ -95,7 +114,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     estimator : ExponentialReLURegressor, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, random_state
+    n_parameters, max_loss, n_subnetworks, depth, verbose, random_state
         See `compress`.
 
     Attributes
@@ -138,7 +157,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     estimator : ExponentialReLUClassifier, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, random_state
+    n_parameters, max_loss, n_subnetworks, depth, verbose, random_state
         See `compress`.
 
     Attributes

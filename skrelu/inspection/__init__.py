@@ -2,6 +2,7 @@
 
 from skrelu.inspection._effect_display import FeatureEffectDisplay
 from skrelu.inspection._effects import FeatureEffect
+from skrelu.inspection._loss_curves import LossCurveDisplay
 from skrelu.inspection._subnetworks import SubnetworkDisplay
 
-__all__ = ["FeatureEffect", "FeatureEffectDisplay", "SubnetworkDisplay"]
+__all__ = ["FeatureEffect", "FeatureEffectDisplay", "LossCurveDisplay", "SubnetworkDisplay"]

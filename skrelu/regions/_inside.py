@@ -21,6 +21,36 @@ INSIDE = {
 }
 
 
+def innermost(estimator: Any) -> Any:
+    """Return the network inside a model.
+
+    Raises
+    ------
+    ValueError
+        If the network was not kept.
+    """
+    while True:
+        if isinstance(estimator, Pipeline):
+            check_is_fitted(estimator)
+            estimator = estimator[-1]
+        elif (held := _held(estimator)) is not None:
+            estimator = held
+        else:
+            return estimator
+
+
+def _held(estimator: Any) -> Any:
+    """Return the fitted model that a search or the like holds; None for other models."""
+    names = INSIDE.keys() & {cls.__name__ for cls in type(estimator).__mro__}
+    if not names:
+        return None
+    check_is_fitted(estimator)
+    attribute = INSIDE[names.pop()]
+    if not hasattr(estimator, attribute):
+        raise ValueError(f"{type(estimator).__name__} has no {attribute}; fit it with refit=True.")
+    return getattr(estimator, attribute)
+
+
 def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
     """Return the network inside a model, the data that it reads, and their feature names.
 
@@ -33,21 +63,14 @@ def inside(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
     """
     names: list[str] = []
     while True:
-        held = INSIDE.keys() & {cls.__name__ for cls in type(estimator).__mro__}
         if isinstance(estimator, Pipeline):
             check_is_fitted(estimator)
             if len(estimator) > 1:
                 steps = estimator[:-1]
                 X, names = steps.transform(X), _names_out(steps)
             estimator = estimator[-1]
-        elif held:
-            check_is_fitted(estimator)
-            attribute = INSIDE[held.pop()]
-            if not hasattr(estimator, attribute):
-                raise ValueError(
-                    f"{type(estimator).__name__} has no {attribute}; fit it with refit=True."
-                )
-            estimator = getattr(estimator, attribute)
+        elif (held := _held(estimator)) is not None:
+            estimator = held
         else:
             break
     fitted = [str(name) for name in getattr(estimator, "feature_names_in_", ())]

@@ -323,15 +323,6 @@ def test_explicit_validation_data_weighs_the_starts():
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
 
 
-def test_verbose_prints_one_line_an_iteration(capsys):
-    X = np.linspace(0, 1, 100)[:, None]
-    model = ExponentialReLURegressor(n_subnetworks=1, n_init=1, verbose=1, random_state=0)
-    model.fit(X, X[:, 0] ** 2)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == model.n_iter_
-    assert lines[0].startswith("pretraining 1: loss = ")
-
-
 def test_ending_by_max_iter_warns_and_says_what_to_change():
     X = np.random.default_rng(0).uniform(size=(200, 3))
     model = ExponentialReLURegressor(max_iter=2, random_state=0)

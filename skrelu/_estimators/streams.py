@@ -1,0 +1,71 @@
+"""What partial_fit of both estimators has in common: it learns from a stream by Adam."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skrelu._data.table import Table
+from skrelu._data.torch_interop import make_generator, resolve_device
+from skrelu._estimators.attributes import attributes_of, limits_of
+from skrelu._estimators.tables import columns_of
+from skrelu._estimators.verbose import say
+from skrelu._fit import tuning
+from skrelu._fit.plan import Settings
+from skrelu._fit.stream import after_fit, learn, read_stream
+
+
+def learn_rows(model, table: Table, n_given: int, settings: Settings, own: dict):
+    """Learn from the rows of a call of partial_fit, and store the model."""
+    columns = columns_of(model)
+    generator, stream = None, None
+    if hasattr(model, "_stream"):
+        stream = read_stream(model._stream)
+    else:
+        generator = make_generator(check_random_state(model.random_state))
+        if hasattr(model, "_seen"):
+            stream = after_fit(model._read_earlier(), model._seen, generator)
+    device = resolve_device(model.device)
+    fitted, stream = learn(table, n_given, settings, stream, device, generator)
+    ranges = replace(table, X=stream.X_limits, y=stream.y_limits)
+    limits = limits_of(fitted, ranges, model.extrapolation)
+    losses = {"name": "partial_fit", "loss": list(stream.losses), "validation_loss": []}
+    kept = {"_stream": stream.stored(), "stages_": [losses]}
+    for name, value in {**attributes_of(fitted), **limits, **own, **kept}.items():
+        setattr(model, name, value)
+    rows = table.X[:: -(-len(table.X) // tuning.SLOPES_ROWS)]
+    sizes = model._stored().importances(rows)
+    model.feature_importances_ = np.bincount(columns.owners, sizes, model.n_features_in_)
+    if model.verbose:
+        say(f"partial_fit {len(stream.losses)}: loss before = {stream.losses[-1]:.6g}")
+    return model
+
+
+def goes_on(model) -> bool:
+    """Return whether this is a further call of partial_fit; raise an error if it cannot be."""
+    if model.early_stopping is True:
+        raise ValueError("partial_fit holds no rows out: set early_stopping to 'auto' or False.")
+    if not (isinstance(model.scoring, str) and model.scoring == "loss"):
+        raise ValueError(
+            f"partial_fit holds no rows out for scoring={model.scoring!r}: set scoring='loss'."
+        )
+    if not hasattr(model, "intercept_"):
+        return False
+    if not (hasattr(model, "_stream") or hasattr(model, "_seen")):
+        raise ValueError(
+            "partial_fit goes on from its own calls and from fit with solver='adam', but this "
+            "model is another one: begin with a clone of it."
+        )
+    return True
+
+
+def by_adam(estimator) -> bool:
+    """Return whether partial_fit exists; for `available_if`."""
+    if estimator.solver != "adam":
+        raise AttributeError(
+            f"partial_fit needs solver='adam', but solver={estimator.solver!r}: other solvers need "
+            "all rows at once."
+        )
+    return True
