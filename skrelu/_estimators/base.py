@@ -22,6 +22,7 @@ from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
+from skrelu._estimators.array_api import of_arrays, of_no_arrays
 from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.exports import ExportsMixin
@@ -51,7 +52,7 @@ from skrelu.regions import as_piecewise_linear
 # Largest alpha. Above it the model is a constant, and the penalty overflows in single precision.
 LARGEST_ALPHA = 1e10
 # Number of stack frames from warnings.warn to the caller of fit.
-STACKLEVEL = 7
+STACKLEVEL = 8
 
 
 class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator):
@@ -87,6 +88,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.array_api_support = True
         return tags
 
     def _fit(self, data: dict, training: Table, validation: Table | None, settings: Settings, own):
@@ -214,6 +216,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         X = self._checked(X)
         return self._as_precise(self._stored().predict(X, resolve_device(self.device)), X)
 
+    @of_arrays
     def predict_gradient(self, X):
         """Return the exact derivatives of the predictions with respect to the features.
 
@@ -254,6 +257,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             slopes = columns.by_feature(slopes, X)
         return self._as_precise(slopes, X)
 
+    @of_arrays
     def predict_contributions(self, X):
         """Return the contributions of the linear part and each sub-network to the predictions.
 
@@ -295,6 +299,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         parts = self._stored().contributions(X, resolve_device(self.device))
         return self._as_precise(parts, X)
 
+    @of_arrays
     def encode(self, X):
         """Return the numeric columns that the network reads.
 
@@ -335,6 +340,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         """
         return self._checked(X)
 
+    @of_no_arrays
     def linear_regions(self):
         """Return the exact piecewise-linear form of a model of one feature.
 

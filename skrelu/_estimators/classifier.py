@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
+from skrelu._estimators.array_api import fit_of_arrays, of_arrays
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.error_bars import limits_of_scores
 from skrelu._estimators.sklearn_private import StrOptions, with_callbacks
@@ -427,6 +428,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @fit_of_arrays
     @transactional
     @with_callbacks
     @isolated()
@@ -528,6 +530,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         data = {"X": X, "y": y, "metadata": metadata}
         return self._fit(data, training, validation, settings, own)
 
+    @of_arrays
     def predict(self, X):
         """Predict the most probable class.
 
@@ -556,6 +559,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         best = logits > 0 if logits.ndim == 1 else logits.argmax(1)
         return self.classes_[best.astype(int)]
 
+    @of_arrays
     def decision_function(self, X):
         """Return the logits: the log-probabilities up to a constant for each row.
 
@@ -572,6 +576,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         """
         return self._outputs(X)
 
+    @of_arrays
     def predict_proba(self, X):
         """Return the probabilities of the classes.
 
@@ -590,6 +595,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             return expit(np.column_stack([-logits, logits]))
         return softmax(logits, axis=1)
 
+    @of_arrays
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, which stay finite where these round to 0.
 
@@ -608,6 +614,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             return log_expit(np.column_stack([-logits, logits]))
         return log_softmax(logits, axis=1)
 
+    @of_arrays
     def predict_set(self, X, coverage=0.9):
         """Predict sets of classes that contain the class of a row with a given probability.
 

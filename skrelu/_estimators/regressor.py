@@ -11,6 +11,7 @@ from sklearn.metrics import d2_pinball_score, r2_score
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
+from skrelu._estimators.array_api import fit_of_arrays, of_arrays
 from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.error_bars import ErrorBarsMixin
 from skrelu._estimators.parameters import make_loss, several
@@ -491,6 +492,7 @@ class ExponentialReLURegressor(
         self.verbose = verbose
         self.random_state = random_state
 
+    @fit_of_arrays
     @transactional
     @with_callbacks
     @isolated()
@@ -566,6 +568,7 @@ class ExponentialReLURegressor(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
 
+    @of_arrays
     def predict(self, X, return_std=False, return_cov=False):
         """Predict means, medians or quantiles of the targets, depending on ``loss``.
 
@@ -632,6 +635,7 @@ class ExponentialReLURegressor(
             return self._with_deviations(X)
         return self._with_covariances(X) if return_cov else self._outputs(X)
 
+    @of_arrays
     def score(self, X, y, sample_weight=None):
         """Return the coefficient of determination R^2 of the predictions.
 

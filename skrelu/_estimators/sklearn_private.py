@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils._array_api import check_same_namespace, get_namespace_and_device, move_to
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_monotonic_cst, _check_sample_weight
 
@@ -12,5 +13,8 @@ __all__ = [
     "StrOptions",
     "_check_monotonic_cst",
     "_check_sample_weight",
+    "check_same_namespace",
+    "get_namespace_and_device",
+    "move_to",
     "with_callbacks",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
@@ -82,7 +84,8 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
         return self.estimator_.predict(X)
 
     def __sklearn_tags__(self):
-        return get_tags(self._default() if self.estimator is None else self.estimator)
+        tags = get_tags(self._default() if self.estimator is None else self.estimator)
+        return replace(tags, array_api_support=False)
 
 
 class CompressedRegressor(RegressorMixin, _Compressed):
