@@ -51,6 +51,8 @@ from skrelu.regions import as_piecewise_linear
 
 # Largest alpha. Above it the model is a constant, and the penalty overflows in single precision.
 LARGEST_ALPHA = 1e10
+# For the link of the HTML representation: the package, and the address of a class.
+DOC_LINK = "skrelu", "https://skrelu.github.io/skrelu/generated/skrelu.{estimator_name}.html"
 # Number of stack frames from warnings.warn to the caller of fit.
 STACKLEVEL = 8
 
@@ -58,6 +60,7 @@ STACKLEVEL = 8
 class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators, which add how to read targets and how to return predictions."""
 
+    _doc_link_module, _doc_link_template = DOC_LINK
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both"), StrOptions({"auto"})],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],

@@ -297,12 +297,20 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     intercept_ : ndarray of shape (`n_outputs_`,)
         Intercepts.
 
-    X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features. A standard deviation of 0 marks a constant
-        feature, which the model ignores.
+    X_mean_ : ndarray of shape (`n_features_in_`,)
+        Means of the features.
 
-    y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Logits of the class frequencies, to which the network's outputs are added, and ones.
+    X_scale_ : ndarray of shape (`n_features_in_`,)
+        Standard deviations of the features. 0 marks a constant feature, which the model ignores.
+
+    y_mean_ : ndarray of shape (`n_outputs_`,)
+        Logits of the class frequencies, to which the network's outputs are added.
+
+    y_scale_ : ndarray of shape (`n_outputs_`,)
+        Ones.
+
+    y_limits_ : None
+        Logits are not clipped.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         Minimum and maximum to which features are clipped before prediction. None if they are not

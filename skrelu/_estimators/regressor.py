@@ -356,14 +356,19 @@ class ExponentialReLURegressor(
     intercept_ : ndarray of shape (`n_outputs_`,)
         Intercepts.
 
-    X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features. A standard deviation of 0 marks a constant
-        feature, which the model ignores.
+    X_mean_ : ndarray of shape (`n_features_in_`,)
+        Means of the features.
 
-    y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Means and standard deviations of the targets. With losses other than squared errors: the
-        best constants (for log links the logarithms of the means) and the units of the network's
-        outputs.
+    X_scale_ : ndarray of shape (`n_features_in_`,)
+        Standard deviations of the features. 0 marks a constant feature, which the model ignores.
+
+    y_mean_ : ndarray of shape (`n_outputs_`,)
+        Means of the targets. With losses other than squared errors: the best constants (for log
+        links the logarithms of the means).
+
+    y_scale_ : ndarray of shape (`n_outputs_`,)
+        Standard deviations of the targets. With losses other than squared errors: the units of the
+        network's outputs.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         Minimum and maximum to which features are clipped before prediction. None if they are not
@@ -672,6 +677,7 @@ class ExponentialReLURegressor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
+        tags.target_tags.multi_output = not several(self.quantile)
         tags.target_tags.positive_only = any(
             self.loss == name for name, loss in LOSSES.items() if loss.log_link
         )

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, Reg
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skrelu._estimators.base import ExponentialReLUEstimator
+from skrelu._estimators.base import DOC_LINK, ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
 from skrelu.compression._compress import compress
@@ -19,6 +19,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
     """Fit an estimator and compress it."""
 
     _default: type[ExponentialReLUEstimator]
+    _doc_link_module, _doc_link_template = DOC_LINK
 
     def __init__(
         self,
@@ -98,8 +99,20 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     estimator : ExponentialReLURegressor, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, random_state
-        See `compress`.
+    n_parameters : int or "auto", default="auto"
+        Most weights and biases that are not 0, see `compress`.
+
+    max_loss : float or "auto", default="auto"
+        Difference from the predictions of the estimator that is small enough, see `compress`.
+
+    n_subnetworks : int, default=None
+        Number of sub-networks of triangle waves to begin with, see `compress`.
+
+    depth : int, default=None
+        Number of their hidden layers (1 to 52), see `compress`.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the fit, unless the estimator has its own ``random_state``, and the compression.
 
     Attributes
     ----------
@@ -141,8 +154,20 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     estimator : ExponentialReLUClassifier, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, random_state
-        See `compress`.
+    n_parameters : int or "auto", default="auto"
+        Most weights and biases that are not 0, see `compress`.
+
+    max_loss : float or "auto", default="auto"
+        Difference from the predictions of the estimator that is small enough, see `compress`.
+
+    n_subnetworks : int, default=None
+        Number of sub-networks of triangle waves to begin with, see `compress`.
+
+    depth : int, default=None
+        Number of their hidden layers (1 to 52), see `compress`.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the fit, unless the estimator has its own ``random_state``, and the compression.
 
     Attributes
     ----------
