@@ -376,6 +376,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
            [0., 1.]])
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],

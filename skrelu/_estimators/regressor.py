@@ -434,6 +434,8 @@ class ExponentialReLURegressor(
     True
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
         "loss": [StrOptions(set(LOSSES))],

@@ -141,6 +141,8 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     True
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _default = ExponentialReLURegressor
 
 
@@ -196,6 +198,8 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     >>> bool(small.score(X, y) > 0.9)
     True
     """
+
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
 
     _default = ExponentialReLUClassifier
 
