@@ -262,8 +262,9 @@ class ExponentialReLURegressor(
         are a level of their own if there were any in `fit`.
 
     device : str or torch.device, default="cpu"
-        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
-        is one. Precision is float64, or float32 on devices without float64.
+        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for the accelerator of
+        `torch.accelerator` if there is one. Precision is float64, or float32 on devices without
+        float64.
 
     warm_start : bool, default=False
         Whether `fit` continues from the previous call: from the refined weights, or from the

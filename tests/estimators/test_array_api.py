@@ -23,6 +23,7 @@ from skrelu import (
     ExponentialReLURegressor,
     compress,
 )
+from skrelu._data import torch_interop
 from skrelu.inspection import FeatureEffectDisplay, SubnetworkDisplay
 from skrelu.optimize import minimize
 
@@ -170,7 +171,8 @@ def test_a_warm_start_goes_on_with_other_arrays():
 
 
 def test_the_automatic_device_is_that_of_the_tensors(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # would be chosen otherwise
+    # It would be chosen otherwise.
+    monkeypatch.setattr(torch_interop, "_accelerators", lambda: [torch.device("cuda", 0)])
     model = clone(REGRESSOR).set_params(device="auto")
     with config_context(array_api_dispatch=True):
         model.fit(torch.tensor(X), torch.tensor(y)).predict(torch.tensor(X))
