@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, Reg
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skrelu._estimators.array_api import as_numpy
 from skrelu._estimators.base import DOC_LINK, ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
@@ -82,7 +83,7 @@ class _Compressed(MetaEstimatorMixin, BaseEstimator):
     def predict(self, X):
         """Predict with the small network; see the estimator's `predict`."""
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self.estimator_.predict(as_numpy(X))
 
     def __sklearn_tags__(self):
         tags = get_tags(self._default() if self.estimator is None else self.estimator)
@@ -206,14 +207,14 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     def predict_proba(self, X):
         """Return the probabilities of the classes; see the estimator's `predict_proba`."""
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(as_numpy(X))
 
     def predict_log_proba(self, X):
         """Return logarithms of probabilities; see the estimator's `predict_log_proba`."""
         check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
+        return self.estimator_.predict_log_proba(as_numpy(X))
 
     def decision_function(self, X):
         """Return logits; see the estimator's `decision_function`."""
         check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        return self.estimator_.decision_function(as_numpy(X))

@@ -10,6 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.utils import get_tags
 from sklearn.utils._array_api import move_estimator_to, yield_namespace_device_dtype_combinations
 from sklearn.utils.estimator_checks import (
@@ -125,10 +126,9 @@ def of_tensors(scipy_dispatches):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dispatch", [False, True])
-def test_what_takes_a_model_takes_one_of_tensors(of_tensors, dispatch):
+def test_what_takes_a_model_takes_one_of_tensors(of_tensors):
     plain = clone(REGRESSOR).fit(X, y)
-    with config_context(array_api_dispatch=dispatch):
+    with config_context(array_api_dispatch=True):
         exported = of_tensors.to_torch()(torch.tensor(X))[:, 0]
         found = minimize(of_tensors, [(0, 1), (0, 1)])
         small = compress(of_tensors, torch.tensor(X), n_subnetworks=1, depth=2, random_state=0)
@@ -140,8 +140,24 @@ def test_what_takes_a_model_takes_one_of_tensors(of_tensors, dispatch):
     plt.close("all")
 
 
-def test_a_small_model_is_no_array_api_estimator():
-    assert not get_tags(CompressedRegressor()).array_api_support
+@pytest.mark.slow
+def test_small_models_return_arrays():
+    model = CompressedRegressor(REGRESSOR, n_subnetworks=1, depth=2, random_state=0)
+    assert not get_tags(model).array_api_support
+    with config_context(array_api_dispatch=True):
+        predictions = model.fit(torch.tensor(X), torch.tensor(y)).predict(torch.tensor(X))
+    assert isinstance(predictions, np.ndarray)
+    np.testing.assert_allclose(predictions, y, atol=0.05)
+
+
+def test_callbacks_see_models_of_arrays():
+    monitor = ScoringMonitor(scoring="r2")
+    model = clone(REGRESSOR).set_callbacks(monitor)
+    with config_context(array_api_dispatch=True):
+        model.fit(torch.tensor(X), torch.tensor(y))
+        assert isinstance(model.intercept_, torch.Tensor)
+        score = model.score(torch.tensor(X), torch.tensor(y))
+    assert monitor.get_logs().data[-1]["r2"] == pytest.approx(score)
 
 
 def test_without_dispatch_everything_is_an_array(of_tensors):
