@@ -42,4 +42,5 @@ def test_each_fitted_attribute_is_described_by_its_own_name(estimator, y):
     attributes = {name for name in vars(model) if name.endswith("_") and name[0] != "_"}
     described = {a.name for a in NumpyDocString(inspect.getdoc(type(model)))["Attributes"]}
     assert attributes <= described
-    assert 'class="param-doc-link"' in estimator_html_repr(model)
+    shown = estimator_html_repr(model).count('class="param-doc-description"')
+    assert shown == len(model.get_params()) + len(attributes)
