@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skrelu._estimators.array_api import in_numpy
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
 from skrelu._estimators.tables import columns_of
@@ -76,7 +77,7 @@ def _shapes_of_classifier(operator: Any) -> None:
         StringTensorType,
     )
 
-    classes = operator.raw_operator.classes_
+    classes = in_numpy(operator.raw_operator).classes_
     kind = DoubleTensorType if _is_double(operator) else FloatTensorType
     of_labels = Int64TensorType if labels_of(classes).dtype.kind == "i" else StringTensorType
     n_samples = operator.inputs[0].get_first_dimension()

@@ -1,14 +1,20 @@
 """Scripts that the documentation shows do run."""
 
 import doctest
+import inspect
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+import skrelu
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -36,6 +42,46 @@ def test_the_examples_of_the_guide_are_right(page, n_lines):
     tested = doctest.testfile(str(guide), module_relative=False)
     assert tested.attempted == n_lines
     assert not tested.failed
+
+
+def examples_of_estimators():
+    """Yield the examples of classes, and of methods as slow, which pytest does not find itself.
+
+    These classes say that they are of another module than they are.
+    """
+    for cls in map(partial(getattr, skrelu), skrelu.__all__):
+        if not isinstance(cls, type):
+            continue
+        finder = doctest.DocTestFinder(recurse=False)
+        [examples] = finder.find(cls, globs={})
+        yield examples
+        for name, member in vars(cls).items():
+            if inspect.isfunction(member) and ">>>" in (member.__doc__ or ""):
+                [examples] = finder.find(member, f"{cls.__name__}.{name}", globs={})
+                yield pytest.param(examples, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "examples", list(examples_of_estimators()), ids=lambda examples: examples.name
+)
+def test_the_examples_of_estimators_are_right(examples):
+    tested = doctest.DocTestRunner().run(examples)
+    assert tested.attempted > 2
+    assert not tested.failed
+
+
+@pytest.mark.slow
+def test_scikit_learn_is_imported_only_for_estimators():
+    loaded = "import sys, skrelu.nn; print(sorted({'scipy', 'sklearn'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+def test_all_public_names_are_there():
+    assert {*skrelu.__all__, "inspection", "nn", "onnx", "optimize", "regions"} <= {*dir(skrelu)}
+    assert all(getattr(skrelu, name) is not None for name in dir(skrelu))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        skrelu.nothing  # noqa: B018
 
 
 @pytest.mark.slow

@@ -31,34 +31,38 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         If this machine has no such device.
     """
+    here = _accelerators()
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(here[0].type if here else "cpu")
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"device={device!r} is not a device; use 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'."
         ) from error
-    available = {
-        "cpu": found.index in (None, 0),
-        "cuda": torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available() and found.index in (None, 0),
-    }
-    if not available.get(found.type, False):
-        here = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        if torch.backends.mps.is_available():
-            here.append("mps")
+    of_kind = [torch.device(one.type) for one in here]
+    if found not in (torch.device("cpu"), torch.device("cpu", 0), *here, *of_kind):
         raise ValueError(
             f"device={device!r} is not available to torch on this machine, which has "
-            f"{', '.join(here)}; use one of these or device='auto'."
+            f"{', '.join(map(str, [torch.device('cpu'), *here]))}; use one of these or "
+            "device='auto'."
         )
     return found
 
 
+def _accelerators() -> list[torch.device]:
+    """Return the accelerators of this machine."""
+    if not torch.accelerator.is_available():
+        return []
+    kind = torch.accelerator.current_accelerator()
+    assert kind is not None
+    return [torch.device(kind.type, i) for i in range(torch.accelerator.device_count())]
+
+
 def working_dtype(device: torch.device) -> torch.dtype:
     """Return float64, or float32 on devices without float64."""
+    if device.type == "xpu":  # some compute in float64, some do not
+        return torch.float64 if torch.xpu.get_device_properties(device).has_fp64 else torch.float32
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -136,7 +140,7 @@ class _Settings:
         # Not get_default_device, which in torch 2.6 fails once a default was set and unset.
         if torch.empty(0).device.type != "cpu":
             self.others.enter_context(torch.device("cpu"))
-        for kind in ("cpu", "cuda", "mps"):
+        for kind in ("cpu", "cuda", "mps", "xpu"):
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 self.others.enter_context(torch.autocast(kind, enabled=False))
         torch.set_grad_enabled(False)

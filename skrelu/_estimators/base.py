@@ -22,6 +22,7 @@ from skrelu._data.neighbours import noise_by_neighbours
 from skrelu._data.scaling import Scaling
 from skrelu._data.table import Table, canonical_rows
 from skrelu._data.torch_interop import make_generator, resolve_device
+from skrelu._estimators.array_api import of_arrays, of_no_arrays
 from skrelu._estimators.attributes import CONTINUED, READABLE, attributes_of, limits_of
 from skrelu._estimators.callbacks import FitTasks
 from skrelu._estimators.exports import ExportsMixin
@@ -52,13 +53,16 @@ from skrelu.regions import as_piecewise_linear
 
 # Largest alpha. Above it the model is a constant, and the penalty overflows in single precision.
 LARGEST_ALPHA = 1e10
+# For the link of the HTML representation: the package, and the address of a class.
+DOC_LINK = "skrelu", "https://skrelu.github.io/skrelu/generated/skrelu.{estimator_name}.html"
 # Number of stack frames from warnings.warn to the caller of fit.
-STACKLEVEL = 7
+STACKLEVEL = 8
 
 
 class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator):
     """Base of the estimators, which add how to read targets and how to return predictions."""
 
+    _doc_link_module, _doc_link_template = DOC_LINK
     _parameter_constraints: ClassVar[dict] = {
         "depth": [Interval(Integral, 1, MAX_DEPTH, closed="both"), StrOptions({"auto"})],
         "n_subnetworks": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -90,6 +94,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.array_api_support = True
         return tags
 
     def _fit(self, data: dict, training: Table, validation: Table | None, settings: Settings, own):
@@ -226,6 +231,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         X = self._checked(X)
         return self._as_precise(self._stored().predict(X, resolve_device(self.device)), X)
 
+    @of_arrays
     def predict_gradient(self, X):
         """Return the exact derivatives of the predictions with respect to the features.
 
@@ -266,6 +272,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             slopes = columns.by_feature(slopes, X)
         return self._as_precise(slopes, X)
 
+    @of_arrays
     def predict_contributions(self, X):
         """Return the contributions of the linear part and each sub-network to the predictions.
 
@@ -307,6 +314,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         parts = self._stored().contributions(X, resolve_device(self.device))
         return self._as_precise(parts, X)
 
+    @of_arrays
     def encode(self, X):
         """Return the numeric columns that the network reads.
 
@@ -347,6 +355,7 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         """
         return self._checked(X)
 
+    @of_no_arrays
     def linear_regions(self):
         """Return the exact piecewise-linear form of a model of one feature.
 

@@ -13,11 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
-from skrelu._estimators.base import (
-    ExponentialReLUEstimator,
-    canonical_table,
-    transactional,
-)
+from skrelu._estimators.array_api import fit_of_arrays, of_arrays
+from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.error_bars import limits_of_scores
 from skrelu._estimators.sklearn_private import (
     StrOptions,
@@ -225,8 +222,9 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         are a level of their own if there were any in `fit`.
 
     device : str or torch.device, default="cpu"
-        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
-        is one. Precision is float64, or float32 on devices without float64.
+        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for the accelerator of
+        `torch.accelerator` if there is one. Precision is float64, or float32 on devices without
+        float64.
 
     warm_start : bool, default=False
         Whether `fit` continues from the previous call: from the refined weights, or from the
@@ -324,12 +322,20 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
     intercept_ : ndarray of shape (`n_outputs_`,)
         Intercepts.
 
-    X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features. A standard deviation of 0 marks a constant
-        feature, which the model ignores.
+    X_mean_ : ndarray of shape (`n_features_in_`,)
+        Means of the features.
 
-    y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Logits of the class frequencies, to which the network's outputs are added, and ones.
+    X_scale_ : ndarray of shape (`n_features_in_`,)
+        Standard deviations of the features. 0 marks a constant feature, which the model ignores.
+
+    y_mean_ : ndarray of shape (`n_outputs_`,)
+        Logits of the class frequencies, to which the network's outputs are added.
+
+    y_scale_ : ndarray of shape (`n_outputs_`,)
+        Ones.
+
+    y_limits_ : None
+        Logits are not clipped.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         Minimum and maximum to which features are clipped before prediction. None if they are not
@@ -395,6 +401,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
            [0., 1.]])
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -457,6 +465,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    @fit_of_arrays
     @transactional
     @with_callbacks
     @isolated()
@@ -539,6 +548,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         return self._fit(data, training, validation, settings, _own(classes))
 
     @available_if(by_adam)
+    @fit_of_arrays
     @transactional
     @isolated()
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -624,6 +634,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         n_given = int(np.count_nonzero(row_weights * weights[np.searchsorted(known, y)]))
         return learn_rows(self, table, n_given, settings, _own(known))
 
+    @of_arrays
     def predict(self, X):
         """Predict the most probable class.
 
@@ -652,6 +663,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         best = logits > 0 if logits.ndim == 1 else logits.argmax(1)
         return self.classes_[best.astype(int)]
 
+    @of_arrays
     def decision_function(self, X):
         """Return the logits: the log-probabilities up to a constant for each row.
 
@@ -668,6 +680,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         """
         return self._outputs(X)
 
+    @of_arrays
     def predict_proba(self, X):
         """Return the probabilities of the classes.
 
@@ -686,6 +699,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             return expit(np.column_stack([-logits, logits]))
         return softmax(logits, axis=1)
 
+    @of_arrays
     def predict_log_proba(self, X):
         """Return the logarithms of the probabilities, which stay finite where these round to 0.
 
@@ -704,6 +718,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             return log_expit(np.column_stack([-logits, logits]))
         return log_softmax(logits, axis=1)
 
+    @of_arrays
     def predict_set(self, X, coverage=0.9):
         """Predict sets of classes that contain the class of a row with a given probability.
 

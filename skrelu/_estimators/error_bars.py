@@ -22,6 +22,7 @@ from skrelu._data.torch_interop import (
     to_tensor,
     working_dtype,
 )
+from skrelu._estimators.array_api import of_arrays, of_no_arrays
 from skrelu._estimators.attributes import network_attributes
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._fit.conformal import score_limits
@@ -75,6 +76,7 @@ class ErrorBarsMixin:
     _y_ndim: int
     _dtype: str
 
+    @of_no_arrays
     def sample_network(self, random_state=None):
         """Draw a model from the distribution of functions that the data leave possible.
 
@@ -121,6 +123,7 @@ class ErrorBarsMixin:
         del vars(new)["_earlier"]  # a warm start would go on from the model, not from the draw
         return new
 
+    @of_arrays
     def sample_y(self, X, n_samples=1, random_state=None):
         """Return the predictions of models drawn by `sample_network`.
 
@@ -162,6 +165,7 @@ class ErrorBarsMixin:
         draws = [self.sample_network(random_state).predict(X) for _ in range(n_samples)]
         return np.stack(draws, -1)
 
+    @of_arrays
     def predict_interval(self, X, coverage=0.9):
         """Predict intervals that contain a new target with a given probability.
 

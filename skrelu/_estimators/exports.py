@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sklearn.utils.validation import check_is_fitted
 
+from skrelu._estimators.array_api import of_no_arrays
 from skrelu._estimators.mlp import mlp_of
 from skrelu._estimators.stored_network import StoredNetwork
 from skrelu._estimators.tables import columns_of
@@ -25,6 +26,7 @@ class ExportsMixin:
     _stored: Callable[[], StoredNetwork]
     _log_link: bool
 
+    @of_no_arrays
     def to_torch(self, structure="dense"):
         """Return the model as a torch network in the units of the data.
 
@@ -78,6 +80,7 @@ class ExportsMixin:
         stored = self._stored()
         return stored.to_torch() if structure == "dense" else stored.to_blocks()
 
+    @of_no_arrays
     def to_onnx(self, path=None, *, dtype="float64", opset=None):
         """Return the model in ONNX, and write it to a file if a path is given.
 
@@ -130,6 +133,7 @@ class ExportsMixin:
             write(model, path)
         return model
 
+    @of_no_arrays
     def to_sklearn(self):
         """Return the model as a fitted multilayer perceptron of scikit-learn.
 
@@ -162,6 +166,7 @@ class ExportsMixin:
         names = getattr(self, "feature_names_in_", None) if columns_of(self).plain else None
         return mlp_of(self._stored().layers(), names=names, **self._link())
 
+    @of_no_arrays
     def to_c(self, path=None, *, name="predict"):
         """Return the model as C source, and write it to a file if a path is given.
 

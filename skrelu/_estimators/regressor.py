@@ -12,11 +12,8 @@ from sklearn.utils.metaestimators import available_if
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
-from skrelu._estimators.base import (
-    ExponentialReLUEstimator,
-    canonical_table,
-    transactional,
-)
+from skrelu._estimators.array_api import fit_of_arrays, of_arrays
+from skrelu._estimators.base import ExponentialReLUEstimator, canonical_table, transactional
 from skrelu._estimators.error_bars import ErrorBarsMixin
 from skrelu._estimators.parameters import make_loss, several
 from skrelu._estimators.sklearn_private import Interval, StrOptions, with_callbacks
@@ -277,8 +274,9 @@ class ExponentialReLURegressor(
         are a level of their own if there were any in `fit`.
 
     device : str or torch.device, default="cpu"
-        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for an accelerator if there
-        is one. Precision is float64, or float32 on devices without float64.
+        Device to compute on: "cpu", "cuda", "cuda:1", "mps", or "auto" for the accelerator of
+        `torch.accelerator` if there is one. Precision is float64, or float32 on devices without
+        float64.
 
     warm_start : bool, default=False
         Whether `fit` continues from the previous call: from the refined weights, or from the
@@ -378,14 +376,19 @@ class ExponentialReLURegressor(
     intercept_ : ndarray of shape (`n_outputs_`,)
         Intercepts.
 
-    X_mean_, X_scale_ : ndarray of shape (`n_features_in_`,)
-        Means and standard deviations of the features. A standard deviation of 0 marks a constant
-        feature, which the model ignores.
+    X_mean_ : ndarray of shape (`n_features_in_`,)
+        Means of the features.
 
-    y_mean_, y_scale_ : ndarray of shape (`n_outputs_`,)
-        Means and standard deviations of the targets. With losses other than squared errors: the
-        best constants (for log links the logarithms of the means) and the units of the network's
-        outputs.
+    X_scale_ : ndarray of shape (`n_features_in_`,)
+        Standard deviations of the features. 0 marks a constant feature, which the model ignores.
+
+    y_mean_ : ndarray of shape (`n_outputs_`,)
+        Means of the targets. With losses other than squared errors: the best constants (for log
+        links the logarithms of the means).
+
+    y_scale_ : ndarray of shape (`n_outputs_`,)
+        Standard deviations of the targets. With losses other than squared errors: the units of the
+        network's outputs.
 
     X_limits_ : ndarray of shape (2, `n_features_in_`) or None
         Minimum and maximum to which features are clipped before prediction. None if they are not
@@ -450,6 +453,8 @@ class ExponentialReLURegressor(
     >>> print(model.fit(X, y).score(X, y) > 0.9999)
     True
     """
+
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
 
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
@@ -516,6 +521,7 @@ class ExponentialReLURegressor(
         self.verbose = verbose
         self.random_state = random_state
 
+    @fit_of_arrays
     @transactional
     @with_callbacks
     @isolated()
@@ -592,6 +598,7 @@ class ExponentialReLURegressor(
         )
 
     @available_if(by_adam)
+    @fit_of_arrays
     @transactional
     @isolated()
     def partial_fit(self, X, y, sample_weight=None):
@@ -675,6 +682,7 @@ class ExponentialReLURegressor(
             )
         return learn_rows(self, table, int(np.count_nonzero(weights)), settings, own)
 
+    @of_arrays
     def predict(self, X, return_std=False, return_cov=False):
         """Predict means, medians or quantiles of the targets, depending on ``loss``.
 
@@ -741,6 +749,7 @@ class ExponentialReLURegressor(
             return self._with_deviations(X)
         return self._with_covariances(X) if return_cov else self._outputs(X)
 
+    @of_arrays
     def score(self, X, y, sample_weight=None):
         """Return the coefficient of determination R^2 of the predictions.
 
@@ -777,6 +786,7 @@ class ExponentialReLURegressor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.single_output = True
+        tags.target_tags.multi_output = not several(self.quantile)
         tags.target_tags.positive_only = any(
             self.loss == name for name, loss in LOSSES.items() if loss.log_link
         )

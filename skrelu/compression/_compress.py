@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skrelu._data.points import points_between, points_in_box
 from skrelu._data.table import canonical_rows
 from skrelu._data.torch_interop import isolated, make_generator
+from skrelu._estimators.array_api import as_numpy, in_numpy
 from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
@@ -143,6 +144,7 @@ def compress(
     """
     _check(model, n_parameters, max_loss, n_subnetworks, depth, verbose)
     begin, report = time.perf_counter(), Lines(verbose)
+    model, X = in_numpy(model), as_numpy(X)
     generator = make_generator(check_random_state(random_state))
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     waves = n_subnetworks is not None or depth is not None

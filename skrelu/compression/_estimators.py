@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skrelu._estimators.base import ExponentialReLUEstimator
+from skrelu._estimators.array_api import as_numpy
+from skrelu._estimators.base import DOC_LINK, ExponentialReLUEstimator
 from skrelu._estimators.classifier import ExponentialReLUClassifier
 from skrelu._estimators.regressor import ExponentialReLURegressor
 from skrelu._estimators.sklearn_private import CallbackSupportMixin, with_callbacks
@@ -18,6 +21,7 @@ class _Compressed(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """Fit an estimator and compress it."""
 
     _default: type[ExponentialReLUEstimator]
+    _doc_link_module, _doc_link_template = DOC_LINK
 
     def __init__(
         self,
@@ -98,10 +102,11 @@ class _Compressed(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X):
         """Predict with the small network; see the estimator's `predict`."""
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self.estimator_.predict(as_numpy(X))
 
     def __sklearn_tags__(self):
-        return get_tags(self._default() if self.estimator is None else self.estimator)
+        tags = get_tags(self._default() if self.estimator is None else self.estimator)
+        return replace(tags, array_api_support=False)
 
 
 class CompressedRegressor(RegressorMixin, _Compressed):
@@ -114,8 +119,23 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     estimator : ExponentialReLURegressor, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, verbose, random_state
+    n_parameters : int or "auto", default="auto"
+        Most weights and biases that are not 0, see `compress`.
+
+    max_loss : float or "auto", default="auto"
+        Difference from the predictions of the estimator that is small enough, see `compress`.
+
+    n_subnetworks : int, default=None
+        Number of sub-networks of triangle waves to begin with, see `compress`.
+
+    depth : int, default=None
+        Number of their hidden layers (1 to 52), see `compress`.
+
+    verbose : int, default=0
         See `compress`.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the fit, unless the estimator has its own ``random_state``, and the compression.
 
     Attributes
     ----------
@@ -144,6 +164,8 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     True
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _default = ExponentialReLURegressor
 
 
@@ -157,8 +179,23 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     estimator : ExponentialReLUClassifier, default=None
         What is fitted. None is one with its defaults.
 
-    n_parameters, max_loss, n_subnetworks, depth, verbose, random_state
+    n_parameters : int or "auto", default="auto"
+        Most weights and biases that are not 0, see `compress`.
+
+    max_loss : float or "auto", default="auto"
+        Difference from the predictions of the estimator that is small enough, see `compress`.
+
+    n_subnetworks : int, default=None
+        Number of sub-networks of triangle waves to begin with, see `compress`.
+
+    depth : int, default=None
+        Number of their hidden layers (1 to 52), see `compress`.
+
+    verbose : int, default=0
         See `compress`.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the fit, unless the estimator has its own ``random_state``, and the compression.
 
     Attributes
     ----------
@@ -188,19 +225,21 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     True
     """
 
+    __module__ = "skrelu"  # saved models name the public place, wherever the code is
+
     _default = ExponentialReLUClassifier
 
     def predict_proba(self, X):
         """Return the probabilities of the classes; see the estimator's `predict_proba`."""
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(as_numpy(X))
 
     def predict_log_proba(self, X):
         """Return logarithms of probabilities; see the estimator's `predict_log_proba`."""
         check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
+        return self.estimator_.predict_log_proba(as_numpy(X))
 
     def decision_function(self, X):
         """Return logits; see the estimator's `decision_function`."""
         check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        return self.estimator_.decision_function(as_numpy(X))

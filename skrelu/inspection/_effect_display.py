@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.torch_interop import isolated
+from skrelu._estimators.array_api import as_numpy, in_numpy
 from skrelu._plotting import import_pyplot
 from skrelu.inspection._effects import Effects, FeatureEffect, chosen
 from skrelu.inspection._panels import panels
@@ -140,6 +141,7 @@ class FeatureEffectDisplay:
                 "or ExponentialReLUClassifier, or a Pipeline that ends with one."
             )
         check_is_fitted(estimator, "intercept_")
+        estimator, X = in_numpy(estimator), as_numpy(X)
         names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
         drawn = chosen(features, names, estimator.feature_importances_)
         effects = Effects(estimator, X, names)

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.torch_interop import isolated
+from skrelu._estimators.array_api import as_numpy, in_numpy
 from skrelu._estimators.tables import columns_of
 from skrelu._plotting import import_pyplot
 from skrelu.inspection._panels import panels
@@ -126,6 +127,7 @@ class SubnetworkDisplay:
                 "or ExponentialReLUClassifier, or a Pipeline that ends with one."
             )
         check_is_fitted(estimator, "intercept_")
+        estimator, X = in_numpy(estimator), as_numpy(X)
         columns = columns_of(estimator)
         if not hasattr(X, "columns") and columns.plain:
             X = as_table(X, estimator.n_features_in_)

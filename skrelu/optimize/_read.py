@@ -14,6 +14,7 @@ from scipy.sparse import csr_array, eye_array, issparse, vstack
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 
+from skrelu._estimators.array_api import in_numpy
 from skrelu._estimators.base import ExponentialReLUEstimator
 from skrelu._estimators.tables import columns_of
 from skrelu._export.graph import ReLUGraph
@@ -69,7 +70,7 @@ def read(model) -> Model:
                 "model.to_torch() reads what model.encode returns; levels are integers from 0 to "
                 "1, and a constraint says that those of a category sum to 1."
             )
-        stored = model._stored()
+        stored = in_numpy(model)._stored()
 
         def predict(X: Array) -> Array:
             return stored.predict(X, torch.device("cpu"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skrelu._data.scaling import quotients
+from skrelu._estimators.array_api import in_numpy
 from skrelu._export.graph import ReLUGraph
 from skrelu.optimize._graphs import affine, chained, clipping
 
@@ -28,6 +29,7 @@ def wave_graph(model, low: Array, high: Array) -> ReLUGraph | None:
 
     Whether it was is seen from values, at points between ``low`` and ``high`` and near them.
     """
+    model = in_numpy(model)
     stored = model._stored()
     if getattr(model, "peaks_", None) is None or stored.added is not None or stored.ordered:
         return None

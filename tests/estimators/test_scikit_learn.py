@@ -23,6 +23,7 @@ from sklearn.model_selection import (
 from sklearn.multioutput import RegressorChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
     check_inplace_ensure_writeable,
@@ -58,6 +59,13 @@ def test_all_checks_of_scikit_learn_pass(estimator, check):
 )
 def test_checks_that_are_not_handed_to_third_parties_pass(check):
     check("ExponentialReLURegressor", ExponentialReLURegressor(**QUICK))
+
+
+@pytest.mark.parametrize(("quantile", "several"), [(None, True), (0.5, True), ([0.1, 0.9], False)])
+def test_several_quantiles_are_of_one_target(quantile, several):
+    tags = get_tags(ExponentialReLURegressor(loss="quantile", quantile=quantile))
+    assert tags.target_tags.multi_output == several
+    assert tags.target_tags.single_output
 
 
 @pytest.mark.slow
