@@ -200,3 +200,16 @@ def test_a_failed_fit_leaves_the_model_as_it_was(of_tensors):
     with config_context(array_api_dispatch=True), pytest.raises(ValueError, match="NaN"):
         of_tensors.fit(torch.tensor(X), torch.full((80,), torch.nan))
     assert vars(of_tensors) == before
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["torch", "strict"])
+def test_streams_of_other_arrays_are_learned_like_those_of_numpy(kind):
+    stream = clone(REGRESSOR).set_params(solver="adam")
+    expected = clone(stream)
+    with config_context(array_api_dispatch=True):
+        for _ in range(2):
+            stream.partial_fit(kind(X), kind(y))
+        assert type(stream.predict(kind(X))) is type(kind(X))
+    for _ in range(2):
+        expected.partial_fit(np.asarray(kind(X)), np.asarray(kind(y)))
+    assert stream.loss_curve_ == expected.loss_curve_
