@@ -58,7 +58,8 @@ class Evaluation(NamedTuple):
 class Result:
     """Outcome of a solver on a batch of starts.
 
-    ``theta`` is the point of each start with the lowest error. Curves are means over the starts.
+    ``theta`` is the point of each start with the lowest error. Curves are means over the
+    starts whose loss is finite.
     """
 
     theta: Tensor  # (n_starts, n_parameters)
@@ -230,9 +231,9 @@ class Progress:
         self._record(self.current, self.current_validation, self.watched)
 
     def _record(self, loss: Tensor, validation_loss: Tensor, watched: Tensor) -> None:
-        self.loss_curve.append(float(loss.mean()))
+        self.loss_curve.append(_mean_of_finite(loss))
         if self.validated:
-            self.validation_curve.append(float(validation_loss.mean()))
+            self.validation_curve.append(_mean_of_finite(validation_loss))
         if self.scored:
             self.score_curve.append(-float(watched.mean()))
 
@@ -337,6 +338,11 @@ class Progress:
         if self.scored:
             return Status.NO_BETTER_SCORE
         return Status.NO_IMPROVEMENT if self.validated else Status.CONVERGED
+
+
+def _mean_of_finite(loss: Tensor) -> float:
+    """Return the mean over the starts that have not failed, NaN if all have."""
+    return float(loss[loss.isfinite()].mean())
 
 
 def _finite(error: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ from skrelu._solvers.levenberg_marquardt import Damping, Equations, NormalEquati
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
 
-# Added to the unit diagonal of the linear problem, to keep it positive definite despite rounding.
+# Added to the unit diagonal of the linear problem, to keep it positive definite despite rounding, if
+# rounding of as many columns is not more.
 JITTER = 1e-13
 # Distance from its window at which a sub-network is also penalized, as a fraction of the window.
 # Otherwise steep parts beyond the rows would cost nothing and ruin predictions there.
@@ -85,7 +86,7 @@ class SeparableProblem:
         variance = variance + BEYOND**2 * outside
         ridge = self.ridge[starts, None] * variance
         size = torch.where(diagonal > 0, diagonal, 1).rsqrt()  # unit diagonal
-        jitter = max(JITTER, 4 * torch.finfo(products.dtype).eps)
+        jitter = max(JITTER, self.n_columns * torch.finfo(products.dtype).eps)
         matrix = size[..., :, None] * size[..., None, :] * (products + torch.diag_embed(ridge))
         matrix = matrix + jitter * torch.eye(matrix.shape[-1]).to(matrix)
         # A failed factorization leaves NaN behind, which Levenberg-Marquardt rejects.

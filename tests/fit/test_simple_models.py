@@ -220,3 +220,12 @@ def test_networks_that_diverged_are_not_kept(seed):
     ).fit(X, y)  # fmt: skip
     shares = np.bincount(y) / len(y)
     assert log_loss(y, model.predict_proba(X)) <= log_loss(y, np.tile(shares, (36, 1))) + 1e-9
+
+
+def test_columns_that_add_up_need_no_more_digits_than_single_precision_has():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 30, 200)
+    one_hot = np.eye(30)[codes]
+    X = np.c_[one_hot, one_hot[:, :2].sum(1), rng.normal(size=(200, 45))]
+    model = ExponentialReLURegressor(random_state=0, max_iter=20).fit(X, codes + X[:, -1])
+    assert np.isfinite(model.loss_curve_).all()
