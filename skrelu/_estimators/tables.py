@@ -225,7 +225,7 @@ def _levels(values, place):
     return values
 
 
-def _chosen(estimator, fitted, names, n_features):
+def chosen_categories(estimator, fitted, names, n_features):
     """Return the indices of `categorical_features`; None for those with a categorical dtype.
 
     If ``fitted``, categories are those of the fit.
@@ -372,7 +372,7 @@ def read_inputs(estimator, X, name, *, check):
     found = {}
 
     def read(values, name):
-        choose = partial(_chosen, estimator, check or estimator.warm_start)
+        choose = partial(chosen_categories, estimator, check or estimator.warm_start)
         table, found["categories"] = as_features(values, name, choose)
         return table
 

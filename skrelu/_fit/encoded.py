@@ -81,7 +81,7 @@ def fit_encoded(job: Job, then: tuple[str, ...] | None) -> EncodedFit:
         shares = torch.full(shape, 1 / len(rows.training), dtype=torch.float64)
         theta = network.of_members(result.theta)
         model = data.columns.members(network, theta, data.models, data.factors, shares)
-        left_out = _left_out(model, job, rows, len(names))
+        left_out = left_out_by(model, job, rows, len(names))
     return EncodedFit(model, names, rows, left_out, result)
 
 
@@ -152,7 +152,7 @@ def _encoded_rows(
     )
 
 
-def _left_out(model: EncodedModel, job: Job, rows: Rows, n_kinds: int) -> Tensor:
+def left_out_by(model: EncodedModel, job: Job, rows: Rows, n_kinds: int) -> Tensor:
     """Return what each kind predicts of rows that its members hold out, NaN of other rows.
 
     A row that several members hold out gets the mean of their predictions.

@@ -68,6 +68,10 @@ class Moments(NamedTuple):
         """Return those before the first step."""
         return cls(theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta), 0)
 
+    def copy(self) -> Moments:
+        """Return a copy."""
+        return Moments(self.theta.clone(), self.mean.clone(), self.square.clone(), self.taken)
+
 
 @dataclass(frozen=True)
 class Schedule:
