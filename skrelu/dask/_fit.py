@@ -61,7 +61,7 @@ from skrelu.dask._statistics import (
 # Partial results that are added at once.
 ADDED_AT_ONCE = 8
 # Most values (rows times columns) of the sample, and fewest rows.
-SAMPLED_VALUES, LEAST_SAMPLE = 10_000_000, 2000
+SAMPLED_VALUES, LEAST_SAMPLE = 4_000_000, 2000
 # The same of the rows that a member holds out, which go to the workers.
 HELD_OUT_VALUES, LEAST_HELD_OUT = 1_000_000, 1000
 

@@ -106,10 +106,10 @@ class Counts(NamedTuple):
                 for j, values in categories.items()
             }
             table = table if kept.all() else table[kept]
-            known, means = np.empty(n_features), np.empty(n_features)
-            for j, x in enumerate(table.T):
-                x = x[~np.isnan(x)] if x.dtype.kind == "f" else x
-                known[j], means[j] = len(x), (x / max(1, len(x))).sum()
+            known, means = np.full(n_features, float(len(table))), table.mean(0)
+            for j in np.flatnonzero(np.isnan(means)):
+                x = table[~np.isnan(table[:, j]), j]
+                known[j], means[j] = len(x), x.mean() if len(x) else 0.0
             any_missing = known < len(table)
             for j, values in categories.items():
                 pairs = zip(values, kept, strict=True)

@@ -31,7 +31,7 @@ def regressor(**settings):
 @pytest.fixture(scope="module")
 def model():
     with dask.config.set(scheduler="synchronous"):
-        return regressor(n_passes=8).fit(*in_parts(*irregular()))
+        return regressor(n_passes=5).fit(*in_parts(*irregular()))
 
 
 def test_irregular_columns_are_followed(model):
@@ -117,7 +117,7 @@ def test_rows_of_weight_0_are_not_there():
 
 
 def test_few_rows_are_gathered():
-    X, y = irregular(60)
+    X, y = irregular(15)
     model = DaskExponentialReLURegressor(random_state=0).fit(*in_parts(X, y))
     assert model.gathered_
     expected = ExponentialReLURegressor(random_state=0).fit(X, y)
@@ -125,9 +125,9 @@ def test_few_rows_are_gathered():
 
 
 def test_classes_have_probabilities_and_weights():
-    X, y = irregular(1500)
+    X, y = irregular(1000)
     labels = np.array(["low", "middle", "high"])[np.digitize(y, [-1, 1])]
-    settings = {"gather_rows": 0, "n_members": 2, "n_passes": 4, "random_state": 0}
+    settings = {"gather_rows": 0, "n_members": 1, "n_passes": 5, "random_state": 0}
     model = DaskExponentialReLUClassifier(**settings).fit(*in_parts(X, labels))
     points = in_parts(X)[0]
     chances = model.predict_proba(points).compute()
@@ -143,7 +143,9 @@ def test_classes_have_probabilities_and_weights():
 
 def test_quantiles_are_calibrated():
     X, y = irregular(2000)
-    model = regressor(loss="quantile", quantile=[0.1, 0.9], n_passes=4).fit(*in_parts(X, y))
+    model = regressor(loss="quantile", quantile=[0.1, 0.9], n_members=1, n_passes=4).fit(
+        *in_parts(X, y)
+    )
     X, y = irregular(2000, 1)
     lower, upper = model.predict(in_parts(X)[0]).compute().T
     assert (y < lower).mean() == pytest.approx(0.1, abs=0.04)
