@@ -58,8 +58,8 @@ from skrelu.dask._statistics import (
     standardized,
 )
 
-# Partial results that are added at once.
-ADDED_AT_ONCE = 8
+# Partial results that are added at once: the products of 4000 columns take 130 MB.
+ADDED_AT_ONCE = 2
 # Most values (rows times columns) of the sample, and fewest rows.
 SAMPLED_VALUES, LEAST_SAMPLE = 4_000_000, 2000
 # The same of the rows that a member holds out, which go to the workers.

@@ -164,9 +164,8 @@ def visit(
         )
         descent = Descent(shared.network, shared.loss, member.schedule, moments)
         every, looks, held = member.schedule.looks(), [], None
-        if any(begin.taken <= at <= begin.taken + n_steps for at in every) and len(
-            member.held_out.X
-        ):
+        some = any(begin.taken <= at <= begin.taken + n_steps for at in every)
+        if some and len(member.held_out.X):
             of_held = shared.encoded([member.held_out])
             held = of_held.take(torch.arange(of_held.n_rows))
 
@@ -181,7 +180,8 @@ def visit(
         # Every row is read once; minibatches differ by a row if the size does not divide them.
         for index in order.repeat(-(-n_steps // max(1, len(order)))).tensor_split(n_steps):
             batch = rows.take(index)
-            looks += [look(batch)] * every.count(descent.moments.taken)
+            if descent.moments.taken in every:
+                looks += [look(batch)] * every.count(descent.moments.taken)
             descent.step(batch)
         if descent.moments.taken == member.schedule.n_steps:
             looks += [look(batch)] * every.count(member.schedule.n_steps)
