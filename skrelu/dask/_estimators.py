@@ -232,14 +232,16 @@ class DaskExponentialReLURegressor(_DaskEstimator):
     --------
     >>> import dask.array as da
     >>> from skrelu.dask import DaskExponentialReLURegressor
-    >>> X = da.random.default_rng(0).uniform(size=(3000, 2), chunks=(1000, 2))
+    >>> X = da.random.default_rng(0).uniform(size=(2000, 2), chunks=(500, 2))
     >>> y = (X[:, 0] > 0.5) + X[:, 1]
-    >>> model = DaskExponentialReLURegressor(gather_rows=0, n_members=2, random_state=0)
+    >>> model = DaskExponentialReLURegressor(
+    ...     gather_rows=0, n_members=2, n_passes=4, random_state=0
+    ... )
     >>> predictions = model.fit(X, y).predict(X)  # lazy
-    >>> bool(abs(predictions - y).mean().compute() < 0.05)
+    >>> bool(abs(predictions - y).mean().compute() < 0.1)
     True
-    >>> model.model_.predict([[0.75, 0.25]]).round(1)
-    array([1.2])
+    >>> model.model_.predict([[0.75, 0.5], [0.25, 0.5]]).round(1)
+    array([1.5, 0.5])
     """
 
     _kind = ExponentialReLURegressor
@@ -374,11 +376,13 @@ class DaskExponentialReLUClassifier(_DaskEstimator):
     --------
     >>> import dask.array as da
     >>> from skrelu.dask import DaskExponentialReLUClassifier
-    >>> X = da.random.default_rng(0).uniform(size=(3000, 2), chunks=(1000, 2))
+    >>> X = da.random.default_rng(0).uniform(size=(2000, 2), chunks=(500, 2))
     >>> y = X[:, 0] > X[:, 1]
-    >>> model = DaskExponentialReLUClassifier(gather_rows=0, n_members=2, random_state=0)
+    >>> model = DaskExponentialReLUClassifier(
+    ...     gather_rows=0, n_members=2, n_passes=4, random_state=0
+    ... )
     >>> probabilities = model.fit(X, y).predict_proba(X)  # lazy
-    >>> bool((model.predict(X) == y).mean().compute() > 0.98)
+    >>> bool((model.predict(X) == y).mean().compute() > 0.95)
     True
     """
 
