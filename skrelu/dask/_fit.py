@@ -152,7 +152,7 @@ def _fit(
         network.of_members(result.theta),
         models,
         one * shared.factor,
-        one / choices.n_members,
+        one[:, None].expand(-1, reader.n_outputs) / choices.n_members,
     )
     rows = _rows(job, draws, moments, loss)
     encoded = EncodedFit(model, (name,), rows, left_out_by(model, job, rows, 1), result)
