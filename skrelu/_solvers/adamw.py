@@ -193,7 +193,7 @@ def adamw(
                     progress.max_iter = len(looks) - 1
                 else:
                     progress.update(now, everything)
-                progress.fraction = step / steps
+                progress.fraction = step / schedule.n_steps
                 if options.stops(progress):
                     return progress.result(Status.STOPPED)
             if step < schedule.n_steps:

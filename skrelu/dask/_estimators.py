@@ -16,9 +16,17 @@ from sklearn.utils.validation import check_is_fitted
 from skrelu._data.columns import levels_of
 from skrelu._estimators.attributes import attributes_of, limits_of
 from skrelu._estimators.base import transactional
-from skrelu._estimators.classifier import ExponentialReLUClassifier, check_sortable
+from skrelu._estimators.classifier import (
+    ExponentialReLUClassifier,
+    check_sortable,
+    own_of_classes,
+)
 from skrelu._estimators.parameters import make_loss, several
-from skrelu._estimators.regressor import ExponentialReLURegressor
+from skrelu._estimators.regressor import (
+    ExponentialReLURegressor,
+    own_of_numbers,
+    precision_of,
+)
 from skrelu._estimators.sklearn_private import Interval, StrOptions
 from skrelu._estimators.tables import set_features
 from skrelu._fit.plan import Settings
@@ -305,7 +313,7 @@ class DaskExponentialReLURegressor(_DaskEstimator):
 
     def _of_targets(self, model: Any, trained: Trained, reader: Reader, ndim: int) -> dict:
         sizes = np.concatenate([trained.kept.y, trained.limits.y])
-        return model._of_targets(sizes, ndim)
+        return own_of_numbers(self.quantile, ndim, precision_of(sizes))
 
 
 class DaskExponentialReLUClassifier(_DaskEstimator):
@@ -472,7 +480,7 @@ class DaskExponentialReLUClassifier(_DaskEstimator):
         return reader, model._settings(CrossEntropy())
 
     def _of_targets(self, model: Any, trained: Trained, reader: Reader, ndim: int) -> dict:
-        return model._of_targets(reader.classes)
+        return own_of_classes(reader.classes)
 
 
 def _learn_columns(model: Any, counts: Counts) -> None:

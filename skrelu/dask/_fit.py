@@ -141,7 +141,7 @@ def _fit(
     )
     generator = seeded(np.random.SeedSequence([choices.seed, 3]))
     kept = _kept(moments, draws, counts.weight, groups)
-    job = Job(kept, None, settings, None, CPU, generator, None, scalings)
+    job = Job(kept, None, settings, None, CPU, generator, None, known_scalings=scalings)
     options = job.options("adam", "encoded columns", size.n_steps)
     options = replace(options, learning_rate=size.rate, batch_size=size.batch)
     result = _trained(parts, shared, counts.rows, choices, options, moments.held_out)
