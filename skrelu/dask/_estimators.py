@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skrelu._data.columns import levels_of
 from skrelu._estimators.attributes import attributes_of, limits_of
 from skrelu._estimators.base import transactional
+from skrelu._estimators.callbacks import stage_of
 from skrelu._estimators.classifier import (
     ExponentialReLUClassifier,
     check_sortable,
@@ -134,6 +135,8 @@ class _DaskEstimator(BaseEstimator):
         own = self._of_targets(model, trained, reader, ndim)
         limits = limits_of(trained.fitted, trained.limits, self.extrapolation)
         model._keep({**attributes_of(trained.fitted), **limits, **own}, trained.kept.X)
+        assert trained.fitted.pretraining is not None
+        model.stages_ = [stage_of("encoded columns", trained.fitted.pretraining)]
 
     def _of_targets(self, model: Any, trained: Trained, reader: Reader, ndim: int) -> dict:
         raise NotImplementedError

@@ -57,6 +57,7 @@ def test_the_model_is_an_ordinary_estimator(model):
         outputs = plain.to_torch()(torch.tensor(X))[:, 0].numpy()
     np.testing.assert_allclose(outputs, plain.predict(X), atol=1e-10)
     assert plain.feature_importances_.sum() == pytest.approx(1)
+    assert plain.stages_[0]["validation_loss"][-1] < 0.2
     low, high = plain.predict_interval(X, 0.9).T
     assert ((low < y) & (y < high)).mean() == pytest.approx(0.9, abs=0.04)
 
