@@ -33,7 +33,9 @@ toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the descriptions of parameters have them
 autosummary_generate = True
 autosummary_context = {
-    "shown": shown(f"skrelu{part}" for part in ("", ".inspection", ".nn", ".optimize", ".regions"))
+    "shown": shown(
+        f"skrelu{part}" for part in ("", ".dask", ".inspection", ".nn", ".optimize", ".regions")
+    )
 }
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True

@@ -19,7 +19,7 @@ from benchmarks._text import Target, shown
 
 COMMANDS = ("paper", "functions", "tables", "classification", "losses", "scale", "estimator",
             "layers", "images", "regions", "optimum", "size", "error_bars",
-            "bayesian")  # fmt: skip
+            "bayesian", "cluster")  # fmt: skip
 
 
 class Broken(Exception):

@@ -33,6 +33,7 @@ GALLERY = SITE + "auto_examples/index.html"
         pytest.param("uncertainty", 20, marks=pytest.mark.slow),
         pytest.param("compression", 14, marks=pytest.mark.slow),
         pytest.param("optimization", 31, marks=pytest.mark.slow),
+        pytest.param("partitions", 10, marks=pytest.mark.slow),
         pytest.param("deployment", 13, marks=pytest.mark.slow),
         pytest.param("../coming_from", 16, marks=pytest.mark.slow),
     ],

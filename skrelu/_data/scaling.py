@@ -39,6 +39,18 @@ class Scaling(NamedTuple):
         mean = weights @ shrunk
         shrunk -= mean
         scale = np.sqrt(weights @ np.square(shrunk, out=shrunk))
+        return cls.of_moments(mean, scale, low, high, unit)
+
+    @classmethod
+    def of_moments(
+        cls,
+        mean: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+        unit: NDArray[np.float64] | float = 1.0,
+    ) -> Scaling:
+        """Return means and standard deviations in some unit, of columns from low to high."""
         constant = (low == high) | (scale == 0)
         scale = np.maximum(scale, _least_spread(mean, low / unit, high / unit))
         scale = np.maximum(scale * unit, LEAST)

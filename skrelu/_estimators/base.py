@@ -135,17 +135,10 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
             report=tasks,
             score=score,
         )
-        for name, value in attributes(fitted).items():
-            setattr(self, name, value)
-        for name in ("compression_loss_", "_stream", "_seen"):  # of another model
-            if hasattr(self, name):
-                delattr(self, name)
+        self._keep(attributes(fitted), training.X)
         if self.solver == "adam":
             self._seen = seen(training, settings, fitted)
         self.stages_ = tasks.stages
-        rows = training.X[:: -(-len(training.X) // tuning.SLOPES_ROWS)]
-        sizes = self._stored().importances(rows)
-        self.feature_importances_ = np.bincount(columns.owners, sizes, self.n_features_in_)
         tasks.end(fitted)
         self._warn(fitted)
         free = (
@@ -155,6 +148,17 @@ class ExponentialReLUEstimator(ExportsMixin, CallbackSupportMixin, BaseEstimator
         if free and counted and settings.loss.central:
             self._warn_of_structure(training)
         return self
+
+    def _keep(self, attributes: dict, X) -> None:
+        """Set fitted attributes, by name, with importances over some of the rows of X."""
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        for name in ("compression_loss_", "_stream", "_seen"):  # of another model
+            if hasattr(self, name):
+                delattr(self, name)
+        sizes = self._stored().importances(X[:: -(-len(X) // tuning.SLOPES_ROWS)])
+        owners = columns_of(self).owners
+        self.feature_importances_ = np.bincount(owners, sizes, self.n_features_in_)
 
     def _read_earlier(self) -> Earlier:
         """Return the previous fit, for a warm start."""

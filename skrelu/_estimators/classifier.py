@@ -525,7 +525,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         """
         self._validate_params()
         X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False)
-        _check_sortable(y)
+        check_sortable(y)
         check_classification_targets(y)
         classes = np.unique(y)
         settings = self._settings_of_classes(classes)
@@ -545,7 +545,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             )
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         data = {"X": X, "y": y, "metadata": metadata}
-        return self._fit(data, training, validation, settings, _own(classes))
+        return self._fit(data, training, validation, settings, own_of_classes(classes))
 
     @available_if(by_adam)
     @fit_of_arrays
@@ -619,7 +619,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
                 "call: give a dict of weights, or sample_weight."
             )
         X, y, row_weights = validated_data(self, X, y, sample_weight, numeric=False, known=further)
-        _check_sortable(y)
+        check_sortable(y)
         check_classification_targets(y)
         known = self.classes_
         unknown = np.setdiff1d(y, known)
@@ -632,7 +632,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         weights = self._class_weights(known, y, row_weights)
         table = _table(X, y, row_weights, known, weights)
         n_given = int(np.count_nonzero(row_weights * weights[np.searchsorted(known, y)]))
-        return learn_rows(self, table, n_given, settings, _own(known))
+        return learn_rows(self, table, n_given, settings, own_of_classes(known))
 
     @of_arrays
     def predict(self, X):
@@ -814,7 +814,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         return _table(X, y, row_weights, classes, weights)
 
 
-def _own(classes) -> dict:
+def own_of_classes(classes) -> dict:
     """Return the attributes that predictions of these classes need."""
     return {
         "_y_ndim": 1 if len(classes) == 2 else 2,
@@ -824,7 +824,7 @@ def _own(classes) -> dict:
     }
 
 
-def _check_sortable(y) -> None:
+def check_sortable(y) -> None:
     """Raise an error for labels that cannot be sorted, such as strings and numbers together."""
     kinds = sorted({type(label).__name__ for label in y}) if y.dtype == object else []
     if len(kinds) > 1 and "str" in kinds:

@@ -587,12 +587,7 @@ class ExponentialReLURegressor(
             raise ValueError(f"loss={self.loss!r} needs some y > 0 in each output, but all are 0.")
         validation = self._validation_table(X_val, y_val, sample_weight_val, y.shape[1:])
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        own = {
-            "_y_ndim": 2 if several(self.quantile) else y.ndim,
-            "_ordered": several(self.quantile),
-            "_levels": tuple(self.quantile) if several(self.quantile) else None,
-            "_dtype": str(_precision(training.y)),
-        }
+        own = own_of_numbers(self.quantile, y.ndim, precision_of(training.y))
         return self._fit(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
@@ -668,13 +663,8 @@ class ExponentialReLURegressor(
                 f"loss={self.loss!r} needs some y > 0 in each output in the first call of "
                 "partial_fit: give it more rows."
             )
-        dtypes = [_precision(table.y), *([np.dtype(self._dtype)] if further else [])]
-        own = {
-            "_y_ndim": 2 if several(self.quantile) else y.ndim,
-            "_ordered": several(self.quantile),
-            "_levels": tuple(self.quantile) if several(self.quantile) else None,
-            "_dtype": str(np.result_type(*dtypes)),
-        }
+        dtypes = [precision_of(table.y), *([np.dtype(self._dtype)] if further else [])]
+        own = own_of_numbers(self.quantile, y.ndim, np.result_type(*dtypes))
         if further and (table.y.shape[1] != self.n_outputs_ or own["_y_ndim"] != self._y_ndim):
             raise ValueError(
                 f"y has shape {y.shape}, but in the first call it had {self.n_outputs_} outputs as "
@@ -825,7 +815,17 @@ class ExponentialReLURegressor(
         return self._table(X, y, weights, "y_val")
 
 
-def _precision(y) -> np.dtype:
+def own_of_numbers(quantile, ndim: int, dtype: np.dtype) -> dict:
+    """Return the attributes that predictions of numbers or of quantiles need."""
+    return {
+        "_y_ndim": 2 if several(quantile) else ndim,
+        "_ordered": several(quantile),
+        "_levels": tuple(quantile) if several(quantile) else None,
+        "_dtype": str(dtype),
+    }
+
+
+def precision_of(y) -> np.dtype:
     """Return float32 if it represents numbers of these sizes with all its digits, else float64."""
     size = np.abs(y[y != 0])
     limits = np.finfo(np.float32)

@@ -83,7 +83,7 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric, k
             f"{y_name} is None."
         )
     known = bool(suffix) if known is None else known
-    table, categories = _inputs(estimator, X, X_name, check=known)
+    table, categories = read_inputs(estimator, X, X_name, check=known)
     if numeric:
         targets = _checked(estimator, y, y_name, ensure_2d=False)
     else:
@@ -95,7 +95,7 @@ def validated_data(estimator, X, y, sample_weight=None, *, suffix="", numeric, k
     _named(f"{X_name} and {y_name}", check_consistent_length, table, targets)
     weights = as_weights(sample_weight, f"sample_weight{suffix}", len(table))
     if not known:
-        _features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
+        set_features(estimator, table if _columns(X, X_name) is None else X, X_name, reset=True)
         columns = getattr(estimator, "_columns", None) if estimator.warm_start else None
         if columns is None or len(columns["n_levels"]) != table.shape[1]:
             _learn(estimator, table, categories, weights)
@@ -106,7 +106,7 @@ def validated_inputs(estimator, X, name="X"):
     """Return inputs of a fitted estimator as columns; errors are those of `validated_data`."""
     if _are_columns(estimator, X):  # a row takes a third of the time
         return X
-    return _expanded(estimator, *_inputs(estimator, X, name, check=True))
+    return _expanded(estimator, *read_inputs(estimator, X, name, check=True))
 
 
 def _are_columns(estimator, X) -> bool:
@@ -225,7 +225,7 @@ def _levels(values, place):
     return values
 
 
-def _chosen(estimator, fitted, names, n_features):
+def chosen_categories(estimator, fitted, names, n_features):
     """Return the indices of `categorical_features`; None for those with a categorical dtype.
 
     If ``fitted``, categories are those of the fit.
@@ -364,21 +364,21 @@ def as_integer(value):
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def _inputs(estimator, X, name, *, check):
+def read_inputs(estimator, X, name, *, check):
     """Return inputs as numbers and categories. Named features are checked before the values."""
     is_frame = _columns(X, name) is not None
     if check and is_frame:
-        _features(estimator, X, name, reset=False)
+        set_features(estimator, X, name, reset=False)
     found = {}
 
     def read(values, name):
-        choose = partial(_chosen, estimator, check or estimator.warm_start)
+        choose = partial(chosen_categories, estimator, check or estimator.warm_start)
         table, found["categories"] = as_features(values, name, choose)
         return table
 
     table = _checked(estimator, X, name, read=read, ensure_all_finite="allow-nan")
     if check and not is_frame:
-        _features(estimator, table, name, reset=False)
+        set_features(estimator, table, name, reset=False)
     return table, found["categories"]
 
 
@@ -392,8 +392,8 @@ def _checked(estimator, values, name, *, read=as_table, **parameters):
     return _named(name, check_array, table, **parameters)
 
 
-def _features(estimator, X, name, *, reset):
-    """Set or check the number and names of the estimator's features."""
+def set_features(estimator, X, name, *, reset):
+    """Set or check the number and names of the estimator's features; X may have no rows."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _named(name, validate_data, estimator, X, reset=reset, skip_check_array=True)

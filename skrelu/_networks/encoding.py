@@ -135,6 +135,8 @@ class Curves:
     def __call__(self, X: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return the curves, (n_models, n_samples, n_outputs, n_groups)."""
         n_models, n_outputs, _ = self.values.shape
+        if not n_outputs:  # there are too many features for curves
+            return X.new_zeros(n_models, len(X), 0, self.n_groups)
         positions = self.knots.positions(X) if positions is None else positions
         curves = X.new_zeros(n_models, len(X), n_outputs, self.n_groups)
         begin = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -51,6 +52,95 @@ class Minibatches(Protocol):
         """Return the rows that each member holds out, None if there are none."""
 
 
+class Moments(NamedTuple):
+    """Points of all members and the moments of their gradients, after some steps.
+
+    All are (n_members * n_parameters,), see `EncodedNetwork.unpack`.
+    """
+
+    theta: Tensor
+    mean: Tensor
+    square: Tensor
+    taken: int  # steps
+
+    @classmethod
+    def at(cls, theta: Tensor) -> Moments:
+        """Return those before the first step."""
+        return cls(theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta), 0)
+
+    def copy(self) -> Moments:
+        """Return a copy."""
+        return Moments(self.theta.clone(), self.mean.clone(), self.square.clone(), self.taken)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rates of all steps: they grow from 0, and then fall as a cosine.
+
+    Parameters
+    ----------
+    n_steps : int
+    rate : float
+        Largest rate.
+    decay : float
+        Decay of the weights, as a fraction of the rate.
+    """
+
+    n_steps: int
+    rate: float
+    decay: float
+
+    def at(self, step: int) -> float:
+        """Return the rate of a step, from 0 on."""
+        warm = min(1.0, (step + 1) / (WARM_UP * self.n_steps + 1))
+        falling = (1 + math.cos(math.pi * step / self.n_steps)) / 2
+        return self.rate * warm * falling
+
+    def looks(self) -> list[int]:
+        """Return the numbers of steps before the looks at held-out rows, which increase."""
+        return [round(self.n_steps * (k / LOOKS) ** SPACING) for k in range(LOOKS + 1)]
+
+
+class Descent:
+    """Steps of AdamW for all members at once.
+
+    Parameters
+    ----------
+    network : EncodedNetwork
+    loss : Loss
+    schedule : Schedule
+    begin : Moments
+        Where to go on; its tensors are changed in place.
+    """
+
+    def __init__(
+        self, network: EncodedNetwork, loss: Loss, schedule: Schedule, begin: Moments
+    ) -> None:
+        self.network, self.loss, self.schedule, self.moments = network, loss, schedule, begin
+        self._gradient = torch.zeros_like(begin.theta)
+        self._weights, self._into = network.unpack(begin.theta), network.unpack(self._gradient)
+
+    def step(self, batch: Batch) -> None:
+        """Take a step on a minibatch."""
+
+        def slopes(raw: Tensor) -> Tensor:
+            scale = self.loss.scale(raw, batch.y, batch.weights)
+            residual, curvature = self.loss.working(raw, batch.y, scale)
+            unit = 2 / (self.loss.unit(raw) * raw.shape[-2])
+            return residual * curvature * (batch.weights[:, None] * unit)
+
+        self.network.differentiate(self._weights, self._into, batch.columns, batch.curves, slopes)
+        theta, mean, square, step = self.moments
+        rate, gradient = self.schedule.at(step), self._gradient
+        # torch.optim takes more than a second to import.
+        mean.lerp_(gradient, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        root = square.sqrt().mul_((1 - BETAS[1] ** (step + 1)) ** -0.5).add_(TINY)
+        theta.mul_(1 - rate * self.schedule.decay)
+        theta.addcdiv_(mean, root, value=-rate / (1 - BETAS[0] ** (step + 1)))
+        self.moments = self.moments._replace(taken=step + 1)
+
+
 def adamw(
     network: EncodedNetwork,
     theta: Tensor,
@@ -87,16 +177,14 @@ def adamw(
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019,
     https://arxiv.org/abs/1711.05101
     """
-    theta = theta.clone()
-    gradient, mean, square = (torch.zeros_like(theta) for _ in range(3))
-    weights, into = network.unpack(theta), network.unpack(gradient)
-    held_out, steps = data.held_out(), options.max_iter
+    schedule = Schedule(options.max_iter, options.learning_rate, decay)
+    descent = Descent(network, loss, schedule, Moments.at(theta))
+    theta, held_out, looks = descent.moments.theta, data.held_out(), set(schedule.looks())
     batches = _drawn(data, min(options.batch_size, data.n_rows), options.generator)
-    looks = {0, *(round(steps * (k / LOOKS) ** SPACING) for k in range(1, LOOKS + 1))}
     progress: Progress | None = None
     everything = torch.arange(len(theta) // network.n_parameters, device=theta.device)
     try:
-        for step in range(steps + 1):
+        for step in range(schedule.n_steps + 1):
             batch = next(batches)
             if step in looks:
                 now = _evaluate(network, theta, batch, held_out, loss, n_kinds, step)
@@ -105,28 +193,11 @@ def adamw(
                     progress.max_iter = len(looks) - 1
                 else:
                     progress.update(now, everything)
-                progress.fraction = step / steps
+                progress.fraction = step / schedule.n_steps
                 if options.stops(progress):
                     return progress.result(Status.STOPPED)
-            if step == steps:
-                break
-            warm = min(1.0, (step + 1) / (WARM_UP * steps + 1))
-            falling = (1 + math.cos(math.pi * step / steps)) / 2
-            rate = options.learning_rate * warm * falling
-
-            def slopes(raw: Tensor, batch: Batch = batch) -> Tensor:
-                scale = loss.scale(raw, batch.y, batch.weights)
-                residual, curvature = loss.working(raw, batch.y, scale)
-                unit = 2 / (loss.unit(raw) * raw.shape[-2])
-                return residual * curvature * (batch.weights[:, None] * unit)
-
-            network.differentiate(weights, into, batch.columns, batch.curves, slopes)
-            # torch.optim takes more than a second to import.
-            mean.lerp_(gradient, 1 - BETAS[0])
-            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            root = square.sqrt().mul_((1 - BETAS[1] ** (step + 1)) ** -0.5).add_(TINY)
-            theta.mul_(1 - rate * decay)
-            theta.addcdiv_(mean, root, value=-rate / (1 - BETAS[0] ** (step + 1)))
+            if step < schedule.n_steps:
+                descent.step(batch)
     except KeyboardInterrupt:
         if progress is None:
             raise
@@ -154,12 +225,30 @@ def _evaluate(
 ) -> Evaluation:
     """Return the losses on a minibatch and on held-out rows."""
     fitted = losses(network, theta, batch, loss)
+    own = None if held_out is None else losses(network, theta, held_out, loss)
+    return evaluation(network.by_member(theta), fitted, own, n_kinds, look)
+
+
+def evaluation(
+    theta: Tensor, fitted: Tensor, held_out: Tensor | None, n_kinds: int, look: int
+) -> Evaluation:
+    """Return what a look has found.
+
+    Parameters
+    ----------
+    theta : Tensor of shape (n_members, n_parameters)
+    fitted : Tensor of shape (n_members,)
+        Losses on a minibatch.
+    held_out : Tensor of shape (n_members,) or None
+        Losses on held-out rows.
+    n_kinds, look : int
+    """
     # Without held-out rows the last look is taken.
     validation, error = torch.full_like(fitted, torch.nan), torch.full_like(fitted, -float(look))
     if held_out is not None:
-        own = losses(network, theta, held_out, loss).view(n_kinds, -1)
+        own = held_out.view(n_kinds, -1)
         validation = error = torch.lerp(own, own.mean(1, keepdim=True), POOLED).flatten()
-    return Evaluation(network.by_member(theta), fitted, fitted, validation, error)
+    return Evaluation(theta, fitted, fitted, validation, error)
 
 
 def losses(network: EncodedNetwork, theta: Tensor, batch: Batch, loss: Loss) -> Tensor:

@@ -53,20 +53,27 @@ def fit_additive(
     """
     root = weights.sqrt()
     columns, y = columns * root, y * root
-    A, b = _products(columns, y)
-    coef, precisions, noise = _by_evidence(A, b, float(y.double().square().sum()), weights, owner)
+    A, b = products(columns, y)
+    squares, n = float(y.double().square().sum()), float(weights.sum())
+    coef, precisions, noise = by_evidence(A, b, squares, n, owner)
     if not held_out.any():
         return coef.expand(len(held_out), -1, -1)
     found = []
     for rows in held_out:
-        A_out, b_out = _products(columns[:, rows], y[:, rows])
+        A_out, b_out = products(columns[:, rows], y[:, rows])
         factor = _factor((A - A_out) / noise, precisions)
         found.append(torch.cholesky_solve((b - b_out) / noise, factor))
     return torch.stack(found)
 
 
-def _products(columns: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Z'Z and Z'y in double precision."""
+def products(columns: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Z'Z, (n_columns, n_columns), and Z'y, (n_columns, n_outputs), in double precision.
+
+    Parameters
+    ----------
+    columns : Tensor of shape (n_columns, n_samples)
+    y : Tensor of shape (n_outputs, n_samples)
+    """
     return gram(columns[None])[0].double(), (columns @ y.mT).double()
 
 
@@ -79,12 +86,30 @@ def _factor(matrix: Tensor, diagonal: Tensor) -> Tensor:
         diagonal = 10 * diagonal
 
 
-def _by_evidence(
-    A: Tensor, b: Tensor, squares_of_y: float, weights: Tensor, owner: Tensor
+def by_evidence(
+    A: Tensor, b: Tensor, squares_of_y: float, n_rows: float, owner: Tensor
 ) -> tuple[Tensor, Tensor, float]:
-    """Return coefficients, the precision of each, and the variance of the noise."""
+    """Return coefficients of all rows, the precision of each, and the variance of the noise.
+
+    Parameters
+    ----------
+    A, b : Tensor of shape (n_columns, n_columns) and (n_columns, n_outputs)
+        Weighted sums over rows, see `products`.
+    squares_of_y : float
+        Weighted sum of squares of y.
+    n_rows : float
+        Sum of the weights.
+    owner : Tensor of int of shape (n_columns,)
+        Group of each column, from 0 on.
+
+    Returns
+    -------
+    coef : Tensor of shape (n_columns, n_outputs)
+    precisions : Tensor of shape (n_columns,)
+    noise : float
+    """
     n_outputs, sizes = b.shape[1], owner.bincount()
-    n = float(weights.sum()) * n_outputs
+    n = n_rows * n_outputs
     jitter = JITTER * A.diagonal().mean()
     precisions, noise = A.new_ones(len(sizes)), 1.0
     before = torch.zeros_like(precisions)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skrelu._networks.encoded_network import EncodedNetwork
-from skrelu._solvers.adamw import LOOKS, Batch, adamw
+from skrelu._solvers.adamw import LOOKS, Batch, Descent, Moments, Schedule, adamw
 from skrelu._solvers.additive import fit_additive
 from skrelu._solvers.losses import SQUARED_ERROR
 from skrelu._solvers.progress import Options, Status
@@ -124,6 +124,21 @@ def test_without_held_out_rows_the_last_look_is_kept():
     result = fitted(rows=Rows(holds_out=False))
     assert result.validation_loss.isnan().all()
     assert result.loss_curve[-1] == pytest.approx(float(result.loss.mean()))
+
+
+def test_steps_go_on_from_kept_moments():
+    rows, schedule = Rows(), Schedule(n_steps=20, rate=1e-2, decay=0.1)
+    begin = Moments.at(NETWORK.random(2, torch.Generator().manual_seed(2)))
+    batches = [rows.take(torch.arange(k, k + 64)) for k in range(20)]
+    whole, moments = Descent(NETWORK, SQUARED_ERROR, schedule, begin.copy()), begin
+    for batch in batches:
+        whole.step(batch)
+        anew = Descent(NETWORK, SQUARED_ERROR, schedule, moments.copy())
+        anew.step(batch)
+        moments = anew.moments
+    assert moments.taken == 20
+    assert torch.equal(moments.theta, whole.moments.theta)
+    assert not torch.equal(moments.theta, begin.theta)
 
 
 def test_callbacks_and_users_end_a_fit():
