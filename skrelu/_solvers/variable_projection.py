@@ -42,8 +42,8 @@ from skrelu._solvers.levenberg_marquardt import Damping, Equations, NormalEquati
 from skrelu._solvers.progress import Evaluation, chunk_size
 from skrelu._solvers.rows import Rows
 
-# Added to the unit diagonal of the linear problem, to keep it positive definite despite rounding, if
-# rounding of as many columns is not more.
+# Added to the unit diagonal of the linear problem, to keep it positive definite despite rounding;
+# at least the rounding of as many numbers as there are columns.
 JITTER = 1e-13
 # Distance from its window at which a sub-network is also penalized, as a fraction of the window.
 # Otherwise steep parts beyond the rows would cost nothing and ruin predictions there.
