@@ -107,12 +107,16 @@ def _fit(job: Job, plan: Plan) -> Fitted:
     clean = errors < tuning.COMPOSED_NOISE
     explained = noise is not None and bool((errors <= tuning.WINDOWS_EXPLAIN * noise).all())
     if clean.all() and (explained or len(clean) > 1):
-        fitted = _fit_composed(job, plan)  # many starts on one level would be hardly better
+        # Many starts on one level would be hardly better.
+        noisy = errors.min() > tuning.CLEAN and plan.composed is not None
+        fitted = _fit_composed(job, _for_noise(plan) if noisy else plan)
+        if fitted is not None and not noisy:
+            fitted = _or_fewer(job, plan, fitted)
     elif not explained or clean.any():
         fitted = _fit_moving(job, plan)
     # Of a given depth, any error is one of depth.
     enough = 0.0 if job.settings.exact_depth else tuning.SMALL_ERROR
-    if fitted is None or _mean(_errors(fitted)) <= max(_mean(errors), enough):
+    if fitted is None or _mean(_errors(fitted)) <= max(tuning.FEWER * _mean(errors), enough):
         return fitted or windows
     return windows.with_status(Status.INTERRUPTED) if fitted.interrupted else windows
 
@@ -195,7 +199,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         if bool(clean.all()):
             fitted = fit_composed(job, plan, composed, looked)
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
-                return fitted
+                return _or_fewer(job, plan, fitted)
     more = len(job.training.X) <= tuning.PLAIN_ROWS or looked is not None
     encoded, fitted = fit_encoded(job, ("pretraining",) if more else ()), None
     if encoded.result.interrupted:
@@ -206,6 +210,9 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         and (bool(clean.any()) or _is_smooth(looked, composed, encoded))
     ):
         fitted = go_on(job, plan, composed, looked, best=bool(clean.any()))
+        if not clean.any() and not fitted.interrupted:
+            fitted = _with_fewer(job, plan, fitted)
+            plan, composed = fitted.plan, fitted.plan.composed
         average = stacked(job, one_level, fitted, encoded)
         smooth = average.gain >= tuning.SMOOTH_WEIGHT
         exact = smooth & (left_out_losses(average) <= tuning.LITTLE_NOISE)
@@ -215,6 +222,29 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         fitted = None if looked is not None else _fit_composed(job, plan)
         fitted = fitted or fit_on_one_level(job, _few_waves(job, one_level), True)
     return stacked(job, one_level, fitted, encoded)
+
+
+def _for_noise(plan: Plan) -> Plan:
+    """Return the plan with fewer composed sub-networks, which follow less of the noise."""
+    assert plan.composed is not None
+    return replace(plan, composed=plan.composed.smaller(*tuning.NOISY_LEVELS))
+
+
+def _with_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
+    """Return a fit that holds rows out, or one of fewer sub-networks if its error is no more."""
+    fewer = _for_noise(plan)
+    assert fewer.composed is not None
+    other = go_on(job, fewer, fewer.composed, look(job, fewer.composed), best=False)
+    first, second = (part.pretraining.error.mean() for part in (fitted, other))
+    return other if bool(second <= tuning.FEWER * first) else fitted
+
+
+def _or_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
+    """Return a fit, or one of fewer sub-networks if there is noise and its error is less."""
+    if fitted.error <= tuning.NO_NOISE or fitted.interrupted:
+        return fitted
+    other = _fit_composed(job, _for_noise(plan))
+    return other if other is not None and other.error < fitted.error else fitted
 
 
 def _is_smooth(looked: Look, network: ComposedNetwork, encoded: EncodedFit) -> bool:
