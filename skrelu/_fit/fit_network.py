@@ -235,7 +235,9 @@ def _with_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
     fewer = _for_noise(plan)
     assert fewer.composed is not None
     other = go_on(job, fewer, fewer.composed, look(job, fewer.composed), best=False)
-    first, second = (part.pretraining.error.mean() for part in (fitted, other))
+    assert fitted.pretraining is not None
+    assert other.pretraining is not None
+    first, second = fitted.pretraining.error.mean(), other.pretraining.error.mean()
     return other if bool(second <= tuning.FEWER * first) else fitted
 
 
