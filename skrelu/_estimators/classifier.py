@@ -489,7 +489,8 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
             rows by 1.
 
         X_val : array-like of shape (n_val, n_features), default=None
-            Validation inputs for early stopping. If given, no training rows are held out.
+            Validation inputs for early stopping. If given, no training rows are held out. The
+            steps of a pipeline transform them only if its ``transform_input`` names them.
 
         y_val : array-like of shape (n_val,), default=None
             Class labels for ``X_val``.

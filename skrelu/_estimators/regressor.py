@@ -544,7 +544,8 @@ class ExponentialReLURegressor(
             Sample weights, at least 0. None weighs all rows equally.
 
         X_val : array-like of shape (n_val, n_features), default=None
-            Validation inputs for early stopping. If given, no training rows are held out.
+            Validation inputs for early stopping. If given, no training rows are held out. The
+            steps of a pipeline transform them only if its ``transform_input`` names them.
 
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Target values for ``X_val``.

@@ -106,9 +106,10 @@ def compress(
     -------
     ExponentialReLURegressor or ExponentialReLUClassifier
         Fitted model with the same parameters as ``model``, whose `fit` would fit anew, at full
-        size. All methods work. It has no sub-networks (``n_subnetworks_`` is 0) unless its shape
-        is guaranteed. ``n_parameters_`` is the number of its weights and biases that are not 0,
-        and ``compression_loss_`` the loss that ``max_loss`` bounds.
+        size. All methods work but those of error bars and draws. It has no sub-networks
+        (``n_subnetworks_`` is 0) unless its shape is guaranteed. ``n_parameters_`` is the number
+        of its weights and biases that are not 0, and ``compression_loss_`` the loss that
+        ``max_loss`` bounds.
 
     Raises
     ------

@@ -140,7 +140,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):
     Attributes
     ----------
     estimator_ : ExponentialReLURegressor
-        The compressed estimator.
+        The small network as an estimator, with its exports, slopes and importances.
 
     n_features_in_ : int
         Number of features.
@@ -200,7 +200,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):
     Attributes
     ----------
     estimator_ : ExponentialReLUClassifier
-        The compressed estimator.
+        The small network as an estimator, with its exports, slopes and importances.
 
     classes_ : ndarray of shape (n_classes,)
         Labels of the classes.
