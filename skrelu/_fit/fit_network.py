@@ -212,7 +212,8 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         fitted = go_on(job, plan, composed, looked, best=bool(clean.any()))
         if not clean.any() and not fitted.interrupted:
             fitted = _with_fewer(job, plan, fitted)
-            plan, composed = fitted.plan, fitted.plan.composed
+            plan = replace(plan, composed=fitted.plan.composed)
+            composed = plan.composed or composed
         average = stacked(job, one_level, fitted, encoded)
         smooth = average.gain >= tuning.SMOOTH_WEIGHT
         exact = smooth & (left_out_losses(average) <= tuning.LITTLE_NOISE)
@@ -234,7 +235,11 @@ def _with_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
     """Return a fit that holds rows out, or one of fewer sub-networks if its error is no more."""
     fewer = _for_noise(plan)
     assert fewer.composed is not None
-    other = go_on(job, fewer, fewer.composed, look(job, fewer.composed), best=False)
+    looked = look(job, fewer.composed)
+    if not looked.result.interrupted:
+        other = go_on(job, fewer, fewer.composed, looked, best=False)
+    if looked.result.interrupted or other.interrupted:
+        return fitted.with_status(Status.INTERRUPTED)
     assert fitted.pretraining is not None
     assert other.pretraining is not None
     first, second = fitted.pretraining.error.mean(), other.pretraining.error.mean()
@@ -246,6 +251,8 @@ def _or_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
     if fitted.error <= tuning.NO_NOISE or fitted.interrupted:
         return fitted
     other = _fit_composed(job, _for_noise(plan))
+    if other is not None and other.interrupted:
+        return fitted.with_status(Status.INTERRUPTED)
     return other if other is not None and other.error < fitted.error else fitted
 
 
