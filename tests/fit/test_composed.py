@@ -499,3 +499,30 @@ def test_depth_counts_on_several_levels():
     # A layer more finds a worse minimum now and then, two more do not.
     assert all(deep < flat for flat, deep in zip(errors, errors[2:], strict=False))
     assert errors[4] < 0.02 * errors[0]
+
+
+def test_a_smaller_network_has_no_more_parameters():
+    network = ComposedNetwork(10, 18, 6, 1)
+    other = network.smaller(2, 4)
+    assert (other.n_levels, other.n_subnetworks) == (2, 8)
+    assert other.n_parameters < network.n_parameters
+    tiny = ComposedNetwork(10, 2, 2, 1)
+    assert tiny.smaller(2, 4) == tiny
+    assert ComposedNetwork(10, 1, 1, 1).smaller(2, 4) == ComposedNetwork(10, 1, 1, 1)
+
+
+@pytest.mark.slow
+def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(400, 3))
+    unseen = rng.uniform(-1, 1, size=(2000, 3))
+
+    def clean(X):
+        return np.sin(3 * X[:, 0]) * X[:, 1] + X[:, 2] ** 2
+
+    y = clean(X) + 0.1 * clean(X).std() * rng.normal(size=len(X))
+    model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    assert model.n_levels_ == 2
+    six = ExponentialReLURegressor(n_levels=6, random_state=0).fit(X, y)
+    errors = [np.mean((m.predict(unseen) - clean(unseen)) ** 2) for m in (model, six)]
+    assert errors[0] < 0.8 * errors[1]
