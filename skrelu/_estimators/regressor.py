@@ -88,11 +88,12 @@ class ExponentialReLURegressor(
         "auto" chooses the number by the size of the table. On one level it is one for every 32
         samples, at most 32, or at most 8 with one feature. It is twice that with a shape, and less
         if there are fewer samples than directions, offsets and peaks. On several levels it is at
-        most 3 a level, with at most 500 weights in pretraining and one weight for two samples. If
+        most 4 a level, with at most 400 weights in pretraining and one weight for two samples. If
         hardly any noise is found, each level gets up to two more, with at most 700 weights and one
-        weight for four samples. One sub-network a level may have 1000 weights, and one weight for
-        each sample. Windows side by side are as many as lower the loss of left-out rows, at most
-        1024 (256 with other losses than squared errors).
+        weight for four samples. If noise is found, there are fewer: up to 8 on two levels. One sub-
+        network a level may have 1000 weights, and one weight for each sample. Windows side by side
+        are as many as lower the loss of left-out rows, at most 1024 (256 with other losses than
+        squared errors).
 
     n_levels : int or "auto", default="auto"
         Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``
@@ -101,11 +102,11 @@ class ExponentialReLURegressor(
 
         "auto" takes one level with other losses than squared errors, with a shape or
         ``solver="adam"``. Else it tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto",
-        too, and there are 50 samples or more and up to some 140 features. At most 20 000 random
-        samples train them. If they leave more than 0.3 % of the variance of other samples
-        unexplained, they are averaged with networks on encoded columns. They then hold out rows,
-        at most 6000 samples train them, and one level takes their place (up to 3000 samples) if
-        encoded columns predict better than a rough fit of theirs.
+        too, and there are 50 samples or more and up to some 140 features, and 2 if there is noise.
+        At most 20 000 random samples train them. If they leave more than 0.3 % of the variance of
+        other samples unexplained, they are averaged with networks on encoded columns. They then
+        hold out rows, at most 6000 samples train them, and one level takes their place (up to 3000
+        samples) if encoded columns predict better than a rough fit of theirs.
 
     n_init : int or "auto", default="auto"
         Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer

@@ -312,15 +312,18 @@ def _composed(
                 "sub-networks, or solver='adam'."
             )
         return network
+    most, most_weights = tuning.MOST_COMPOSED, tuning.MOST_WEIGHTS
+    if classes:
+        most, most_weights = tuning.MOST_OF_CLASSES
     sizes = [
         ComposedNetwork(n_features, size * n_levels, n_levels, n_outputs, shape)
-        for size in range(tuning.MOST_COMPOSED, 0, -1)
+        for size in range(most, 0, -1)
     ]
     # A row counts once for classes, and once for each output for other losses.
     enough_rows = n_samples * (1 if classes else n_outputs) // 2
     *larger, smallest = sizes
     for network in larger:
-        if network.n_parameters <= min(tuning.MOST_WEIGHTS, enough_rows):
+        if network.n_parameters <= min(most_weights, enough_rows):
             return network
     fits = smallest.n_parameters <= min(tuning.MOST_WEIGHTS_OF_ONE, 2 * enough_rows)
     return smallest if fits or settings.n_levels != "auto" else None

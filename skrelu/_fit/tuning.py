@@ -124,6 +124,8 @@ MOST_COMPOSED = 4
 # one to four features these are four sub-networks a level: of 12 functions of 1000 rows the errors
 # are a third of those with three (geometric mean), in 1.6 times the time.
 MOST_WEIGHTS = 400
+# Both for classes.
+MOST_OF_CLASSES = (3, 500)
 # The same with one sub-network a level.
 MOST_WEIGHTS_OF_ONE = 1000
 # Default number of starts.
