@@ -90,10 +90,10 @@ class ExponentialReLURegressor(
         if there are fewer samples than directions, offsets and peaks. On several levels it is at
         most 4 a level, with at most 400 weights in pretraining and one weight for two samples. If
         hardly any noise is found, each level gets up to two more, with at most 700 weights and one
-        weight for four samples. If noise is found, there are fewer: up to 8 on two levels. One sub-
-        network a level may have 1000 weights, and one weight for each sample. Windows side by side
-        are as many as lower the loss of left-out rows, at most 1024 (256 with other losses than
-        squared errors).
+        weight for four samples. If noise is found, there are fewer: up to 8 on two levels. One
+        sub-network a level may have 1000 weights, and one weight for each sample. Windows side by
+        side are as many as lower the loss of left-out rows, at most 1024 (256 with other losses
+        than squared errors).
 
     n_levels : int or "auto", default="auto"
         Number of levels of sub-networks, at least 1. Each level has ``n_subnetworks / n_levels``

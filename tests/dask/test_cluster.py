@@ -54,6 +54,7 @@ def peak():
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
+@pytest.mark.long
 def test_data_of_four_times_the_memory_of_a_worker_are_fitted(client):
     n_columns, n_parts = 1000, 88
     chunks = (4000,) * n_parts, (n_columns,)
@@ -101,6 +102,7 @@ def test_a_lost_worker_does_not_change_the_result(client, tmp_path):
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.long
 def test_partitions_are_as_accurate_as_one_machine():
     train, test = irregular(4000), irregular(8000, 1)
 
@@ -116,6 +118,7 @@ def test_partitions_are_as_accurate_as_one_machine():
         assert error(model.fit(*first)) > 1.3 * error(ordinary)
 
 
+@pytest.mark.long
 def test_classes_are_as_accurate_as_on_one_machine():
     (X, y), (X_test, y_test) = irregular(4000), irregular(8000, 1)
     ordinary = DaskExponentialReLUClassifier(random_state=0)
