@@ -280,3 +280,11 @@ def test_searches_over_sizes(noisy):
     small, large = search.cv_results_["mean_test_score"]
     assert small < large
     assert search.best_params_ == {"compressedregressor__n_parameters": 200}
+
+
+def test_methods_of_the_small_network_are_named():
+    for model in (CompressedRegressor(), CompressedClassifier()):
+        with pytest.raises(AttributeError, match=r"use estimator_\.to_onnx"):
+            model.to_onnx()
+        with pytest.raises(AttributeError, match="object has no attribute 'nothing'"):
+            _ = model.nothing

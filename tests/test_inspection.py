@@ -232,3 +232,11 @@ def test_networks_of_two_levels_are_drawn():
     model = ExponentialReLURegressor(n_levels=2, **SMALL).fit(X, Y["one"])
     display = SubnetworkDisplay.from_estimator(model, X)
     assert display.contributions.shape[1] == len(display.labels) >= 1
+
+
+def test_models_without_subnetworks_are_told():
+    X = np.random.default_rng(0).uniform(size=(20, 2))
+    model = ExponentialReLURegressor(random_state=0).fit(X, X[:, 0])
+    model.n_subnetworks_ = 0
+    with pytest.raises(ValueError, match=r"no sub-networks.*FeatureEffectDisplay"):
+        SubnetworkDisplay.from_estimator(model, X)

@@ -44,6 +44,8 @@ def bars_of(model: Any) -> ErrorBars:
         raise ValueError(
             "Compressed models have no error bars: ask the model that was compressed for them."
         )
+    if hasattr(model, "_stream"):
+        raise ValueError("Models of partial_fit have no error bars: fit all rows by fit.")
     raise ValueError(
         "This model has no error bars: no rows were left out in the fit, or it is a draw, or an "
         "earlier version of skrelu has fitted it. Fit it with early_stopping='auto' or True."

@@ -554,7 +554,9 @@ def _number(value, place):
 
 
 def _encode(place):
-    return ENCODE.get(_argument(place), "numbers are needed")
+    advice = ENCODE.get(_argument(place), "numbers are needed")
+    named = re.match("Column ('.*') of", place)
+    return advice.replace("'name'", named[1]) if named else advice
 
 
 def _argument(place):

@@ -42,6 +42,14 @@ class _Compressed(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    def __getattr__(self, name):
+        if not name.startswith("_") and hasattr(self._default, name):
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}: its fitted estimator_ is the small "
+                f"network, so use estimator_.{name}."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Fit the estimator, and a small network to its predictions.

@@ -127,6 +127,11 @@ class SubnetworkDisplay:
                 "or ExponentialReLUClassifier, or a Pipeline that ends with one."
             )
         check_is_fitted(estimator, "intercept_")
+        if not estimator.n_subnetworks_:
+            raise ValueError(
+                "This model has no sub-networks: it is compressed, linear, or on encoded columns "
+                "only. Draw the model that was compressed, or use FeatureEffectDisplay."
+            )
         estimator, X = in_numpy(estimator), as_numpy(X)
         columns = columns_of(estimator)
         if not hasattr(X, "columns") and columns.plain:

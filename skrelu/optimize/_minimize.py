@@ -13,7 +13,7 @@ from skrelu.optimize._descend import FEASIBLE, N_STARTS, NEARLY, descended, samp
 from skrelu.optimize._encode import Bounded
 from skrelu.optimize._program import INFEASIBLE, OPTIMAL, Array, Clock, Program
 from skrelu.optimize._read import Domain, read, shortest
-from skrelu.optimize._results import EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Optimum
+from skrelu.optimize._results import CLIPPED, EMPTY, FOUND, MESSAGES, OUT_OF_TIME, WIDE, Optimum
 from skrelu.optimize._tighten import below_cutoff, bounded_by_intervals, tightened
 from skrelu.regions._inside import checked_output
 
@@ -145,7 +145,11 @@ def minimize(
     if not readable.log_link:
         left = abs(fun - bound) / found.size
         status = WIDE if status == FOUND and left > gap else status
-    return _result(x, fun, bound, left, status, found.n_binaries, clock)
+    result = _result(x, fun, bound, left, status, found.n_binaries, clock)
+    limits = getattr(model, "y_limits_", None)
+    if status == FOUND and limits is not None and fun in limits[:, output]:
+        return replace(result, message=f"{result.message} {CLIPPED}")
+    return result
 
 
 def _result(x, fun, bound, gap, status, n_binaries, clock) -> Optimum:

@@ -16,6 +16,10 @@ MESSAGES = {
     EMPTY: "No x within bounds meets the constraints.",
     WIDE: "The gap is larger than asked for, as HiGHS's tolerances allow it.",
 }
+CLIPPED = (
+    "It is where predictions are clipped, so other points have it, too: fit with "
+    "extrapolation='linear' for a model without limits."
+)
 
 
 class Certified:

@@ -278,7 +278,10 @@ def test_arrow_columns_are_as_those_of_pandas():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (pa.array(["a", "b"] * 30), "'other' of X holds strings.*name it in categorical_features"),
+        (
+            pa.array(["a", "b"] * 30),
+            r"X.astype\({'other': 'category'}\).*name it in categorical_features",
+        ),
         (pa.array(["a"] * 60, pa.large_string()), "'other' of X holds strings"),
         (pa.array([[1, 2]] * 60), "'other' of X holds arrays"),
         (pa.array([{"a": 1}] * 60), "'other' of X holds {'a': 1}"),

@@ -377,3 +377,10 @@ def test_dask_ml_streams_blocks():
     for part in range(8):
         expected.partial_fit(*(t[100 * part : 100 * part + 100] for t in (features, target)))
     np.testing.assert_array_equal(model.estimator_.predict(X), expected.predict(X))
+
+
+def test_streams_say_that_they_have_no_error_bars():
+    X = np.random.default_rng(0).uniform(size=(50, 2))
+    stream = ExponentialReLURegressor(solver="adam", random_state=0).partial_fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="partial_fit have no error bars"):
+        stream.predict(X, return_std=True)

@@ -215,6 +215,21 @@ def test_no_sampled_prediction_is_beyond_the_bound(seed, n_features, maximize, e
     assert np.all((low <= found.x) & (found.x <= high))
 
 
+def test_an_optimum_where_predictions_are_clipped_is_told():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(60, 1))
+    y = X[:, 0] + rng.normal(size=60)
+    settings = {"n_levels": 1, "n_subnetworks": 1, "n_init": 1, "max_iter": 500, "tol": 0.5}
+    model = ExponentialReLURegressor(**settings, random_state=0).fit(X, y)
+    most = float(np.median(model.predict(X)))
+    model.y_limits_ = np.array([[-9.0], [most]])
+    found = minimize(model, [(0, 2)], maximize=True)
+    assert found.fun == most
+    assert "extrapolation='linear'" in found.message
+    model.y_limits_[1] = 100
+    assert "extrapolation" not in minimize(model, [(0, 2)], maximize=True).message
+
+
 def test_nothing_meets_the_constraints():
     network = random_network(0, (2, 4, 1))
     for constraint in (
