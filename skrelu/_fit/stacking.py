@@ -22,7 +22,7 @@ from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.linear import nothing_fitted
 from skrelu._fit.plan import Plan
-from skrelu._solvers.losses import Loss, Pinball
+from skrelu._solvers.losses import SMALLEST, Loss, Pinball
 from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
 
@@ -158,13 +158,13 @@ def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
         return value, to_numpy(torch.einsum("on,kon->k", slope, values))
 
     lowest = min(loss_of(one)[0] for one in np.eye(len(values)))
-    # The prior counts as much as so many rows.
-    strength = lowest * tuning.PRIOR_ROWS / len(index)
+    # The prior counts as much as so many rows. Costs are of unit size, as the solver's tolerance is.
+    strength, unit = tuning.PRIOR_ROWS / len(index), max(lowest, SMALLEST)
 
     def cost(weights: Array) -> tuple[float, Array]:
         value, slope = loss_of(weights)
         apart = weights - prior
-        return value + strength * float(apart @ apart), slope + 2 * strength * apart
+        return value / unit + strength * float(apart @ apart), slope / unit + 2 * strength * apart
 
     if len(values) == 1:
         return prior, loss_of(prior)[0]

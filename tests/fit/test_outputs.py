@@ -149,3 +149,15 @@ def test_warm_starts_go_on_with_weights_of_outputs(mixed):
     unseen = np.random.default_rng(1).uniform(-1, 1, size=(1000, 4))
     error = again.predict(unseen)[:, 0] - smooth(unseen)
     assert np.mean(error**2) < 1e-4 * np.var(smooth(unseen))
+
+
+def test_weights_do_not_depend_on_the_size_of_losses():
+    rng = np.random.default_rng(0)
+    left_out = torch.tensor(rng.normal(size=(2, 1, 400)) * np.array([0.5, 1])[:, None, None])
+    found = []
+    for size in (1, 1e-3):
+        rows = rows_of(rng.normal(size=(400, 3)), np.zeros((400, 1)))
+        rows = replace(rows, y=rows.y + torch.linspace(-9, 9, 400).double())
+        found.append(_convex_of_outputs(rows.y + size * left_out, rows)[0])
+    np.testing.assert_allclose(*found, atol=1e-3)
+    assert found[0][0, 0] > 0.6
