@@ -159,12 +159,14 @@ def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
 
     lowest = min(loss_of(one)[0] for one in np.eye(len(values)))
     # The prior counts as much as so many rows. Costs are of unit size, as the solver's tolerance is.
-    strength, unit = tuning.PRIOR_ROWS / len(index), max(lowest, SMALLEST)
+    unit = max(loss_of(prior)[0], SMALLEST)
+    strength = lowest / unit * tuning.PRIOR_ROWS / len(index)
 
     def cost(weights: Array) -> tuple[float, Array]:
         value, slope = loss_of(weights)
         apart = weights - prior
-        return value / unit + strength * float(apart @ apart), slope / unit + 2 * strength * apart
+        penalty = strength * float(apart @ apart), 2 * strength * apart
+        return value / unit + penalty[0], slope / unit + penalty[1]
 
     if len(values) == 1:
         return prior, loss_of(prior)[0]
