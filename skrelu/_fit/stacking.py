@@ -158,7 +158,7 @@ def _convex(left_out: Tensor, rows: Rows) -> tuple[Array, float]:
         return value, to_numpy(torch.einsum("on,kon->k", slope, values))
 
     lowest = min(loss_of(one)[0] for one in np.eye(len(values)))
-    # The prior counts as much as so many rows. Costs are of unit size, as the solver's tolerance is.
+    # The prior counts as so many rows. Costs are of unit size, as the tolerance of the solver is.
     unit = max(loss_of(prior)[0], SMALLEST)
     strength = lowest / unit * tuning.PRIOR_ROWS / len(index)
 
