@@ -57,7 +57,7 @@ def fit_composed(
             return None
         plan, network, pretraining = _at_depth(job, plan, network, pretraining, rows)
         theta, error = pretraining.theta, pretraining.error
-        relu, released = _lowered(network, theta, settings.depth, rows, error)
+        relu, released = lowered_closely(network, theta, settings.depth, rows, error)
         refining = refining and not pretraining.interrupted
     plan, penalty = replace(plan, relu=relu), torch.zeros_like(released)
 
@@ -177,7 +177,7 @@ def _by_evidence(
         )
     result = result.to(rows.X.dtype)
     plan, network, result = _at_depth(job, plan, network, result, part)
-    relu, lowered = _lowered(network, result.theta, job.settings.depth, rows, result.error)
+    relu, lowered = lowered_closely(network, result.theta, job.settings.depth, rows, result.error)
     weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
     plan = replace(plan, relu=relu)
     return _averaged(job, plan, rows, weights, result.error, result, None)
@@ -427,7 +427,7 @@ def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
     return _may_give_up(job, plan) and bool(error.median() > tuning.COMPOSED_NOISE)
 
 
-def _lowered(
+def lowered_closely(
     network: ComposedNetwork, theta: Tensor, depth: int, rows: Rows, error: Tensor
 ) -> tuple[ReLUNetwork, Tensor]:
     """Lower composed sub-networks, with more layers if fewer would add too much error."""

@@ -151,6 +151,12 @@ WIDER_WEIGHTS, ROWS_A_WIDER_WEIGHT = 700, 4
 # Most iterations of such a network, and first damping. With 0.01 it ended early (borehole).
 WIDER_ITER = 70
 WIDER_DAMPING = 1.0
+# Most iterations on the rows of all partitions, each of which reads them once, and (fraction,
+# steps): they end if the loss falls by less than this fraction over so many successful steps. Most
+# of the loss may be noise, so the fraction is small.
+SUMMED_ITER, SUMMED_END = 10, (1e-4, 3)
+# Most numbers of the products of all starts and outputs that go on so (160 MB).
+SUMMED_PRODUCTS = 20_000_000
 # Error below which a start ends.
 COMPOSED_EXACT = 1e-12
 # Most error that lowering may add, as a fraction of the estimated error.

@@ -44,10 +44,14 @@ class _LeftOut:
     variance: Tensor | None = None
 
 
-def with_error_bars(job: Job, fitted: Fitted) -> Fitted:
-    """Return a fit with error bars, unless no rows tell how large they are."""
+def with_error_bars(job: Job, fitted: Fitted, n_effective: float | None = None) -> Fitted:
+    """Return a fit with error bars, unless no rows tell how large they are.
+
+    ``n_effective`` is the effective number of rows that were fitted, if those of the job are a
+    sample of them.
+    """
     with threads(0.0):
-        found = _posteriors(job, fitted)
+        found = _posteriors(job, fitted, n_effective)
         left = _held_out(job, fitted) if fitted.left_out is not None else None
         if found is not None:
             left = _by_posterior(found, fitted, left)
@@ -121,6 +125,7 @@ class _Fitted:
     loss: Loss
     chunks: list[slice]
     balance: Tensor  # (n_outputs,), precisions of the noise of outputs, relative to their mean
+    own: float  # part of the rows that a row stands for which it is itself
 
 
 class _Found(NamedTuple):
@@ -137,7 +142,7 @@ class _Found(NamedTuple):
         return (self.shares @ each) / self.rows.balance
 
 
-def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
+def _posteriors(job: Job, fitted: Fitted, n_effective: float | None) -> _Found | None:
     """Return the posteriors of starts whose parameters least squares have determined."""
     model = fitted.plan.network
     determined = isinstance(model, ComposedNetwork) or fitted.plan.solver == "ridge"
@@ -161,14 +166,16 @@ def _posteriors(job: Job, fitted: Fitted) -> _Found | None:
     loss = rows.loss
     residual, curvature = loss.working(raw, y, loss.scale(raw, y, base))
     curvature = curvature.expand_as(raw) * base
-    n_effective = 1 / float(np.square(job.training.weights).sum())
+    n_own = 1 / float(np.square(job.training.weights).sum())
+    n_effective = n_own if n_effective is None else n_effective
     curvature = curvature * (n_effective * len(y) / curvature.sum())
     balance = torch.ones_like(y[:, 0])
     if isinstance(model, ComposedNetwork) and isinstance(loss, SquaredError):
         balance = 1 / (residual.square() @ base).clamp_min(tuning.NO_VARIANCE)
         balance = balance / balance.mean()
     curvature = curvature * balance[:, None]
-    rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks, balance)
+    own = n_own / n_effective
+    rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks, balance, own)
     starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
     finite = all(bool(one.root.isfinite().all()) for one in starts)
     return _Found(starts, shares, rows_of) if finite else None
@@ -248,6 +255,7 @@ def _by_leverage(
     """Return predictions of one start and their variances, of more rows than columns."""
     parts = [variances(found.root, tangent(model, theta, rows.X[:, c])) for c in rows.chunks]
     variance = torch.cat(parts, -1)
-    leverage = (found.precision * rows.curvature * variance).clamp(0, MOST_LEVERAGE)
+    weights = rows.own * rows.curvature
+    leverage = (found.precision * weights * variance).clamp(0, MOST_LEVERAGE)
     raw = rows.raw + rows.residual * leverage / (1 - leverage)
     return raw, (variance / (1 - leverage)).expand_as(raw)

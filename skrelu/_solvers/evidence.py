@@ -236,7 +236,7 @@ class EvidenceProblem(LossProblem):
         self.resumed = resumed is not None
         if resumed is not None:
             self.damping = self.damping._replace(start=resumed)
-        n_effective = 1 / rows.training.square().sum(-1)
+        n_effective = self._effective_rows()
         self.weights = n_effective[:, None] * rows.training
         ids = network.groups(by_feature=not loss.classes)
         groups = torch.nn.functional.one_hot(ids + 1).T[1:].to(rows.X)
@@ -248,6 +248,10 @@ class EvidenceProblem(LossProblem):
         self.precisions = Precisions(groups, n_rows, known, len(rows.y))
         self.several = len(rows.y) > 1 and isinstance(loss, SquaredError)
         self.balances, self.n_linearized = False, 0
+
+    def _effective_rows(self) -> Tensor:
+        """Return the effective number of rows of each start, (n_starts,)."""
+        return 1 / self.rows.training.square().sum(-1)
 
     def evaluate(self, theta: Tensor, starts: Tensor) -> Evaluation:
         """Return losses; the state is raw values, residual scales, and losses of each output."""

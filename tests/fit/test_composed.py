@@ -79,7 +79,7 @@ def test_lowering_takes_as_many_layers_as_lose_nothing():
     expected = network.forward(theta, X)
     layers = []
     for error in (1e3, 1e-4, 1e-8):
-        relu, lowered = fitting_module._lowered(
+        relu, lowered = fitting_module.lowered_closely(
             network, theta, 2, rows, torch.full((2,), error, dtype=DOUBLE)
         )
         difference = relu.forward(lowered, X) - expected
