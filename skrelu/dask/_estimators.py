@@ -114,7 +114,7 @@ class _DaskEstimator(BaseEstimator):
         else:
             _learn_columns(model, counts)
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            choices = Choices(seed, self.n_members, self.n_passes)
+            choices = Choices(seed, self.n_members, self.n_passes, self.gather_rows)
             reader, settings = self._reader(model, counts, y)
             trained = fit_partitions(given.parts, reader, counts, settings, choices)
             self._store(model, trained, reader, np.ndim(y))
@@ -135,15 +135,15 @@ class _DaskEstimator(BaseEstimator):
         own = self._of_targets(model, trained, reader, ndim)
         limits = limits_of(trained.fitted, trained.limits, self.extrapolation)
         model._keep({**attributes_of(trained.fitted), **limits, **own}, trained.kept.X)
-        assert trained.fitted.pretraining is not None
-        model.stages_ = [stage_of("encoded columns", trained.fitted.pretraining)]
+        model.stages_ = [stage_of(*stage) for stage in trained.stages]
 
     def _of_targets(self, model: Any, trained: Trained, reader: Reader, ndim: int) -> dict:
         raise NotImplementedError
 
     def _warn_of_order(self, trained: Trained, counts: Counts) -> None:
         mixed = sum(counts.rows) * trained.kept.X.shape[1] <= VALUES_AT_ONCE
-        if trained.between.max() > SORTED and not mixed:
+        by_minibatches = trained.fitted.encoded is not None
+        if by_minibatches and trained.between.max() > SORTED and not mixed:
             warnings.warn(
                 f"Rows seem to be sorted: {trained.between.max():.0%} of the variance of a column "
                 "or of y is between partitions. Minibatches are of neighbouring rows then, and the "
@@ -159,8 +159,14 @@ class _DaskEstimator(BaseEstimator):
 class DaskExponentialReLURegressor(_DaskEstimator):
     """Predict numbers by a ReLU network that is fitted to partitions on dask.
 
-    The rows may be more than the memory of a worker, or of all workers. Networks on encoded columns
-    are fitted, as `skrelu.ExponentialReLURegressor` fits them to large tables. First three passes
+    The rows may be more than the memory of a worker, or of all workers. With squared errors, and
+    features that are numbers without missing values, `skrelu.ExponentialReLURegressor` is first
+    fitted to a random sample of ``gather_rows`` rows. If targets are smooth, this fit is of
+    composed sub-networks alone. They go on by at most 10 steps of Levenberg-Marquardt whose sums
+    are over all rows, and so are their ridge penalties. Each step reads the rows once.
+
+    Otherwise the sample has no effect, and networks on encoded columns are fitted, as
+    `skrelu.ExponentialReLURegressor` fits them to large tables. First three passes
     over the partitions find the levels of categories, means and standard deviations, a
     random sample, and the additive model, all but the sample as sums over all rows. Then each
     member of the average visits all partitions in a random order of its own; a round is a visit of
@@ -204,16 +210,19 @@ class DaskExponentialReLURegressor(_DaskEstimator):
 
     gather_rows : int, default=50_000
         Up to so many rows are gathered, and an ordinary fit is made of them in the process that
-        calls `fit`. ``n_members`` and ``n_passes`` have no effect then. With 0 none are gathered.
+        calls `fit`. ``n_members`` and ``n_passes`` have no effect then. Of more rows, so many are
+        the sample that tells smooth targets: fewer with more than 74 features, none with 1000 or
+        more. With 0 none are gathered, and there is no such sample.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the sample, of the held-out rows, of starting points and of the order of the rows.
+        Seed of the samples, of the held-out rows, of starting points and of the order of the rows.
 
     Attributes
     ----------
     model_ : ExponentialReLURegressor
         The fitted model as an ordinary estimator: it predicts, explains, exports and pickles
-        without dask. `set_params(warm_start=True)` does not go on with its encoded networks.
+        without dask. `set_params(warm_start=True)` does not go on with its encoded networks. Its
+        ``kinds_`` are empty if it is of composed sub-networks.
 
     gathered_ : bool
         Whether the rows were gathered.
@@ -235,9 +244,12 @@ class DaskExponentialReLURegressor(_DaskEstimator):
     Notes
     -----
     A missing number is replaced by the mean of the known ones; the ordinary estimator takes the
-    mean of distinct values. Equal rows are not merged. Targets that are smooth functions without
-    noise are fitted less accurately than by an ordinary fit, which tries composed sub-networks: if
-    a sample of the rows is enough, fit the ordinary estimator to it.
+    mean of distinct values. Equal rows are not merged.
+
+    Composed sub-networks keep the standardization of their sample. Their error bars are those of a
+    fit to all rows, estimated by at most 4000 random rows, which are not of the sample if there
+    are enough. Their ``stages_`` are the fit of the sample, and the steps on all rows, whose losses
+    are relative to the variance of y in the sample.
 
     Examples
     --------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any, NamedTuple
 
 import dask
@@ -46,8 +45,9 @@ from skrelu.dask._members import (
     visit,
     visits_of,
 )
-from skrelu.dask._partitions import Part
+from skrelu.dask._partitions import Part, sum_of
 from skrelu.dask._reading import Counts, Reader
+from skrelu.dask._smooth import fit_smooth, n_first
 from skrelu.dask._statistics import (
     CPU,
     AdditiveColumns,
@@ -58,8 +58,6 @@ from skrelu.dask._statistics import (
     standardized,
 )
 
-# Partial results that are added at once: the products of 4000 columns take 130 MB.
-ADDED_AT_ONCE = 2
 # Most values (rows times columns) of the sample, and fewest rows.
 SAMPLED_VALUES, LEAST_SAMPLE = 4_000_000, 2000
 # The same of the rows that a member holds out, which go to the workers.
@@ -72,6 +70,7 @@ class Choices(NamedTuple):
     seed: int
     n_members: int
     n_passes: int | str
+    gather_rows: int
 
 
 class Trained(NamedTuple):
@@ -81,18 +80,19 @@ class Trained(NamedTuple):
     kept: Table  # drawn rows
     limits: Table  # two rows: the smallest and the largest values
     between: Array  # see `Moments.between`
+    stages: list[tuple[str, Result]]
 
 
 def counted(parts: Sequence[Part], model: Any, numeric: bool) -> Counts:
     """Count the rows of all partitions."""
     count, kept = dask.delayed(Counts.of), dask.delayed(model, traverse=False)
-    return _sum_of([count(kept, part, numeric) for part in parts])
+    return sum_of([count(kept, part, numeric) for part in parts])
 
 
 def fit_partitions(
     parts: Sequence[Part], reader: Reader, counts: Counts, settings: Settings, choices: Choices
 ) -> Trained:
-    """Fit encoded networks to all partitions.
+    """Fit composed sub-networks to all partitions, or else encoded networks.
 
     Parameters
     ----------
@@ -110,12 +110,22 @@ def fit_partitions(
     n_held_out = min(tuning.ENCODED_HELD_OUT, max(LEAST_HELD_OUT, HELD_OUT_VALUES // n_columns))
     fraction = min(settings.validation_fraction, n_held_out / n_rows)
     n_sampled = min(tuning.KNOT_ROWS, max(LEAST_SAMPLE, SAMPLED_VALUES // n_columns))
-    draws = Draws(choices.seed, n_rows, n_sampled, fraction, choices.n_members)
+    n_fitted = n_first(reader, settings, choices.gather_rows)
+    n_first_drawn = n_fitted and n_fitted + tuning.SCORED_ROWS
+    n_drawn = max(n_sampled, n_first_drawn)
+    draws = Draws(choices.seed, n_rows, n_drawn, fraction, choices.n_members)
     read = dask.delayed(reader, traverse=False)
     take = dask.delayed(_moments)
-    moments = _sum_of([take(read, part, draws) for part in parts])
+    moments = sum_of([take(read, part, draws) for part in parts])
+    drawn = moments.sample.smallest(n_first_drawn).rows
     moments = replace(moments, sample=moments.sample.smallest(n_sampled))
     with isolated():
+        smooth = None
+        if n_fitted:
+            smooth = fit_smooth(parts, reader, counts, settings, drawn, n_fitted, choices.seed)
+        if smooth is not None:
+            fitted, kept, stages = smooth
+            return Trained(fitted, kept, _limits(moments, n_columns), moments.between, stages)
         return _fit(parts, reader, counts, settings, choices, draws, moments)
 
 
@@ -158,9 +168,15 @@ def _fit(
     encoded = EncodedFit(model, (name,), rows, left_out_by(model, job, rows, 1), result)
     plan = make_plan(settings, len(kept.X), n_columns, reader.n_outputs)
     fitted = with_error_bars(job, stacked(job, plan, None, encoded))
+    assert fitted.pretraining is not None
+    stages = [("encoded columns", fitted.pretraining)]
+    return Trained(fitted, kept, _limits(moments, n_columns), moments.between, stages)
+
+
+def _limits(moments: Moments, n_columns: int) -> Table:
+    """Return two rows: the smallest and the largest values."""
     ends = np.stack([moments.low, moments.high])
-    limits = Table(ends[:, :n_columns], ends[:, n_columns:], np.ones(2) / 2, 2.0)
-    return Trained(fitted, kept, limits, moments.between)
+    return Table(ends[:, :n_columns], ends[:, n_columns:], np.ones(2) / 2, 2.0)
 
 
 def _moments(reader: Reader, part: Part, draws: Draws) -> Moments:
@@ -169,19 +185,6 @@ def _moments(reader: Reader, part: Part, draws: Draws) -> Moments:
 
 def _sums(columns: AdditiveColumns, reader: Reader, part: Part) -> AdditiveSums:
     return columns.sums(reader.read(part))
-
-
-def _sum_of(tasks: list) -> Any:
-    """Return the sum of the results of tasks, added in a tree of fixed order."""
-    add = dask.delayed(_added)
-    while len(tasks) > 1:
-        size = ADDED_AT_ONCE
-        tasks = [add(tasks[i : i + size]) for i in range(0, len(tasks), size)]
-    return dask.compute(tasks[0])[0]
-
-
-def _added(found: list) -> Any:
-    return reduce(lambda one, other: one.plus(other), found)
 
 
 def _loss_and_scalings(
@@ -237,7 +240,7 @@ def _columns(
     additive = AdditiveColumns(fine, groups, X_scaling, y_scaling, loss, scale)
     add = dask.delayed(_sums)
     kept, read = (dask.delayed(part, traverse=False) for part in (additive, reader))
-    sums = _sum_of([add(kept, read, part) for part in parts])
+    sums = sum_of([add(kept, read, part) for part in parts])
     curves, spread = additive_model(sums, n_rows, additive)
     return EncodedColumns(coarse, means, curves, spread)
 

@@ -82,6 +82,7 @@ class Counts(NamedTuple):
 
     rows: tuple[int, ...]  # of positive weight in each partition
     weight: float
+    squares: float  # of the weights
     n_outputs: int
     levels: dict[int, dict[Any, float]]  # weights of the levels of each category
     missing: Any  # (n_features,), whether values are missing
@@ -97,7 +98,7 @@ class Counts(NamedTuple):
             n_features = part.X.shape[1]
             if is_empty(part):
                 none = np.zeros(n_features)
-                return cls((0,), 0.0, 0, {}, none > 0, none, none, {})
+                return cls((0,), 0.0, 0.0, 0, {}, none > 0, none, none, {})
             table, categories = read_inputs(model, part.X, "X", check=False)
             weights = as_weights(part.weights, "sample_weight", len(table))
             kept = weights > 0
@@ -117,9 +118,8 @@ class Counts(NamedTuple):
             labels = {} if numeric else _labels(part.y, weights)
             n_outputs = 1 if np.ndim(part.y) == 1 else part.y.shape[1]
         n_rows = int(kept.sum())
-        return cls(
-            (n_rows,), float(weights.sum()), n_outputs, levels, any_missing, known, means, labels
-        )
+        weight, squares = float(weights.sum()), float(np.square(weights).sum())
+        return cls((n_rows,), weight, squares, n_outputs, levels, any_missing, known, means, labels)
 
     def plus(self, other: Counts) -> Counts:
         """Return the counts of two lots of partitions, in order."""
@@ -132,6 +132,7 @@ class Counts(NamedTuple):
         return Counts(
             self.rows + other.rows,
             self.weight + other.weight,
+            self.squares + other.squares,
             max(self.n_outputs, other.n_outputs),
             levels,
             self.missing | other.missing,
