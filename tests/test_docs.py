@@ -31,7 +31,7 @@ GALLERY = SITE + "auto_examples/index.html"
         ("columns", 17),
         pytest.param("using", 10, marks=pytest.mark.slow),
         pytest.param("uncertainty", 20, marks=pytest.mark.slow),
-        pytest.param("compression", 14, marks=pytest.mark.slow),
+        pytest.param("compression", 16, marks=pytest.mark.slow),
         pytest.param("optimization", 31, marks=pytest.mark.slow),
         pytest.param("partitions", 10, marks=pytest.mark.slow),
         pytest.param("deployment", 13, marks=pytest.mark.slow),

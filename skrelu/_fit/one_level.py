@@ -84,7 +84,7 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
 
     # If little noise is found, pretraining goes on at length.
     again = noisy and job.warm is None and rows.validation is not None and plan.solver == "lm"
-    then = ("pretraining",) * again + ("limit",) * plan.in_limit
+    then = (*(["pretraining"] if again else []), *(["limit"] if plan.in_limit else []))
     then += ("refinement",) * bool(plan.max_refinement)
     options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far, then)
     options = _pretraining_options(options, plan, rows)

@@ -6,6 +6,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 
@@ -130,6 +131,7 @@ def test_lines_of_threads_have_their_names(capsys):
 
 @pytest.mark.slow
 def test_lines_of_processes_stay_whole_and_have_their_names(capfd):
+    get_reusable_executor().shutdown()  # processes of other tests write elsewhere
     model = ExponentialReLURegressor(**SMALL, n_levels=1, refine=False, verbose=2)
     search = GridSearchCV(model, {"depth": [1, 2, 3]}, cv=2, n_jobs=2).fit(X, y)
     assert search.best_estimator_.n_iter_
