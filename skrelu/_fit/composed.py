@@ -352,7 +352,7 @@ class _Pretraining:
     def _widened(self, result: Result, kept: Tensor) -> _Chosen:
         """Go on with a wider network if rows are many, and with all rows."""
         settings, wider = self.job.settings, None
-        learns = bool(result.error > tuning.COMPOSED_EXACT) and not result.interrupted
+        learns = bool(result.error > tuning.WIDER_ABOVE) and not result.interrupted
         if settings.n_subnetworks == "auto" and learns:
             wider = self.wider(min(tuning.WIDER_ITER, settings.max_iter - result.n_iter))
         if wider is None:

@@ -146,6 +146,8 @@ RESUMED = 1e-3
 # Sub-networks that each level gets, if there is hardly any noise, when fewer have learned what they
 # can: with 10 000 rows this divides the error by 10 (geometric mean of 7 functions).
 WIDER_BY = 2
+# Error above which this is done.
+WIDER_ABOVE = 1e-10
 # Most weights of a network with these, and fewest training rows for each.
 WIDER_WEIGHTS, ROWS_A_WIDER_WEIGHT = 700, 4
 # Most iterations of such a network, and first damping. With 0.01 it ended early (borehole).
