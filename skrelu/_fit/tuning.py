@@ -121,8 +121,8 @@ MIN_ROWS_COMPOSED_CLASSES = 1000
 # one sub-network a level). More are more accurate, and slower.
 MOST_COMPOSED = 4
 # Most weights of a network by default: the time of an iteration grows with their third power. With
-# one to four features these are four sub-networks a level. With these and later ends, errors without
-# noise are 0.33 times those before on the 17 functions of 1000 rows by which they were chosen, and
+# one to four features these are four sub-networks a level. With these and later ends errors without
+# noise are 0.33 times those before on the 17 functions of 1000 rows that chose them, and
 # 0.72 times on 45 others (geometric means), in 1.2 times the time on all.
 MOST_WEIGHTS = 400
 # Both for classes.
@@ -169,7 +169,7 @@ LOWERED_ROWS = 2000
 # Most pairs of layers that are added to reduce this error.
 MOST_LAYERS_MORE = 8
 # Levels, and most sub-networks of a level, if there is noise: fewer weights follow less of it. With
-# 10 % of noise, errors are 0.67 times those before on the 10 functions by which they were chosen, in
+# 10 % of noise, errors are 0.67 times those before on the 10 functions that chose them, in
 # 0.4 times the time, and 0.98 times on 52 others (geometric means), in 0.8 times on all.
 NOISY_LEVELS = (2, 4)
 # Largest ratio of the estimated errors of a model to that of another one with more parameters at
