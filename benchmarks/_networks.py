@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._data import Array
-from skrelu import ExponentialReLURegressor
+from skrelu import CompressedRegressor, ExponentialReLURegressor
 from skrelu._data.scaling import Scaling
 from skrelu._fit import tuning
 from skrelu._fit.pretraining import pretrain, random_starts
@@ -34,6 +34,11 @@ def default(seed: int, **parameters) -> ExponentialReLURegressor:
     """Return the estimator as it comes, but for its size: one start of one sub-network."""
     parameters = {"depth": DEPTH, "n_subnetworks": 1, "n_init": 1, **parameters}
     return ExponentialReLURegressor(**parameters, random_state=seed)
+
+
+def compressed(seed: int) -> CompressedRegressor:
+    """Return the estimator as it comes, compressed to two sub-networks."""
+    return CompressedRegressor(n_subnetworks=2, depth=DEPTH, random_state=seed)
 
 
 def recipe(seed: int, n_steps: int = 2, **parameters) -> ExponentialReLURegressor:
