@@ -24,6 +24,12 @@ class FitTasks:
         Function from `Fitted` to the fitted attributes of the estimator.
     verbose : int
         See `Lines`.
+
+    Notes
+    -----
+    The contexts of these tasks have two attributes beside those of scikit-learn, because it passes
+    no others to callbacks: ``seconds_left`` of all iterations of the fit, and
+    ``stage_seconds_left``. Both are None if unknown.
     """
 
     def __init__(
@@ -31,7 +37,7 @@ class FitTasks:
     ) -> None:
         self.estimator, self.data = estimator, data
         self.attributes, self.lines = attributes, Lines(verbose)
-        self.fit = estimator._init_callback_context(max_subtasks=None)
+        self.fit = _tell(estimator._init_callback_context(max_subtasks=None), None, False)
         self.stage: Any = None
         self.progress: list[tuple[str, Progress]] = []  # of each stage
         self.fit.call_on_fit_task_begin(estimator=estimator, **data)
@@ -43,10 +49,12 @@ class FitTasks:
         if progress.n_iter == 0:
             self._end_stage()
             self.progress.append((stage, progress))
-            self.stage = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
+            stage_task = self.fit.subcontext(task_name=stage, max_subtasks=progress.max_iter)
+            self.stage = _tell(stage_task, progress.seconds_left, progress.ends_fit)
             self.stage.call_on_fit_task_begin(estimator=self.estimator, **state)
             return False
         iteration = self.stage.subcontext(task_name="iteration")
+        _tell(iteration, progress.seconds_left, progress.ends_fit)
         iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         return iteration.call_on_fit_task_end(estimator=self.estimator, **state)
 
@@ -59,6 +67,7 @@ class FitTasks:
         self._end_stage()
         self.lines.end(fitted)
         state = self._state(lambda: fitted)
+        self.fit.seconds_left = 0.0
         self.fit.call_on_fit_task_end(
             estimator=self.estimator, **self.data, reconstruction_attributes=state
         )
@@ -70,10 +79,17 @@ class FitTasks:
 
     def _end_stage(self) -> None:
         if self.stage is not None:
+            _tell(self.stage, 0.0, self.progress[-1][1].ends_fit)
             self.stage.call_on_fit_task_end(estimator=self.estimator, **self.data)
 
     def _state(self, fitted: Callable[[], Fitted] | None) -> Callable[[], dict] | None:
         return None if fitted is None else lambda: self.attributes(fitted())
+
+
+def _tell(context, left: float | None, ends_fit: bool):
+    """Give a context the seconds left of its stage, and return it."""
+    context.stage_seconds_left, context.seconds_left = left, left if ends_fit else None
+    return context
 
 
 def stage_of(name: str, result: Result) -> dict:

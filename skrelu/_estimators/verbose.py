@@ -122,9 +122,9 @@ def _left(progress: Progress) -> str:
     """Return the time left: of all iterations of the fit if no stage follows, else of the stage."""
     then, most = progress.options.then, "" if progress.fraction else "at most "
     line = f"{most}{progress.seconds_left:.1f} s of iterations left"
-    if then is None:
-        return f"{line} in this stage"
-    return f"{line} in this stage; {_listed(then)} may follow" if then else line
+    if progress.ends_fit:
+        return line
+    return f"{line} in this stage; {_listed(then)} may follow" if then else f"{line} in this stage"
 
 
 def _listed(names: tuple[str, ...]) -> str:

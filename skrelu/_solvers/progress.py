@@ -283,10 +283,20 @@ class Progress:
         vars(self).update(now, n_iter=self.n_iter + 1)
 
     @property
-    def seconds_left(self) -> float:
-        """Estimated seconds of the remaining iterations, if no start ends early."""
+    def seconds_left(self) -> float | None:
+        """Estimated seconds of the remaining iterations, if no start ends early.
+
+        None before the first iteration.
+        """
+        if self.over:
+            return 0.0
         fraction = self.fraction or self.n_iter / max(1, self.max_iter)
-        return self.seconds * (1 / fraction - 1) if fraction else math.inf
+        return self.seconds * (1 / fraction - 1) if fraction else None
+
+    @property
+    def ends_fit(self) -> bool:
+        """Whether no other stage can follow, so that the time left is that of the fit."""
+        return self.options.then == ()
 
     @property
     def seconds(self) -> float:

@@ -96,6 +96,47 @@ def test_an_interrupt_keeps_the_best_so_far(parameters):
     assert model.score(X, y) > 0.8
 
 
+class Clock(Recorder):
+    """The seconds left at the begin and end of tasks, by the task's name."""
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append((context.task_name, context.seconds_left, context.stage_seconds_left))
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended.append((context.task_name, context.seconds_left, context.stage_seconds_left))
+        return context.task_name == "iteration" and context.task_id == self.stop_after
+
+
+def clocked(stop_after=None, **parameters):
+    clock = Clock(stop_after)
+    ExponentialReLURegressor(**SMALL, n_levels=1, **parameters).set_callbacks(clock).fit(X, y)
+    return clock
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_contexts_have_the_time_left(capsys):
+    clock = clocked(refine_max_iter=3, verbose=2)
+    assert clock.begun[:2] == [("fit", None, None), ("pretraining", None, None)]
+    names = [name for name, *_ in clock.ended]
+    end = names.index("pretraining")
+    first, last = clock.ended[:end], clock.ended[end + 1 : -2]
+    assert all(fit is None and stage >= 0 for _, fit, stage in first)  # refinement may follow
+    assert all(fit == stage >= 0 for _, fit, stage in last)
+    assert clock.ended[end] == ("pretraining", None, 0.0)
+    assert clock.ended[-2:] == [("refinement", 0.0, 0.0), ("fit", 0.0, None)]
+    lines = [line for line in capsys.readouterr().out.splitlines() if " s of iter" in line]
+    whole = [fit for name, fit, _ in clock.ended if name == "iteration"]
+    assert ["in this stage" in line for line in lines] == [fit is None for fit in whole]
+    assert last[-1] == ("iteration", 0.0, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_nothing_is_left_of_a_stage_that_a_callback_ended():
+    clock = clocked(stop_after=1, refine=False)
+    assert [name for name, *_ in clock.ended].count("iteration") == 2
+    assert clock.ended[-2:] == [("pretraining", 0.0, 0.0), ("fit", 0.0, None)]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_scores_are_monitored_in_a_grid_search():

@@ -1,6 +1,7 @@
 """What ``verbose`` prints, and scikit-learn's bars of progress."""
 
 import re
+from dataclasses import replace
 from multiprocessing.process import current_process
 from threading import Thread
 
@@ -113,10 +114,16 @@ def test_time_left_counts_steps_if_iterations_differ(monkeypatch):
     ones = torch.ones(1, 1)
     start = Evaluation(ones, ones[0], ones[0], ones[0], ones[0])
     progress = Progress(start, Options("lm", 10, 0.0, 99, 0.1, 1, torch.Generator()))
+    assert progress.seconds_left is None
     now[0], progress.n_iter = 6.0, 4
+    assert not progress.ends_fit
     assert progress.seconds_left == pytest.approx(9.0)
     progress.fraction = 0.75
     assert progress.seconds_left == pytest.approx(2.0)
+    progress.options = replace(progress.options, then=())
+    assert progress.ends_fit
+    progress.n_iter = 10
+    assert progress.seconds_left == 0
 
 
 def test_lines_of_threads_have_their_names(capsys):
