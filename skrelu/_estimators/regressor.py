@@ -201,7 +201,8 @@ class ExponentialReLURegressor(
         then does, or ``X_val``. They are of one start before the average, ``tol`` is the
         least rise of a score that counts, and the weights of the starts remain those of the loss. A
         callable gets X as numeric columns (see `encode`) and an estimator that predicts these rows;
-        it needs an argument ``sample_weight`` if rows have different weights or are equal.
+        it needs an argument ``sample_weight`` if rows have different weights or are equal. Kinds
+        of networks are compared by losses, so with "adam" there are none on encoded columns.
 
     n_iter_no_change : int, default=20
         Number of iterations over which ``tol`` measures the progress, at least 1.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from skrelu._fit.encoded_columns import (
     has_curves,
     spread_of,
 )
+from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Settings
 from skrelu._networks.encoded_model import EncodedModel
@@ -47,11 +48,21 @@ class EncodedFit:
         )
 
 
-def fit_encoded(job: Job, then: tuple[str, ...] | None) -> EncodedFit:
+def fit_encoded(
+    job: Job, then: tuple[str, ...] | None, average: Callable[[EncodedFit], Fitted]
+) -> EncodedFit:
     """Fit encoded networks; each holds some rows out, which choose its best iteration.
 
     Members of the kind "encoded" learn the targets. Those of the kind "residual" learn what an
-    additive model leaves. ``then`` are the stages that may follow, None if unknown.
+    additive model leaves.
+
+    Parameters
+    ----------
+    job : Job
+    then : tuple of str or None
+        The stages that may follow, None if unknown.
+    average : callable
+        Returns the model of encoded networks alone, for callbacks.
     """
     n = len(job.training.X)
     size = tuning.encoded_size(n)
@@ -63,8 +74,20 @@ def fit_encoded(job: Job, then: tuple[str, ...] | None) -> EncodedFit:
             data = _encoded_rows(job, rows, names, size.shares_curves, groups)
         network = encoded_network(job.settings, data.columns, size, len(rows.y))
         theta = network.random(data.n_members, job.generator).to(data.plain.device)
+
+        def found(result: Result) -> EncodedFit:
+            theta = network.of_members(result.theta)
+            model = data.columns.members(network, theta, data.models, data.factors, shares)
+            left_out = left_out_by(model, job, rows, len(names))
+            return EncodedFit(model, names, rows, left_out, result)
+
+        def so_far(result: Result) -> Fitted:
+            return average(found(result))
+
+        shape = data.n_members, network.n_outputs
+        shares = torch.full(shape, 1 / len(rows.training), dtype=torch.float64)
         options = replace(
-            job.options("adam", "encoded columns", size.n_steps, then=then),
+            job.options("adam", "encoded columns", size.n_steps, so_far, then),
             learning_rate=size.rate,
             batch_size=size.batch,
         )
@@ -77,12 +100,7 @@ def fit_encoded(job: Job, then: tuple[str, ...] | None) -> EncodedFit:
             n_kinds=len(names),
             decay=tuning.decay_of(rows.loss.classes),
         )
-        shape = data.n_members, network.n_outputs
-        shares = torch.full(shape, 1 / len(rows.training), dtype=torch.float64)
-        theta = network.of_members(result.theta)
-        model = data.columns.members(network, theta, data.models, data.factors, shares)
-        left_out = left_out_by(model, job, rows, len(names))
-    return EncodedFit(model, names, rows, left_out, result)
+        return found(result)
 
 
 def kinds_of(

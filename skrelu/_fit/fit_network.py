@@ -6,6 +6,7 @@ The estimators validate the data and store the outcome.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
 from skrelu._fit.plan import Plan, Settings, make_plan
 from skrelu._fit.report import Report
-from skrelu._fit.stacking import left_out_losses, stacked
+from skrelu._fit.stacking import alone, left_out_losses, stacked
 from skrelu._fit.uncertainty import with_error_bars
 from skrelu._fit.warm_start import going_on, like, start_from
 from skrelu._fit.windows import fit_windows
@@ -137,7 +138,8 @@ def _mean(errors: Array) -> float:
 def _fit_again(job: Job, plan: Plan, warm: Earlier) -> Fitted:
     """Go on with the networks on plain features, and fit those on encoded columns anew."""
     more = bool(np.any(warm.kinds.get("waves", 0)))
-    encoded, fitted = fit_encoded(job, None if more else ()), None
+    then = None if more else ()
+    encoded, fitted = fit_encoded(job, then, partial(alone, job, plan)), None
     if more:
         fitted = _fit_moving(job, plan)
     return stacked(job, plan, fitted, encoded)
@@ -201,7 +203,8 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
                 return _or_fewer(job, plan, fitted)
     more = len(job.training.X) <= tuning.PLAIN_ROWS or looked is not None
-    encoded, fitted = fit_encoded(job, ("pretraining",) if more else ()), None
+    then = ("pretraining",) if more else ()
+    encoded, fitted = fit_encoded(job, then, partial(alone, job, one_level)), None
     if encoded.result.interrupted:
         return stacked(job, one_level, None, encoded)
     if (

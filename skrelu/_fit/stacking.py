@@ -35,6 +35,13 @@ def stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) ->
     return average
 
 
+def alone(job: Job, plan: Plan, encoded: EncodedFit) -> Fitted:
+    """Return the average of encoded networks so far, for callbacks, which change no fit."""
+    generator = torch.Generator().set_state(job.generator.get_state())
+    apart = replace(job, generator=generator, known_scalings=job.scalings)
+    return _stacked(apart, plan, None, encoded)
+
+
 def _stacked(job: Job, plan: Plan, fitted: Fitted | None, encoded: EncodedFit) -> Fitted:
     rows = encoded.rows
     left_out, names = [*encoded.left_out], [*encoded.names]

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.callback import ScoringMonitor
+from sklearn.metrics import get_scorer
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._fit import tuning
@@ -161,6 +163,27 @@ def test_classes_are_stacked_and_their_mean_probabilities_are_the_frequencies():
         frequencies = np.bincount(labels.astype(int)) / len(y)
         np.testing.assert_allclose(model.predict_proba(X).mean(0), frequencies, atol=1e-4)
         assert model.score(X, labels) > 0.8
+
+
+@pytest.mark.parametrize("classes", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 3))])
+def test_callbacks_see_the_average_so_far(classes, monkeypatch):
+    """The last model that they see of encoded networks alone is that of the fit."""
+    monkeypatch.setattr(tuning, "PLAIN_ROWS", 0)
+    X, y = irregular(500)
+    y = np.digitize(y, [-1, 1]) if classes == 3 else y > 0 if classes else y
+    model = (ExponentialReLUClassifier if classes else ExponentialReLURegressor)(random_state=0)
+    unseen = model.fit(X, y).predict(X)
+    scoring = "neg_log_loss" if classes else "r2"
+    monitor = ScoringMonitor(scoring=scoring)
+    model.set_callbacks(monitor).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), unseen)  # watching changes nothing
+    assert "waves" not in model.kinds_
+    assert model.stages_[-1]["name"] == "encoded columns"
+    number, n = len(model.stages_) - 1, model.n_iter_
+    rows = monitor.get_logs().data
+    scores = [row[scoring] for row in rows if row["parent_task_id_path"] == (0, number)]
+    assert len(scores) == n == len(model.stages_[-1]["loss"]) - 1
+    assert scores[-1] == get_scorer(scoring)(model, X, y) > scores[0]
 
 
 def test_validation_rows_choose_the_weights():
