@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from skrelu._data.table import Table
@@ -549,7 +548,7 @@ class ExponentialReLUClassifier(ClassifierMixin, ExponentialReLUEstimator):
         data = {"X": X, "y": y, "metadata": metadata}
         return self._fit(data, training, validation, settings, own_of_classes(classes))
 
-    @available_if(by_adam)
+    @by_adam
     @fit_of_arrays
     @transactional
     @isolated()

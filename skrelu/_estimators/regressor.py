@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
-from sklearn.utils.metaestimators import available_if
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import isolated, resolve_device
@@ -595,7 +594,7 @@ class ExponentialReLURegressor(
             {"X": X, "y": y, "metadata": metadata}, training, validation, settings, own
         )
 
-    @available_if(by_adam)
+    @by_adam
     @fit_of_arrays
     @transactional
     @isolated()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
+from types import MethodType
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -61,11 +64,29 @@ def goes_on(model) -> bool:
     return True
 
 
-def by_adam(estimator) -> bool:
-    """Return whether partial_fit exists; for `available_if`."""
-    if estimator.solver != "adam":
-        raise AttributeError(
-            f"partial_fit needs solver='adam', but solver={estimator.solver!r}: other solvers need "
-            "all rows at once."
-        )
-    return True
+class by_adam:
+    """Decorate a method that only estimators with ``solver="adam"`` have.
+
+    It does what `sklearn.utils.metaestimators.available_if` does, but the error itself, not its
+    cause, says what to do.
+    """
+
+    def __init__(self, method: Callable) -> None:
+        self.method = method
+
+        @wraps(method)
+        def of_class(estimator, *args, **kwargs):
+            return self.__get__(estimator)(*args, **kwargs)
+
+        self._of_class = of_class
+
+    def __get__(self, estimator, owner: type | None = None) -> Callable:
+        if estimator is None:
+            return self._of_class
+        name = self.method.__name__
+        if estimator.solver != "adam":
+            raise AttributeError(
+                f"This {type(estimator).__name__!r} has no attribute {name!r}, because "
+                f"solver={estimator.solver!r} needs all rows at once: set solver='adam'."
+            )
+        return MethodType(self.method, estimator)
