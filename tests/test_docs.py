@@ -29,7 +29,7 @@ GALLERY = SITE + "auto_examples/index.html"
     ("page", "n_lines"),
     [
         ("columns", 17),
-        pytest.param("using", 16, marks=pytest.mark.slow),
+        pytest.param("using", 26, marks=pytest.mark.slow),
         pytest.param("uncertainty", 20, marks=pytest.mark.slow),
         pytest.param("compression", 16, marks=pytest.mark.slow),
         pytest.param("optimization", 31, marks=pytest.mark.slow),

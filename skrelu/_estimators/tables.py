@@ -41,6 +41,11 @@ ENCODE = {  # advice for strings and categories, by the argument's name
     "y": "a regressor needs numbers; for labels there is ExponentialReLUClassifier",
 }
 
+# What may be wrong if the features of X_val are not those of X.
+UNTRANSFORMED = (
+    "In a Pipeline, transform_input=['X_val'] makes its steps transform X_val, as they transform X."
+)
+
 CATEGORIES = {  # advice for columns of categories that are none by the parameter
     "X": "set categorical_features='from_dtype', or leave it out",
     "y": ENCODE["y"],
@@ -396,9 +401,21 @@ def set_features(estimator, X, name, *, reset):
     """Set or check the number and names of the estimator's features; X may have no rows."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _named(name, validate_data, estimator, X, reset=reset, skip_check_array=True)
+        try:
+            _named(name, validate_data, estimator, X, reset=reset, skip_check_array=True)
+        except ValueError as error:
+            raise ValueError(_with_remedy(str(error), name)) from None
     for warning in caught:  # feature names are missing in X or in the estimator
-        warnings.warn(_rename(str(warning.message), name), warning.category, stacklevel=5)
+        text = _with_remedy(_rename(str(warning.message), name), name)
+        warnings.warn(text, warning.category, stacklevel=5)
+
+
+def _with_remedy(text, name):
+    """Return a message about features; that of validation data says what steps may have missed."""
+    if name != "X_val":
+        return text
+    text = text.rstrip()
+    return f"{text}{'' if text.endswith('.') else '.'} {UNTRANSFORMED}"
 
 
 def _named(name, check, *args, **kwargs):

@@ -7,8 +7,10 @@ import pandas as pd
 import polars as pl
 import pytest
 from matplotlib import pyplot as plt
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import make_regression
+from sklearn.decomposition import PCA
 from sklearn.ensemble import AdaBoostRegressor, BaggingRegressor, StackingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import RFE
@@ -21,7 +23,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.multioutput import RegressorChain
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
@@ -204,3 +206,43 @@ def test_cross_validation_on_one_feature():
     X = np.linspace(0, 1, 150)[:, None]
     scores = cross_val_score(ExponentialReLURegressor(**QUICK), X, np.sin(5 * X[:, 0]), cv=3)
     assert np.isfinite(scores).all()
+
+
+def requesting():
+    """Return a model that asks a pipeline for validation rows."""
+    return ExponentialReLURegressor(**QUICK, n_levels=1, refine=False).set_fit_request(
+        X_val=True, y_val=True, sample_weight_val=True
+    )
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_pipeline_transforms_validation_rows(table, framed):
+    X, y = pd.DataFrame(table[0], columns=[*"abcd"]), table[1]
+    X = X if framed else X.to_numpy()
+    held = {"y_val": y[90:], "sample_weight_val": np.arange(1.0, 31)}
+    steps = make_pipeline(StandardScaler(), PCA(3)).set_output(transform="pandas")
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(*steps, requesting(), transform_input=["X_val"])
+        pipeline.fit(X[:90], y[:90], X_val=X[90:], **held)
+        by_hand = requesting()
+        Z = steps.fit_transform(X[:90])
+        by_hand.fit(Z, y[:90], X_val=steps.transform(X[90:]), **held)
+    np.testing.assert_array_equal(pipeline.predict(X), by_hand.predict(steps.transform(X)))
+
+
+def test_validation_rows_that_a_pipeline_has_not_transformed_are_told(table):
+    X, y = table
+    frame = pd.DataFrame(X, columns=[*"abcd"])
+    name = "exponentialrelu"
+    held = {f"{name}__X_val": X[90:], f"{name}__y_val": y[90:]}
+    remedy = r"In a Pipeline, transform_input=\['X_val'\] makes its steps transform X_val"
+    for step, message in (
+        (PCA(3), "X_val has 4 features, but .* expecting 3 features"),
+        (PCA(4).set_output(transform="pandas"), "X_val: The feature names should match"),
+    ):
+        pipeline = Pipeline([("step", step), (name, ExponentialReLURegressor(**QUICK))])
+        with pytest.raises(ValueError, match=rf"(?s){message}.*{remedy}"):
+            pipeline.fit(frame[:90], y[:90], **{**held, f"{name}__X_val": frame[90:]})
+    pipeline = Pipeline([("step", StandardScaler()), (name, ExponentialReLURegressor(**QUICK))])
+    with pytest.warns(UserWarning, match=f"X_val has feature names, but .*{remedy}"):
+        pipeline.fit(frame[:90], y[:90], **{**held, f"{name}__X_val": frame[90:]})

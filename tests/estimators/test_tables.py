@@ -324,7 +324,10 @@ def test_objects_and_lazy_frames_are_named():
     [
         ({"X_val": [[np.inf, 1.0]]}, "Input X_val contains infinity .* in column 0"),
         ({"X_val": [[np.inf, np.inf]]}, r"column 0 \(1 of 1 rows\) and 1 more columns"),
-        ({"X_val": np.ones((1, 3))}, "^X_val has 3 features, but Mean is expecting 2 features"),
+        (
+            {"X_val": np.ones((1, 3))},
+            "^X_val has 3 features, but Mean is expecting 2 .*In a Pipeline, transform_input",
+        ),
         ({"X_val": np.ones((0, 2))}, "X_val: Found array with 0 sample"),
         ({"X_val": [1.0, 2.0]}, "X_val: Expected 2D array"),
         ({"X_val": np.ones((2, 2))}, "X_val and y_val: .*inconsistent numbers of samples"),
@@ -355,9 +358,11 @@ def test_names_of_features_are_those_of_the_validation_data():
     with pytest.raises(ValueError, match="X_val: The feature names should match") as error:
         model.fit(frame, [1, 2], X_val=frame.rename(columns={"b": "c"}), y_val=[1, 2])
     assert "unseen at fit time:\n- c" in str(error.value)
-    with pytest.raises(ValueError, match="X: The feature names should match"):
+    assert "In a Pipeline, transform_input=['X_val']" in str(error.value)
+    with pytest.raises(ValueError, match="X: The feature names should match") as error:
         model.predict(frame[["b", "a"]])
-    with pytest.warns(UserWarning, match=r"^X_val does not have valid feature names"):
+    assert "Pipeline" not in str(error.value)
+    with pytest.warns(UserWarning, match=r"^X_val does not have valid feature names.*Pipeline"):
         model.fit(frame, [1, 2], X_val=NUMBERS, y_val=[1, 2])
     with pytest.warns(UserWarning, match=r"^X does not have valid feature names") as caught:
         model.predict(NUMBERS)
