@@ -72,6 +72,8 @@ def test_streams_have_the_loss_of_each_call():
 
 
 def test_messages_say_what_to_do():
+    with pytest.raises(TypeError, match="ax is a str, but has to be a matplotlib Axes"):
+        LossCurveDisplay([{"name": "one", "loss": [1.0], "validation_loss": []}]).plot("axes")
     with pytest.raises(TypeError, match="Cannot draw a LinearRegression"):
         LossCurveDisplay.from_estimator(LinearRegression().fit(X, y))
     with pytest.raises(ValueError, match="not fitted"):

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.torch_interop import isolated
-from skrelu._estimators.array_api import as_numpy, in_numpy
-from skrelu._plotting import import_pyplot
+from skrelu._plotting import import_pyplot, panels
 from skrelu.inspection._effects import Effects, FeatureEffect, chosen
-from skrelu.inspection._panels import panels
-from skrelu.regions._inside import checked_output, inside
+from skrelu.inspection._models import model_and_data
+from skrelu.regions._inside import checked_output
 
 # Most values of a number that are drawn as points, and levels of a category that are drawn.
 MOST_POINTS, MOST_BARS = 30, 20
@@ -134,15 +132,7 @@ class FeatureEffectDisplay:
             If matplotlib is missing.
         """
         import_pyplot()
-        estimator, X, names = inside(estimator, X)
-        if not hasattr(estimator, "predict_contributions"):
-            raise TypeError(
-                f"Cannot draw a {type(estimator).__name__}; give a fitted ExponentialReLURegressor "
-                "or ExponentialReLUClassifier, or a Pipeline that ends with one."
-            )
-        check_is_fitted(estimator, "intercept_")
-        estimator, X = in_numpy(estimator), as_numpy(X)
-        names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
+        estimator, X, names = model_and_data(estimator, X)
         drawn = chosen(features, names, estimator.feature_importances_)
         effects = Effects(estimator, X, names)
         output = checked_output(output, len(effects.means))
@@ -173,15 +163,12 @@ class FeatureEffectDisplay:
         ImportError
             If matplotlib is missing.
         """
-        n = len(self.effects)
-        self.axes_ = panels(axes, n, "feature", "number of features")
+        self.axes_ = panels(axes, len(self.effects), "feature", "number of features")
         self.figure_ = self.axes_[0].figure
         for ax, effect in zip(self.axes_, self.effects, strict=False):
             ax.axhline(0, color="0.8", lw=1, zorder=0)
             (_draw_bars if effect.categorical else _draw_curve)(ax, effect)
             ax.set_xlabel(effect.name)
-        for ax in self.axes_[n:]:
-            ax.set_visible(False)
         self.axes_[0].set_ylabel(self.label)
         return self
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from skrelu._plotting import import_pyplot
+from skrelu._plotting import import_pyplot, one_axes
+from skrelu.inspection._models import checked
 from skrelu.regions._inside import innermost
 
 # Largest ratio of losses that are drawn on a linear axis.
@@ -97,7 +97,7 @@ class LossCurveDisplay:
         Raises
         ------
         TypeError
-            If the estimator is not such a model.
+            If the estimator is not such a model, or ``ax`` is not Axes.
         ValueError
             If the model is not fitted, was fitted by an earlier version, or has no stages with
             iterations: windows side by side and linear models have none.
@@ -105,13 +105,7 @@ class LossCurveDisplay:
             If matplotlib is missing.
         """
         import_pyplot()
-        estimator = innermost(estimator)
-        if not hasattr(estimator, "predict_contributions"):
-            raise TypeError(
-                f"Cannot draw a {type(estimator).__name__}; give a fitted ExponentialReLURegressor "
-                "or ExponentialReLUClassifier, or a Pipeline that ends with one."
-            )
-        check_is_fitted(estimator, "intercept_")
+        estimator = checked(innermost(estimator))
         if not hasattr(estimator, "stages_"):
             raise ValueError(
                 "The model has no stages_, because an earlier version of skrelu has fitted it: fit "
@@ -134,12 +128,12 @@ class LossCurveDisplay:
 
         Raises
         ------
+        TypeError
+            If ``ax`` is not Axes.
         ImportError
             If matplotlib is missing.
         """
-        pyplot = import_pyplot()
-        if ax is None:
-            _, ax = pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")
+        ax = one_axes(ax, figsize=(6.4, 3.6), layout="constrained")
         self.ax_, self.figure_, self.lines_ = ax, ax.figure, []
         begin, known = 0, set()
         for stage in self.stages:

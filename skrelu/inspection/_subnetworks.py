@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from skrelu._data.torch_interop import isolated
-from skrelu._estimators.array_api import as_numpy, in_numpy
 from skrelu._estimators.tables import columns_of
-from skrelu._plotting import import_pyplot
-from skrelu.inspection._panels import panels
+from skrelu._plotting import import_pyplot, panels
+from skrelu.inspection._models import model_and_data
 from skrelu.regions._checks import as_floats, checked_count
-from skrelu.regions._inside import as_table, checked_output, inside
+from skrelu.regions._inside import as_table, checked_output
 
 # Largest number of features named in the label of a direction.
 MOST_NAMES = 3
@@ -120,19 +118,12 @@ class SubnetworkDisplay:
         """
         import_pyplot()
         n_subnetworks = checked_count(n_subnetworks, "n_subnetworks")
-        estimator, X, names = inside(estimator, X)
-        if not hasattr(estimator, "predict_contributions"):
-            raise TypeError(
-                f"Cannot draw a {type(estimator).__name__}; give a fitted ExponentialReLURegressor "
-                "or ExponentialReLUClassifier, or a Pipeline that ends with one."
-            )
-        check_is_fitted(estimator, "intercept_")
+        estimator, X, names = model_and_data(estimator, X)
         if not estimator.n_subnetworks_:
             raise ValueError(
                 "This model has no sub-networks: it is compressed, linear, or on encoded columns "
                 "only. Draw the model that was compressed, or use FeatureEffectDisplay."
             )
-        estimator, X = in_numpy(estimator), as_numpy(X)
         columns = columns_of(estimator)
         if not hasattr(X, "columns") and columns.plain:
             X = as_table(X, estimator.n_features_in_)
@@ -140,7 +131,6 @@ class SubnetworkDisplay:
         parts = np.asarray(estimator.predict_contributions(X), float)
         parts = parts if parts.ndim == 3 else parts[:, None]
         parts = parts[:, checked_output(output, parts.shape[1]), 1:]
-        names = names or [f"x{j}" for j in range(estimator.n_features_in_)]
         if not columns.plain:
             names = columns.names(names, estimator.categories_)
         if estimator.X_limits_ is not None:
@@ -176,15 +166,12 @@ class SubnetworkDisplay:
         ImportError
             If matplotlib is missing.
         """
-        n = len(self.labels)
-        self.axes_ = panels(axes, n, "sub-network", "n_subnetworks")
+        self.axes_ = panels(axes, len(self.labels), "sub-network", "n_subnetworks")
         self.figure_ = self.axes_[0].figure
         for k, (ax, label) in enumerate(zip(self.axes_, self.labels, strict=False)):
             ax.axvspan(0, 1, color="0.95", zorder=0)
             ax.plot(self.positions[:, k], self.contributions[:, k], ".", ms=3, color="C0")
             ax.set_xlabel(label)
-        for ax in self.axes_[n:]:
-            ax.set_visible(False)
         self.axes_[0].set_ylabel("contribution")
         return self
 

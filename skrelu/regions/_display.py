@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skrelu._data.torch_interop import isolated
-from skrelu._plotting import import_pyplot
+from skrelu._plotting import import_pyplot, one_axes
 from skrelu.regions._checks import as_floats, as_integer, as_number, shown
 from skrelu.regions._evolution import RegionRecorder, Regions
 from skrelu.regions._inside import as_table, checked_output, inside
@@ -192,7 +192,7 @@ class LinearRegionsDisplay:
             If there is no such kind or output, or there are several outputs and ``level`` is not 0.
         """
         output = _checked(self.regions, kind, output)
-        self.ax_ = _axes(ax)
+        self.ax_ = one_axes(ax)
         self.figure_ = self.ax_.figure
         faces = _draw(self.ax_, self.regions, kind, output, level, self.begin)
         if isinstance(self.regions, LineRegions):
@@ -318,7 +318,7 @@ class RegionCountDisplay:
         RegionCountDisplay
             The plot.
         """
-        self.ax_ = _axes(ax)
+        self.ax_ = one_axes(ax)
         self.figure_ = self.ax_.figure
         for label, count in self.counts.items():
             (line,) = self.ax_.plot(
@@ -395,7 +395,7 @@ def animate(
         raise ValueError(f"interval={interval} has to be positive.")
     for regions in recorder.regions_:
         output = _checked(regions, kind, output)
-    ax = _axes(ax)
+    ax = one_axes(ax)
     values = [_outputs(regions)[:, output] for regions in recorder.regions_]
     low, high = min(map(np.min, values)), max(map(np.max, values))
     room = MARGIN * (high - low) or 1.0
@@ -431,16 +431,6 @@ def _indices(features, names: list[str]) -> list[int]:
             "name, as a picture has two axes."
         )
     return indices
-
-
-def _axes(ax):
-    """Return the given axes, or new ones."""
-    pyplot = import_pyplot()
-    if ax is None:
-        return pyplot.subplots()[1]
-    if not isinstance(ax, pyplot.Axes):
-        raise TypeError(f"ax is a {type(ax).__name__}, but has to be a matplotlib Axes or None.")
-    return ax
 
 
 def _checked(regions: Regions, kind: str, output: int) -> int:
