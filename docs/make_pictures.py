@@ -32,7 +32,7 @@ from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 from skrelu._solvers.progress import Options
 from skrelu._solvers.rows import Rows
-from skrelu.inspection import FeatureEffectDisplay, SubnetworkDisplay
+from skrelu.inspection import FeatureEffectDisplay, FeatureInteractionDisplay, SubnetworkDisplay
 
 DOCS = Path(__file__).parent
 INK, BLUE, RED, GREEN, GREY = "#22303c", "#1f6fb4", "#d1542c", "#3a8f5c", "#b9c3cc"
@@ -355,7 +355,8 @@ def contributions():
     return SubnetworkDisplay.from_estimator(model.fit(X, y), X).figure_
 
 
-def effects():
+def buildings():
+    """Return a model of prices of buildings, and its table."""
     rng = np.random.default_rng(0)
     n = 2000
     kinds = ["flat", "house", "villa"]
@@ -364,8 +365,15 @@ def effects():
     y = 2 * X["size"] + 60 * (X["year"] >= 1990) + 20 * X["kind"].cat.codes
     y += np.where(X["kind"] == "villa", X["size"], 0) + 20 * rng.normal(size=n)
     X.loc[rng.random(n) < 0.1, "size"] = np.nan
-    model = ExponentialReLURegressor(random_state=0).fit(X, y)
-    return FeatureEffectDisplay.from_estimator(model, X).figure_
+    return ExponentialReLURegressor(random_state=0).fit(X, y), X
+
+
+def effects():
+    return FeatureEffectDisplay.from_estimator(*buildings()).figure_
+
+
+def interactions():
+    return FeatureInteractionDisplay.from_estimator(*buildings()).figure_
 
 
 PICTURES = [
@@ -379,6 +387,7 @@ PICTURES = [
     ridge,
     contributions,
     effects,
+    interactions,
     quickstart,
 ]
 

@@ -28,7 +28,7 @@ GALLERY = SITE + "auto_examples/index.html"
 @pytest.mark.parametrize(
     ("page", "n_lines"),
     [
-        ("columns", 17),
+        ("columns", 23),
         pytest.param("using", 26, marks=pytest.mark.slow),
         pytest.param("uncertainty", 20, marks=pytest.mark.slow),
         pytest.param("compression", 16, marks=pytest.mark.slow),

@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu.inspection import FeatureEffect, FeatureEffectDisplay
-from skrelu.inspection._effects import MOST_ROWS, grid
+from skrelu.inspection._effects import MOST_ROWS, grid, sampled
 
 QUICK = {"depth": 2, "n_subnetworks": 2, "n_init": 1, "refine": False, "random_state": 0}
 N = 120
@@ -93,7 +93,8 @@ def test_effects_on_classes_are_of_probabilities(table):
 def test_effects_on_several_outputs(table):
     X, y = table
     model = ExponentialReLURegressor(n_levels=1, **QUICK).fit(X, np.stack([y, -y], 1))
-    display = FeatureEffectDisplay.from_estimator(model, X.head(50), output=1)
+    display = FeatureEffectDisplay.from_estimator(model, X.head(50), output=-1)
+    assert display.label == "effect on y[1]"
     assert display.label == "effect on y[1]"
     compare(display, lambda X: model.predict(X)[:, 1], X.head(50))
 
@@ -153,7 +154,7 @@ def test_many_rows_are_thinned(table):
     many = pd.concat([X, X, X.head(50)])
     assert MOST_ROWS < len(many) <= 2 * MOST_ROWS
     display = FeatureEffectDisplay.from_estimator(model, many, features=["hour"])
-    compare(display, model.predict, many.iloc[::2])
+    compare(display, model.predict, many.iloc[sampled(np.arange(len(many)), MOST_ROWS)])
 
 
 def test_curves_bars_and_marks_are_drawn(model, table):

@@ -104,8 +104,8 @@ class FeatureEffectDisplay:
             Fitted model, or a fitted Pipeline, search or TransformedTargetRegressor that ends with
             one. Features and predictions are drawn as that last model reads and returns them.
         X : array-like of shape (n_samples, n_features)
-            Data to average over. Of more than 200 rows, at most 200 at even distances are used; all
-            rows count for the range and the deciles of numbers.
+            Data to average over. Of more than 200 rows, 200 random ones are used, the same in each
+            call; all rows count for the range and the deciles of numbers.
         features : int, or list of str or int, default=6
             Number of features to draw, those with the largest ``feature_importances_`` first; or
             the names or indices of features.

@@ -82,7 +82,7 @@ class Effects:
         self.estimator, self.names = estimator, names
         self.columns: Columns = columns_of(estimator)
         self.table = np.asarray(estimator.encode(X), float)  # (n_samples, n_columns)
-        self.rows = self.table[:: -(-len(self.table) // MOST_ROWS)]
+        self.rows = sampled(self.table, MOST_ROWS)
         self.means = estimator._means(self.rows).mean(0)  # (n_outputs,)
         self.knots = estimator._stored().knots()  # of each column
 
@@ -133,6 +133,16 @@ class Effects:
             means = self.estimator._means(batch.reshape(-1, batch.shape[-1]))
             found[begin : begin + size] = means.reshape(*batch.shape[:2], -1).mean(1)
         return found
+
+
+def sampled(table: Array, most: int) -> Array:
+    """Return all rows, or so many random ones, which are the same in each call.
+
+    Rows at even distances could miss every second level of a regular design.
+    """
+    if len(table) <= most:
+        return table
+    return table[np.random.default_rng(0).choice(len(table), most, replace=False, shuffle=False)]
 
 
 def grid(x: Array, knots: Array) -> Array:

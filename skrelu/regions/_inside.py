@@ -103,7 +103,7 @@ def checked_output(output: Any, n_outputs: int) -> int:
             f"output={shown(output)}, but the network has {n_outputs} outputs: the model's outputs "
             f"are 0 to {n_outputs - 1}."
         )
-    return chosen
+    return chosen % n_outputs
 
 
 def _columns(X: Any) -> Any:
