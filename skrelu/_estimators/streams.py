@@ -7,22 +7,18 @@ from dataclasses import replace
 from functools import wraps
 from types import MethodType
 
-import numpy as np
 from sklearn.utils import check_random_state
 
 from skrelu._data.table import Table
 from skrelu._data.torch_interop import make_generator, resolve_device
 from skrelu._estimators.attributes import attributes_of, limits_of
-from skrelu._estimators.tables import columns_of
 from skrelu._estimators.verbose import say
-from skrelu._fit import tuning
 from skrelu._fit.plan import Settings
 from skrelu._fit.stream import after_fit, learn, read_stream
 
 
 def learn_rows(model, table: Table, n_given: int, settings: Settings, own: dict):
     """Learn from the rows of a call of partial_fit, and store the model."""
-    columns = columns_of(model)
     generator, stream = None, None
     if hasattr(model, "_stream"):
         stream = read_stream(model._stream)
@@ -34,13 +30,10 @@ def learn_rows(model, table: Table, n_given: int, settings: Settings, own: dict)
     fitted, stream = learn(table, n_given, settings, stream, device, generator)
     ranges = replace(table, X=stream.X_limits, y=stream.y_limits)
     limits = limits_of(fitted, ranges, model.extrapolation)
+    model._keep({**attributes_of(fitted), **limits, **own}, table.X)
+    model._stream = stream.stored()
     losses = {"name": "partial_fit", "loss": list(stream.losses), "validation_loss": []}
-    kept = {"_stream": stream.stored(), "stages_": [losses]}
-    for name, value in {**attributes_of(fitted), **limits, **own, **kept}.items():
-        setattr(model, name, value)
-    rows = table.X[:: -(-len(table.X) // tuning.SLOPES_ROWS)]
-    sizes = model._stored().importances(rows)
-    model.feature_importances_ = np.bincount(columns.owners, sizes, model.n_features_in_)
+    model.stages_ = [losses]
     if model.verbose:
         say(f"partial_fit {len(stream.losses)}: loss before = {stream.losses[-1]:.6g}")
     return model

@@ -179,6 +179,7 @@ class FeatureInteractionDisplay:
         ]
         return cls(found, _label(estimator, output)).plot(n_pairs=n_pairs, ax=ax)
 
+    @isolated()
     def plot(self, *, n_pairs: int = 10, ax=None) -> FeatureInteractionDisplay:
         """Draw the strongest interactions.
 
