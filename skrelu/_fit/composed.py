@@ -26,7 +26,11 @@ from skrelu._solvers.rows import Rows
 
 
 def fit_composed(
-    job: Job, plan: Plan, network: ComposedNetwork, looked: Look | None = None
+    job: Job,
+    plan: Plan,
+    network: ComposedNetwork,
+    looked: Look | None = None,
+    n_starts: int | None = None,
 ) -> Fitted | None:
     """Fit composed sub-networks; None if many starts on one level should predict better.
 
@@ -35,10 +39,13 @@ def fit_composed(
     looked : Look, optional
         A rough fit that found no noise, whose best start goes on. By default some starts are
         fitted roughly first where noise may be.
+    n_starts : int, optional
+        Number of starts that "auto" means.
     """
     settings, warm = job.settings, job.warm
     plan = replace(plan, solver="adam" if settings.solver == "adam" else "lm")
-    n_starts = tuning.COMPOSED_STARTS if settings.n_init == "auto" else int(settings.n_init)
+    automatic = n_starts or tuning.COMPOSED_STARTS
+    n_starts = automatic if settings.n_init == "auto" else int(settings.n_init)
     hold_out = settings.early_stopping is True
     if settings.early_stopping == "auto" and (plan.loss.classes or settings.solver == "adam"):
         hold_out = plan.early_stopping  # networks are overconfident on training rows

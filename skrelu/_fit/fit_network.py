@@ -112,7 +112,7 @@ def _fit(job: Job, plan: Plan) -> Fitted:
         noisy = errors.min() > tuning.CLEAN and plan.composed is not None
         fitted = _fit_composed(job, _for_noise(plan) if noisy else plan)
         if fitted is not None and not noisy:
-            fitted = _or_fewer(job, plan, fitted)
+            fitted = _or_other_size(job, plan, fitted)
     elif not explained or clean.any():
         fitted = _fit_moving(job, plan)
     # Of a given depth, any error is one of depth.
@@ -201,7 +201,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
         if bool(clean.all()):
             fitted = fit_composed(job, plan, composed, looked)
             if fitted is not None and (fitted.error <= tuning.CLEAN or fitted.interrupted):
-                return _or_fewer(job, plan, fitted)
+                return _or_other_size(job, plan, fitted)
     more = len(job.training.X) <= tuning.PLAIN_ROWS or looked is not None
     then = ("pretraining",) if more else ()
     encoded, fitted = fit_encoded(job, then, partial(alone, job, one_level)), None
@@ -214,7 +214,7 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
     ):
         fitted = go_on(job, plan, composed, looked, best=bool(clean.any()))
         if not clean.any() and not fitted.interrupted:
-            fitted = _with_fewer(job, plan, fitted)
+            fitted = _with_other_size(job, plan, fitted)
             plan = replace(plan, composed=fitted.plan.composed)
             composed = plan.composed or composed
         average = stacked(job, one_level, fitted, encoded)
@@ -231,32 +231,79 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
 def _for_noise(plan: Plan) -> Plan:
     """Return the plan with fewer composed sub-networks, which follow less of the noise."""
     assert plan.composed is not None
-    return replace(plan, composed=plan.composed.smaller(*tuning.NOISY_LEVELS))
+    composed = plan.composed
+    return replace(
+        plan, composed=composed.resized(*tuning.NOISY_LEVELS, n_parameters=composed.n_parameters)
+    )
 
 
-def _with_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
-    """Return a fit that holds rows out, or one of fewer sub-networks if its error is no more."""
-    fewer = _for_noise(plan)
-    assert fewer.composed is not None
-    looked = look(job, fewer.composed)
-    if not looked.result.interrupted:
-        other = go_on(job, fewer, fewer.composed, looked, best=False)
-    if looked.result.interrupted or other.interrupted:
+def _with_other_size(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
+    """Return a fit that holds rows out, or one of another size if that predicts them better."""
+    error = _held_out_error(fitted)
+    fewer = _holding_out(job, _for_noise(plan))
+    if fewer is None:
         return fitted.with_status(Status.INTERRUPTED)
-    assert fitted.pretraining is not None
-    assert other.pretraining is not None
-    first, second = fitted.pretraining.error.mean(), other.pretraining.error.mean()
-    return other if bool(second <= tuning.FEWER * first) else fitted
-
-
-def _or_fewer(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
-    """Return a fit, or one of fewer sub-networks if there is noise and its error is less."""
-    if fitted.error <= tuning.NO_NOISE or fitted.interrupted:
+    with_fewer = _held_out_error(fewer)
+    if with_fewer <= tuning.FEWER * error:
+        return fewer
+    deeper = _deeper(job, plan) if with_fewer > tuning.NEEDS_MORE * error else None
+    if deeper is None:
         return fitted
-    other = _fit_composed(job, _for_noise(plan))
+    other = _holding_out(job, deeper)
+    if other is None:
+        return fitted.with_status(Status.INTERRUPTED)
+    return other if _held_out_error(other) < error else fitted
+
+
+def _holding_out(job: Job, plan: Plan) -> Fitted | None:
+    """Return a fit of composed sub-networks that holds rows out; None if it is interrupted."""
+    assert plan.composed is not None
+    looked = look(job, plan.composed)
+    if looked.result.interrupted:
+        return None
+    fitted = go_on(job, plan, plan.composed, looked, best=False)
+    return None if fitted.interrupted else fitted
+
+
+def _held_out_error(fitted: Fitted) -> float:
+    """Return the mean error of the starts on the rows that they hold out."""
+    assert fitted.pretraining is not None
+    return float(fitted.pretraining.error.mean())
+
+
+def _or_other_size(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
+    """Return a fit, or one of another size.
+
+    With noise, fewer weights follow less of it. Without, a deeper network that begins at other
+    random points may learn what this one has not.
+    """
+    if fitted.error <= tuning.LEARNED or fitted.interrupted:
+        return fitted
+    if fitted.error > tuning.NO_NOISE:
+        other = _fit_composed(job, _for_noise(plan))
+        if other is not None and other.interrupted:
+            return fitted.with_status(Status.INTERRUPTED)
+        if other is not None and other.error < fitted.error:
+            return other
+    other = None
+    if deeper := _deeper(job, plan):
+        other = _fit_composed(job, deeper, tuning.DEEPER_STARTS)
     if other is not None and other.interrupted:
         return fitted.with_status(Status.INTERRUPTED)
-    return other if other is not None and other.error < fitted.error else fitted
+    return other if other is not None and other.error < tuning.DEEPER * fitted.error else fitted
+
+
+def _deeper(job: Job, plan: Plan) -> Plan | None:
+    """Return the plan of a deeper composed network; None if rows are too few or too many."""
+    assert plan.composed is not None
+    n = len(job.training.X)
+    rows = n * plan.composed.n_outputs
+    most = int(min(tuning.DEEPER_WEIGHTS, rows / tuning.ROWS_A_DEEPER_WEIGHT))
+    network = plan.composed.resized(*tuning.DEEPER_LEVELS, n_parameters=most)
+    suits = network.n_parameters > plan.composed.n_parameters
+    if not suits or n * network.n_parameters**2 > tuning.COMPOSED_WORK:
+        return None
+    return replace(plan, composed=network)
 
 
 def _is_smooth(looked: Look, network: ComposedNetwork, encoded: EncodedFit) -> bool:
@@ -284,6 +331,7 @@ def _few_waves(job: Job, plan: Plan) -> Plan:
     return make_plan(settings, n, n_features, plan.relu.n_outputs).for_noise()
 
 
-def _fit_composed(job: Job, plan: Plan) -> Fitted | None:
+def _fit_composed(job: Job, plan: Plan, n_starts: int | None = None) -> Fitted | None:
     """Fit composed sub-networks; None if the plan has none, or if one level should be better."""
-    return None if plan.composed is None else fit_composed(job, plan, plan.composed)
+    network = plan.composed
+    return None if network is None else fit_composed(job, plan, network, n_starts=n_starts)

@@ -87,11 +87,11 @@ class ComposedNetwork:
         hidden = [size for n, n_read in pairs for size in (n * n_read, n)]
         return [*hidden, self.n_signals[-1] * self.n_outputs, self.n_outputs]
 
-    def smaller(self, n_levels: int, most: int) -> ComposedNetwork:
-        """Return at most ``most`` sub-networks on each of fewer levels, without more parameters."""
+    def resized(self, n_levels: int, most: int, n_parameters: int) -> ComposedNetwork:
+        """Return at most ``most`` sub-networks on each level with so many parameters at most."""
         for size in range(most, 0, -1):
             other = replace(self, n_levels=n_levels, n_subnetworks=n_levels * size)
-            if other.n_parameters <= self.n_parameters:
+            if other.n_parameters <= n_parameters:
                 return other
         return self
 

@@ -501,14 +501,17 @@ def test_depth_counts_on_several_levels():
     assert errors[4] < 0.02 * errors[0]
 
 
-def test_a_smaller_network_has_no_more_parameters():
+def test_a_network_of_another_size_has_no_more_than_so_many_parameters():
     network = ComposedNetwork(10, 18, 6, 1)
-    other = network.smaller(2, 4)
+    other = network.resized(2, 4, network.n_parameters)
     assert (other.n_levels, other.n_subnetworks) == (2, 8)
     assert other.n_parameters < network.n_parameters
     tiny = ComposedNetwork(10, 2, 2, 1)
-    assert tiny.smaller(2, 4) == tiny
-    assert ComposedNetwork(10, 1, 1, 1).smaller(2, 4) == ComposedNetwork(10, 1, 1, 1)
+    assert tiny.resized(2, 4, tiny.n_parameters) == tiny
+    one = ComposedNetwork(10, 1, 1, 1)
+    assert one.resized(2, 4, one.n_parameters) == one
+    deeper = network.resized(8, 3, 530)
+    assert (deeper.n_levels, deeper.n_subnetworks) == (8, 16)
 
 
 @pytest.mark.slow
@@ -526,3 +529,29 @@ def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
     six = ExponentialReLURegressor(n_levels=6, random_state=0).fit(X, y)
     errors = [np.mean((m.predict(unseen) - clean(unseen)) ** 2) for m in (model, six)]
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_deeper_network_is_taken_where_the_default_one_has_not_learned_all(noise, monkeypatch):
+    rng = np.random.default_rng(0)
+    low, high = (0.1, 0.1, 0), (1, 1, 2 * np.pi)
+    X = rng.uniform(low, high, size=(500, 3))
+    unseen = rng.uniform(low, high, size=(2000, 3))
+
+    def clean(X):
+        a, b, c = X.T
+        return a + b + 2 * np.sqrt(a * b) * np.cos(c)
+
+    y = clean(X) + noise * clean(X).std() * rng.normal(size=len(X))
+    deeper = ExponentialReLURegressor(random_state=0).fit(X, y)
+    monkeypatch.setattr(tuning, "LEARNED", 1.0)  # no other size
+    model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    errors = [np.mean((m.predict(unseen) - clean(unseen)) ** 2) for m in (deeper, model)]
+    assert model.n_levels_ == 6
+    if noise:
+        assert deeper.n_levels_ != 8
+        assert errors[0] <= errors[1]
+    else:
+        assert deeper.n_levels_ == 8
+        assert errors[0] < 0.5 * errors[1]
