@@ -16,6 +16,7 @@ from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
 from skrelu._export.block_network import BlockNetwork
 from skrelu._export.blocks import block_layers
 from skrelu._export.graph import Dense, ReLUGraph
+from skrelu._export.partial_sums import with_partial_sums
 from skrelu._export.sharing import with_shared_values
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
@@ -277,7 +278,8 @@ class StoredNetwork:
         for chain in self._chains():
             plain = _graph_of(chain).simplified(skips=False)
             candidates = [chain]
-            for graph in (plain, with_shared_values(plain).simplified(skips=False)):
+            shared = with_shared_values(plain).simplified(skips=False)
+            for graph in (plain, shared, with_partial_sums(plain), with_partial_sums(shared)):
                 layers = graph.to_layers()
                 candidates.append([(torch.tensor(matrix), torch.tensor(b)) for matrix, b in layers])
             chains.append(min(candidates, key=_n_numbers))

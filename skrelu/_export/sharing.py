@@ -23,7 +23,7 @@ def with_shared_values(graph: ReLUGraph) -> ReLUGraph:
     max(0, r . h + c) carries that sum, as the output of a triangle wave to all later waves. Its
     bound -c is by intervals; without one nothing changes.
     """
-    most = _upper_bounds(graph)
+    most = upper_bounds(graph)
     n_inputs, n_all = graph.n_inputs, graph.n_inputs + graph.n_neurons
     readers = csc_array(vstack([graph.weights, graph.output]))
     values = []
@@ -92,7 +92,7 @@ def _proportional(readers: csc_array, signals: NDArray[np.integer]):
                 yield np.array(members), at / size, first * (size / first[peak])
 
 
-def _upper_bounds(graph: ReLUGraph) -> Array:
+def upper_bounds(graph: ReLUGraph) -> Array:
     """Return upper bounds of inputs and neurons, where x is anything.
 
     A sum of neurons that are hinges along one direction is bounded by its values at the hinges.

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from skrelu import ExponentialReLURegressor
 from skrelu._export.graph import ReLUGraph
+from skrelu._export.partial_sums import with_partial_sums
 from skrelu._export.sharing import with_shared_values
 from tests.paths import MODELS, fitted
 
@@ -204,3 +205,52 @@ def test_shared_values_are_the_same_function(seed, n_waves, n_readers, tail):
     assert shared.n_numbers <= graph.n_numbers
     for each in (shared, shared.simplified()):
         np.testing.assert_allclose(each(X), expected, rtol=1e-10, atol=1e-11 * size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.integers(1, 6), min_size=3, max_size=6),
+    st.floats(0.3, 1),
+)
+def test_partial_sums_are_the_same_function_from_any_layer_on(seed, sizes, share):
+    rng = np.random.default_rng(seed)
+    n_inputs, n_hidden = sizes[0], sizes[1:]
+    n_all = n_inputs + sum(n_hidden)
+    weights, first = np.zeros((sum(n_hidden), n_all)), 0
+    for n in n_hidden:
+        known = n_inputs + first  # all earlier signals
+        rows = rng.normal(size=(n, known)) * (rng.random((n, known)) < share)
+        rows[1:] = np.outer(rng.normal(size=n - 1), rows[0])  # in one proportion
+        weights[first : first + n, :known] = rows
+        first += n
+    output = rng.normal(size=(2, n_all)) * (rng.random((2, n_all)) < share)
+    graph = ReLUGraph(
+        csr_array(weights), rng.normal(size=len(weights)), csr_array(output), rng.normal(size=2)
+    )
+    X = rng.normal(size=(50, n_inputs)) * rng.choice([0.1, 1, 100])
+    expected = graph(X)
+    size = 1 + np.abs(expected).max()
+    for after in [None, *range(graph.depth)]:
+        summed = with_partial_sums(graph, after)
+        for found in (summed(X), run(summed.to_layers(), X)):
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11 * size)
+
+
+@pytest.mark.slow
+def test_sums_make_smaller_the_dense_layers_of_composed_networks():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(400, 6))
+    y = np.prod(X[:, :3], 1) + np.sin(3 * X[:, 3]) * X[:, 4] + X[:, 5] ** 2
+    stored = ExponentialReLURegressor(n_levels=6, n_subnetworks=12, n_init=1, random_state=0)
+    stored = stored.fit(X, y)._stored()
+    graph = stored.graphs()[0]
+
+    def size(graph):
+        return sum(matrix.size for matrix, _ in graph.to_layers())
+
+    summed = with_partial_sums(graph)
+    assert size(summed) < 0.6 * size(graph)
+    far = np.concatenate([X, 50 * X, -50 * X])
+    np.testing.assert_allclose(run(summed.to_layers(), far), graph(far), rtol=1e-11, atol=1e-11)
+    assert sum(m.size for m, _ in stored.layers()) <= size(summed)
