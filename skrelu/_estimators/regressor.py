@@ -101,11 +101,12 @@ class ExponentialReLURegressor(
 
         "auto" takes one level with other losses than squared errors, with a shape or
         ``solver="adam"``. Else it tries 6 levels if ``n_subnetworks`` and ``n_init`` are "auto",
-        too, and there are 50 samples or more and up to some 140 features, and 2 if there is noise.
-        At most 20 000 random samples train them. If they leave more than 0.3 % of the variance of
-        other samples unexplained, they are averaged with networks on encoded columns. They then
-        hold out rows, at most 6000 samples train them, and one level takes their place (up to 3000
-        samples) if encoded columns predict better than a rough fit of theirs.
+        too, and there are 50 samples or more and up to some 140 features, 2 if there is noise, and
+        8 if there is hardly any noise and 6 leave something to learn. At most 20 000 random samples
+        train them. If they leave more than 0.3 % of the variance of other samples unexplained, they
+        are averaged with networks on encoded columns. They then hold out rows, at most 6000 samples
+        train them, and one level takes their place (up to 3000 samples) if encoded columns predict
+        better than a rough fit of theirs.
 
     n_init : int or "auto", default="auto"
         Number of random starts, in [1, 10000]. They run in one batch. "auto" takes 12, and fewer
