@@ -17,7 +17,7 @@ from skrelu._export.block_network import BlockNetwork
 from skrelu._export.blocks import block_layers
 from skrelu._export.graph import Dense, ReLUGraph
 from skrelu._export.partial_sums import with_partial_sums
-from skrelu._export.sharing import with_shared_values
+from skrelu._export.sharing import with_nested_hinges, with_shared_values
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.plain_layers import (
     Affine,
@@ -270,7 +270,8 @@ class StoredNetwork:
         shifts then have graphs of their own, which have no neurons.
         """
         simple = [_graph_of(chain).simplified() for chain in self._chains()]
-        return [with_shared_values(graph).simplified() for graph in simple]
+        shared = [with_shared_values(graph).simplified() for graph in simple]
+        return [with_nested_hinges(graph) for graph in shared]
 
     def _dense(self) -> list[list[Affine]]:
         """Return layers in the units of the data, with fewer neurons; chains as `_chains`."""

@@ -12,6 +12,8 @@ from skrelu._export.graph import Array, ReLUGraph, interval
 SAME, MOST_PARTS = 1e-10, 8
 # Largest shift of a value; a large one costs digits.
 FARTHEST = 1e3
+# Fewest signals that a neuron reads which comes to read another neuron, one layer later.
+FEWEST_NESTED = 5
 # Slopes below this fraction of their terms are 0.
 FLAT = 1e-12
 
@@ -133,3 +135,65 @@ def _most_along(parts: Array, factors: Array, biases: Array) -> float:
     s = -biases / factors
     values = np.maximum(factors * s[:, None] + biases, 0) @ parts
     return float(values.max() + FLAT * np.abs(parts * factors).sum() * (1 + np.abs(s).max()))
+
+
+def with_nested_hinges(graph: ReLUGraph) -> ReLUGraph:
+    """Return the same function with fewer numbers, where neurons of a layer read multiples.
+
+    max(0, v - a) is max(0, h - a) of the neuron h = max(0, v), if a is not negative. So of the
+    neurons that get a value plus some constants, the one with the largest constant reads what it
+    is made of, and the others read that neuron, one layer later.
+    """
+    parts: list[tuple[NDArray[np.int64], Array]] = []
+    biases, places = graph.biases.copy(), np.arange(graph.n_neurons, dtype=float)
+    start, indices, data = graph.weights.indptr, graph.weights.indices, graph.weights.data
+    for i in range(graph.n_neurons):
+        own = slice(start[i], start[i + 1])
+        parts.append((indices[own].astype(np.int64), data[own]))
+    nested = False
+    for neurons in graph.in_layers():
+        for members, sizes in _parallel(parts, neurons):
+            largest = np.argmax(graph.biases[members] / sizes)
+            first = members[largest]
+            for i, size in zip(members, sizes / sizes[largest], strict=True):
+                if i != first:
+                    parts[i] = np.array([graph.n_inputs + first]), np.array([size])
+                    biases[i] -= size * graph.biases[first]
+                    places[i] = max(places[i], first + 0.5)
+                    nested = True
+    if not nested:
+        return graph
+    lengths = [len(columns) for columns, _ in parts]
+    columns, values = (np.concatenate([each[k] for each in parts]) for k in (0, 1))
+    weights = csr_array((values, columns, np.r_[0, np.cumsum(lengths)]), shape=graph.weights.shape)
+    order = np.argsort(places, kind="stable")
+    moved = np.r_[np.arange(graph.n_inputs), graph.n_inputs + order]
+    return ReLUGraph(
+        csr_array(weights[order][:, moved]),
+        biases[order],
+        csr_array(graph.output[:, moved]),
+        graph.intercept,
+    )
+
+
+def _parallel(parts: list[tuple[NDArray[np.int64], Array]], neurons: NDArray[np.integer]):
+    """Yield neurons that read positive multiples of the same, and the sizes of these."""
+    alike: dict[bytes, list[tuple[list[int], Array]]] = {}
+    for i in neurons:
+        columns, values = parts[i]
+        if len(columns) < FEWEST_NESTED:
+            continue
+        order = np.argsort(columns)
+        values = values[order] / np.abs(values).max()
+        groups = alike.setdefault(columns[order].tobytes(), [])
+        for members, first in groups:
+            if np.abs(first - values).max() <= SAME:
+                members.append(int(i))
+                break
+        else:
+            groups.append(([int(i)], values))
+    for groups in alike.values():
+        for members, _ in groups:
+            if len(members) > 1:
+                sizes = [np.abs(parts[i][1]).max() for i in members]
+                yield np.array(members), np.array(sizes)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from skrelu import ExponentialReLURegressor
 from skrelu._export.graph import ReLUGraph
 from skrelu._export.partial_sums import with_partial_sums
-from skrelu._export.sharing import with_shared_values
+from skrelu._export.sharing import with_nested_hinges, with_shared_values
 from tests.paths import MODELS, fitted
 
 
@@ -205,6 +205,31 @@ def test_shared_values_are_the_same_function(seed, n_waves, n_readers, tail):
     assert shared.n_numbers <= graph.n_numbers
     for each in (shared, shared.simplified()):
         np.testing.assert_allclose(each(X), expected, rtol=1e-10, atol=1e-11 * size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(5, 7), st.integers(2, 6), st.floats(0.5, 1))
+def test_nested_hinges_are_the_same_function(seed, n_inputs, n_parallel, share):
+    rng = np.random.default_rng(seed)
+    sizes = rng.choice([-2.0, -1.0, 0.5, 1.0, 3.0], size=n_parallel)
+    first = np.outer(sizes, rng.normal(size=n_inputs))
+    middle = np.outer(sizes, rng.normal(size=n_parallel) * (rng.random(n_parallel) < share))
+    layers = [
+        (first, rng.normal(size=n_parallel)),
+        (middle, rng.normal(size=n_parallel)),
+        (rng.normal(size=(2, n_parallel)), rng.normal(size=2)),
+    ]
+    X = rng.normal(size=(100, n_inputs)) * rng.choice([1, 100])
+    graph = ReLUGraph.of_layers(layers)
+    nested = with_nested_hinges(graph)
+    assert nested.n_neurons == graph.n_neurons
+    of_sign = max((sizes > 0).sum(), (sizes < 0).sum())
+    assert (nested.n_numbers < graph.n_numbers) == (of_sign > 1)
+    expected = run(layers, X)
+    size = 1 + np.abs(expected).max()
+    for each in (nested, nested.simplified(), with_partial_sums(nested)):
+        np.testing.assert_allclose(each(X), expected, rtol=1e-10, atol=1e-12 * size)
+    np.testing.assert_allclose(run(nested.to_layers(), X), expected, rtol=1e-10, atol=1e-12 * size)
 
 
 @settings(max_examples=60, deadline=None)
