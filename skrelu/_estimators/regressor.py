@@ -302,7 +302,8 @@ class ExponentialReLURegressor(
     Attributes
     ----------
     n_iter_ : int
-        Number of iterations of both stages. It is 1 if ``solver_`` is "ridge".
+        Number of iterations of both stages, without those of networks of other sizes that were
+        tried and not taken. It is 1 if ``solver_`` is "ridge".
 
     n_iter_pretrain_ : int
         Number of iterations of pretraining.

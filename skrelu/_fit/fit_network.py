@@ -246,7 +246,7 @@ def _with_other_size(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
     with_fewer = _held_out_error(fewer)
     if with_fewer <= tuning.FEWER * error:
         return fewer
-    deeper = _deeper(job, plan) if with_fewer > tuning.NEEDS_MORE * error else None
+    deeper = _deeper(job, plan, fitted) if with_fewer > tuning.NEEDS_MORE * error else None
     if deeper is None:
         return fitted
     other = _holding_out(job, deeper)
@@ -286,16 +286,22 @@ def _or_other_size(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
         if other is not None and other.error < fitted.error:
             return other
     other = None
-    if deeper := _deeper(job, plan):
+    if deeper := _deeper(job, plan, fitted):
         other = _fit_composed(job, deeper, tuning.DEEPER_STARTS)
     if other is not None and other.interrupted:
         return fitted.with_status(Status.INTERRUPTED)
     return other if other is not None and other.error < tuning.DEEPER * fitted.error else fitted
 
 
-def _deeper(job: Job, plan: Plan) -> Plan | None:
-    """Return the plan of a deeper composed network; None if rows are too few or too many."""
+def _deeper(job: Job, plan: Plan, fitted: Fitted) -> Plan | None:
+    """Return the plan of a deeper composed network than that of a fit; None if it would not help.
+
+    The fit must have ended by itself, and rows must be neither too few nor too many.
+    """
     assert plan.composed is not None
+    assert fitted.pretraining is not None
+    if fitted.pretraining.status in (Status.MAX_ITER, Status.STOPPED):
+        return None
     n = len(job.training.X)
     rows = n * plan.composed.n_outputs
     most = int(min(tuning.DEEPER_WEIGHTS, rows / tuning.ROWS_A_DEEPER_WEIGHT))
