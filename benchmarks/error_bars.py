@@ -22,7 +22,8 @@ from benchmarks._standings import by_table
 from benchmarks._text import Target, listed
 from skrelu import ExponentialReLURegressor
 
-N_ROWS, NOISES = 300, (0.0, 0.01, 0.1)
+SIZES, NOISES = (300, 1000, 10_000), (0.0, 0.01, 0.1)
+MOST_OF_OTHERS = 1000  # processes take minutes, and ensembles longer, for more rows
 # Functions of all groups. The formula of the error bars was found on the first six, of 300 rows.
 NAMES = ("friedman1", "borehole", "Franke", "I.12.11", "I.18.4", "OTL circuit",
          "friedman3", "I.16.6", "II.36.38", "Branin", "piston", "wing weight")  # fmt: skip
@@ -104,6 +105,7 @@ SCORES = ("error", "nll", "held 50", "held 90", "interval 90", "n_samples")
 def functions(quick: bool) -> Experiment:
     """Functions without noise and with it."""
     names, noises = (QUICK, NOISES[::2]) if quick else (NAMES, NOISES)
+    sizes = SIZES[:1] if quick else SIZES
 
     def measure(problem, method, seed: int) -> Row:
         function, n, noise = problem
@@ -113,12 +115,16 @@ def functions(quick: bool) -> Experiment:
         bars, seconds = timed(method, rows.X, rows.y, seed)
         return {**scored(bars, rows.X_test, y_test, rows.y_test), "n_samples": n, **seconds}
 
+    problems = {
+        f"{name}, {n} rows, noise {noise:g}": (FUNCTIONS[name], n, noise)
+        for n in sizes
+        for noise in noises
+        for name in names
+    }
+    large = {name for name, (_, n, _) in problems.items() if n > MOST_OF_OTHERS}
     return Experiment(
-        problems={
-            f"{name}, {N_ROWS} rows, noise {noise:g}": (FUNCTIONS[name], N_ROWS, noise)
-            for noise in noises for name in names
-        },
-        methods=METHODS, measure=measure, scores=SCORES,
+        problems=problems, methods=METHODS, measure=measure, scores=SCORES,
+        skip=lambda problem, method: method != OURS and problem in large,
         lasting=[name for name in METHODS if name != OURS],
         table=lambda rows: grouped(rows, lambda problem: problem.split(", ", 1)[1]),
         report=standing, targets=targets, note=NOTE,
@@ -150,11 +156,11 @@ NOTE = """\
 nll: mean negative log-likelihood of new targets, whose unit is their standard deviation, less is
 better; held 50 and held 90: how many of them are within the middle 50 and 90 % of the gaussian that
 a method predicts. interval 90: within predict_interval. error: RMSE of the means over the standard
-deviation of the true values. Medians over 12 functions of 300
-rows, uniform inputs, 2000 test rows with the
+deviation of the true values. Medians over 12 functions, uniform inputs, 2000 test rows with the
 noise of the training rows, relative to the targets. s: CPU seconds of the fit, one thread.
 skrelu: defaults. GP: RBF or Matern 5/2, a length for each input and noise, the likelier of two
-starts. MLP ensemble: five networks of 50 tanh units by L-BFGS, each without a fifth of the rows."""
+starts. MLP ensemble: five networks of 50 tanh units by L-BFGS, each without a fifth of the rows.
+Others than skrelu: up to 1000 rows."""
 NOTE_OF_TABLES = """\
 Scores as for functions, of five folds together: the fraction of all rows of a table that are held
 when they are not fitted. X of the others: categories as columns of zeros and ones, medians for
