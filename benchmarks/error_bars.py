@@ -127,7 +127,7 @@ def functions(quick: bool) -> Experiment:
         skip=lambda problem, method: method != OURS and problem in large,
         lasting=[name for name in METHODS if name != OURS],
         table=lambda rows: grouped(rows, lambda problem: problem.split(", ", 1)[1]),
-        report=standing, targets=targets, note=NOTE,
+        report=standing_by_rows, targets=targets, note=NOTE,
     )  # fmt: skip
 
 
@@ -194,6 +194,12 @@ def standing(rows: pd.DataFrame) -> str:
         both = found[[OURS, name]].dropna()
         ahead[name] = f"{(both[OURS] < both[name]).sum()} of {len(both)}"
     return f"problems on which skrelu's nll is below that of {listed(ahead)}"
+
+
+def standing_by_rows(rows: pd.DataFrame) -> str:
+    """Return the same for each number of rows that others have been fitted to."""
+    parts = {n: part for n, part in rows.groupby("n_samples") if part["method"].nunique() > 1}
+    return "\n".join(f"{n:.0f} rows: {standing(part)}" for n, part in parts.items())
 
 
 def targets(rows: pd.DataFrame) -> list[Target]:
