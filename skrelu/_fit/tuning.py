@@ -184,7 +184,7 @@ LEARNED = 1e-7
 # times; with two rows a weight nothing was gained from 300 rows.
 DEEPER_LEVELS, DEEPER_WEIGHTS, ROWS_A_DEEPER_WEIGHT, DEEPER_STARTS = (8, 3), 530, 1.25, 3
 # Largest ratio of the estimated errors at which it is taken. Both are estimated by training rows:
-# with 0.3 and 1 % of noise errors of a network that had learned no more came down to 0.69 times,
+# with 0.3 and 1 % of noise errors of a network that had learned no more came down to 0.51 times,
 # while those on other rows rose.
 DEEPER = 0.5
 # Ratio of the error of the smaller network on left-out rows to that of the default one above which
