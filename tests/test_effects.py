@@ -244,6 +244,9 @@ def test_messages_of_effects(table):
         draw(model, X, axes=[1, 2, 3])
     with pytest.raises(ValueError, match="effects is empty"):
         FeatureEffectDisplay([])
+    for given in ([1], 1):
+        with pytest.raises(TypeError, match="effects has a int; give a list of FeatureEffect"):
+            FeatureEffectDisplay(given)
     with pytest.raises(ValueError, match="'a' has 2 values, but effects of shape"):
         FeatureEffectDisplay([FeatureEffect("a", ["x", "y"], np.zeros(3))])
     plt.close("all")

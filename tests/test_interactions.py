@@ -227,6 +227,9 @@ def test_messages_say_what_to_do(model):
         FeatureInteractionDisplay.from_estimator(model, frame, output=1)
     with pytest.raises(ValueError, match="interactions is empty"):
         FeatureInteractionDisplay([])
+    for given in ([1], 1):
+        with pytest.raises(TypeError, match="interactions has a int; give a list of FeatureInter"):
+            FeatureInteractionDisplay(given)
     for numbers in ((-1.0, 0.0), (0.0, np.nan)):
         with pytest.raises(ValueError, match="finite, 0 or more"):
             FeatureInteractionDisplay([FeatureInteraction(("a", "b"), *numbers)])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from skrelu._data.torch_interop import isolated
 from skrelu._plotting import import_pyplot, panels
 from skrelu.inspection._effects import Effects, FeatureEffect, chosen
-from skrelu.inspection._models import model_and_data
+from skrelu.inspection._models import all_of, model_and_data
 from skrelu.regions._inside import checked_output
 
 # Most values of a number that are drawn as points, and levels of a category that are drawn.
@@ -51,6 +51,8 @@ class FeatureEffectDisplay:
 
     Raises
     ------
+    TypeError
+        If what is given is no `FeatureEffect`.
     ValueError
         If the shapes do not match, or there is nothing to draw.
 
@@ -75,9 +77,7 @@ class FeatureEffectDisplay:
     """
 
     def __init__(self, effects: Sequence[FeatureEffect], label: str = "effect on y") -> None:
-        self.effects, self.label = list(effects), label
-        if not self.effects:
-            raise ValueError("effects is empty; give one or more.")
+        self.effects, self.label = all_of(FeatureEffect, effects, "effects"), label
         for effect in self.effects:
             if np.shape(effect.effects) != (len(effect.values),):
                 raise ValueError(

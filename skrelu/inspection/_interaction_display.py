@@ -16,7 +16,7 @@ from skrelu.inspection._interactions import (
     chosen_pairs,
     interactions,
 )
-from skrelu.inspection._models import model_and_data
+from skrelu.inspection._models import all_of, model_and_data
 from skrelu.regions._checks import checked_count
 from skrelu.regions._inside import checked_output
 
@@ -61,6 +61,8 @@ class FeatureInteractionDisplay:
 
     Raises
     ------
+    TypeError
+        If what is given is no `FeatureInteraction`.
     ValueError
         If there is nothing to draw, or a number is not finite or negative.
 
@@ -94,9 +96,7 @@ class FeatureInteractionDisplay:
         interactions: Sequence[FeatureInteraction],
         label: str = "strength of the interaction in y",
     ) -> None:
-        given = list(interactions)
-        if not given:
-            raise ValueError("interactions is empty; give one or more.")
+        given = all_of(FeatureInteraction, interactions, "interactions")
         numbers = np.array([[one.strength, one.h_squared] for one in given])
         if not np.isfinite(numbers).all() or (numbers < 0).any():
             raise ValueError("strength and h_squared have to be finite, 0 or more.")

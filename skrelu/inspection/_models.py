@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from sklearn.utils.validation import check_is_fitted
 
 from skrelu._estimators.array_api import as_numpy, in_numpy
 from skrelu.regions._inside import inside
+
+Kind = TypeVar("Kind")
 
 
 def checked(estimator: Any) -> Any:
@@ -37,3 +40,25 @@ def model_and_data(estimator: Any, X: Any) -> tuple[Any, Any, list[str]]:
     estimator, X, names = inside(estimator, X)
     estimator = in_numpy(checked(estimator))
     return estimator, as_numpy(X), names or [f"x{j}" for j in range(estimator.n_features_in_)]
+
+
+def all_of(kind: type[Kind], given: Iterable[Kind], name: str) -> list[Kind]:
+    """Return what a display draws as a list.
+
+    Raises
+    ------
+    TypeError
+        If it is not all of this kind.
+    ValueError
+        If there is nothing.
+    """
+    found = list(given) if isinstance(given, Iterable) else [given]
+    if not found:
+        raise ValueError(f"{name} is empty; give one or more.")
+    for one in found:
+        if not isinstance(one, kind):
+            raise TypeError(
+                f"{name} has a {type(one).__name__}; give a list of {kind.__name__}, or use "
+                "from_estimator."
+            )
+    return found
