@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 from functools import cache
 
 import numpy as np
@@ -180,3 +181,53 @@ def test_compressed_models_predict_on_cuda_what_they_predict_on_the_cpu():
     on_cuda = outputs(small, X)
     for one, other in zip(outputs(small.set_params(device="cpu"), X), on_cuda, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+
+
+BY_PASSES = {"solver": "adam", "learning_rate": 0.01, "n_subnetworks": 4, "random_state": 0}
+
+
+@pytest.mark.parametrize("estimator", [ExponentialReLURegressor, ExponentialReLUClassifier])
+def test_streams_on_cuda_give_what_they_give_on_the_cpu(estimator):
+    X, y = make_table(200)
+    y = (y > np.median(y)) if estimator is ExponentialReLUClassifier else y
+    classes = {"classes": [False, True]} if estimator is ExponentialReLUClassifier else {}
+    found = []
+    for device in ("cpu", "cuda"):
+        model = estimator(**BY_PASSES, device=device).partial_fit(X[:50], y[:50], **classes)
+        for start in range(50, 200, 50):
+            model = pickle.loads(pickle.dumps(model))
+            model.partial_fit(X[start : start + 50], y[start : start + 50])
+        found.append(outputs(model, X))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-7, atol=1e-7 * np.abs(one).max())
+
+
+def test_a_stream_goes_on_on_another_device():
+    X, y = make_table(200)
+    model = ExponentialReLURegressor(**BY_PASSES).partial_fit(X[:100], y[:100])
+    moved = copy.deepcopy(model).set_params(device="cuda").partial_fit(X[100:], y[100:])
+    model.partial_fit(X[100:], y[100:])
+    np.testing.assert_allclose(moved.predict(X), model.predict(X), rtol=1e-7, atol=1e-7)
+
+
+def test_scores_on_cuda_stop_where_they_stop_on_the_cpu():
+    X, y = make_table(200)
+    settings = {**BY_PASSES, "early_stopping": True, "scoring": "r2", "max_iter": 500}
+    one, other = (
+        ExponentialReLURegressor(**settings, tol=0.01, refine=False, device=device).fit(X, y)
+        for device in ("cpu", "cuda")
+    )
+    assert one.n_iter_ == other.n_iter_ < 500
+    np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-6, atol=1e-6)
+
+
+def test_draws_and_sets_on_cuda_are_those_on_the_cpu():
+    X, y = make_table(200)
+    model = ExponentialReLURegressor(n_levels=2, n_subnetworks=6, n_init=2, random_state=0)
+    draw = model.fit(X, y).sample_network(random_state=0)
+    expected = outputs(draw, X)
+    for one, other in zip(expected, outputs(draw.set_params(device="cuda"), X), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+    classes = ExponentialReLUClassifier(n_init=2, random_state=0).fit(X, np.digitize(y, [0.6, 1.1]))
+    sets = classes.predict_set(X)
+    np.testing.assert_array_equal(classes.set_params(device="cuda").predict_set(X), sets)
