@@ -138,7 +138,8 @@ class Predictive:
         model, theta = starts.model, starts.pretrained[start]
         n_outputs = starts.network.n_outputs
         step = root.T @ torch.tensor(rng.standard_normal((len(root), n_outputs)))
-        step = step[:, :1] if isinstance(model, ComposedNetwork) else step
+        shared = isinstance(model, ComposedNetwork) and not model.ripples
+        step = step[:, :1] if shared else step
         X = PROBED * torch.tensor(rng.standard_normal((starts.network.n_features, N_PROBES)))
         columns = tangent(model, theta, X)
         wanted = (columns.mT @ step)[..., 0] if len(columns) > 1 else (columns[0].mT @ step).T
@@ -210,4 +211,5 @@ def _lowered(model: TriangleModel | ComposedNetwork, network: ReLUNetwork, theta
 
 def _depth_of(model: ComposedNetwork, network: ReLUNetwork) -> int:
     """Return the depth at which composed sub-networks have been lowered."""
-    return network.depth // 2 if model.depth is None else model.depth
+    folds = 4 if model.ripples else 0
+    return (network.depth - folds) // 2 if model.depth is None else model.depth

@@ -25,6 +25,7 @@ from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Score
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
+from skrelu._fit.periodic import fit_periodic
 from skrelu._fit.plan import Plan, Settings, make_plan
 from skrelu._fit.report import Report
 from skrelu._fit.stacking import alone, left_out_losses, stacked
@@ -90,13 +91,23 @@ def fit_network(
 
 
 def _fit(job: Job, plan: Plan) -> Fitted:
-    """Fit the model that suits the table: linear, windows side by side, or moving sub-networks."""
+    """Fit the model that suits the table: linear, periodic waves, or other sub-networks."""
     if job.warm is not None and job.warm.kinds:
         return _fit_again(job, plan, job.warm)
     n_samples, n_features = job.training.X.shape
     automatic = job.warm is None and plan.automatic
     if automatic and n_features >= n_samples > 1:
         return fit_linear(job, plan)
+    periodic = fit_periodic(job, plan) if automatic else None
+    others = _fit_others(job, plan, automatic)
+    if periodic is None or others.error <= tuning.FEWER * periodic.error:
+        return others
+    return periodic.with_status(Status.INTERRUPTED) if others.interrupted else periodic
+
+
+def _fit_others(job: Job, plan: Plan, automatic: bool) -> Fitted:
+    """Fit sub-networks, or linear models of windows side by side."""
+    n_samples = len(job.training.X)
     windows = fit_windows(job, plan) if automatic else None
     # So few left-out rows can judge linear least squares, but not sub-networks that move.
     if automatic and job.validation is None and 1 < n_samples < tuning.MIN_ROWS_TO_HOLD_OUT:

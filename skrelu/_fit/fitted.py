@@ -14,6 +14,7 @@ from skrelu._fit.error_bars import ErrorBars
 from skrelu._fit.plan import Plan
 from skrelu._networks.encoded_model import EncodedModel
 from skrelu._networks.members import Members, Starts
+from skrelu._solvers.posterior import Posterior
 from skrelu._solvers.progress import Result, Status
 from skrelu._solvers.rows import Rows
 
@@ -50,6 +51,7 @@ class Fitted:
     encoded: EncodedModel | None = None  # added to the average of the networks
     # Weight of each kind, by name; (n_outputs,) if outputs have weights of their own.
     kinds: dict[str, float | Array] = field(default_factory=dict)
+    posterior: Posterior | None = None  # of one start, if the fit has found it
     error_bars: ErrorBars | None = None
 
     @property

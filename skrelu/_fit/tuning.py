@@ -463,3 +463,13 @@ NO_VARIANCE = 1e-28
 MOST_OF_POSTERIOR = 1500
 # Work and numbers in memory at once for the posterior of a start: at most about 0.3 s.
 POSTERIOR_WORK, POSTERIOR_NUMBERS = 3e9, 4e6
+
+# Periodic waves along random directions.
+# Rows between which they are fitted, and waves a row, rounded up to a power of 2. Taken where
+# left-out rows are predicted better, they reduce the errors of 21 functions without noise to 0.33
+# times with 40 rows and 0.98 times with 100 (geometric means). Eight times as many waves have .8
+# times the error with 40 rows, in thirty times the size.
+FEWEST_ROWS, FEW_ROWS = 8, 128
+WAVES_A_ROW = 2
+# Depth from which on they are lowered, until that adds little error.
+RIPPLE_DEPTH = 3

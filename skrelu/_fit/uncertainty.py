@@ -148,7 +148,9 @@ def _posteriors(job: Job, fitted: Fitted, n_effective: float | None) -> _Found |
     determined = isinstance(model, ComposedNetwork) or fitted.plan.solver == "ridge"
     if job.settings.loss.coupled or not determined or not fitted.gain.any():
         return None
-    if isinstance(model, TriangleModel):
+    if fitted.posterior is not None:
+        size = len(fitted.posterior.root)
+    elif isinstance(model, TriangleModel):
         size = model.sizes[1] // model.n_outputs
     else:
         size = model.n_parameters
@@ -176,7 +178,10 @@ def _posteriors(job: Job, fitted: Fitted, n_effective: float | None) -> _Found |
     curvature = curvature * balance[:, None]
     own = n_own / n_effective
     rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks, balance, own)
-    starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
+    if fitted.posterior is not None:
+        starts = [fitted.posterior]
+    else:
+        starts = [_posterior(model, theta, rows_of) for theta in torch.tensor(fitted.pretrained)]
     finite = all(bool(one.root.isfinite().all()) for one in starts)
     return _Found(starts, shares, rows_of) if finite else None
 
@@ -237,7 +242,7 @@ def _each_left_out(
     if n_residuals > len(found.root):
         return _by_leverage(found, model, theta, rows)
     columns, targets = tangent(model, theta, rows.X), rows.raw - rows.residual
-    if isinstance(model, TriangleModel):
+    if isinstance(model, TriangleModel) or model.ripples:
         weights = rows.curvature.mean(0)
         raw, variance = each_left_out(found, columns[0], targets, weights)
         return raw, variance.expand_as(raw)

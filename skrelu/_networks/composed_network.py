@@ -32,7 +32,7 @@ from skrelu._networks.outputs import jacobians_by_output
 from skrelu._networks.plain_layers import Affine
 from skrelu._networks.relu_network import WIDTH, ReLUNetwork, ReLUWeights, moved_inputs
 from skrelu._networks.shapes import Bounds, Shape
-from skrelu._networks.smooth_waves import Bump, Folded, Ramp, Wave
+from skrelu._networks.smooth_waves import RIPPLED, Bump, Folded, Ramp, Ripple, Wave
 
 # Standard deviation of w . s for a random sub-network.
 SPREAD = 0.4
@@ -59,6 +59,9 @@ class ComposedNetwork:
         Guaranteed signs of slopes and curvatures.
     depth : int, optional
         Layers of sub-networks of triangle waves, without a shape. None is their limit.
+    ripples : bool, default=False
+        Whether waves are periodic, along directions that stay as they are: least squares fit the
+        output.
     """
 
     n_features: int
@@ -67,6 +70,7 @@ class ComposedNetwork:
     n_outputs: int
     shape: Shape | None = None
     depth: int | None = None
+    ripples: bool = False
 
     @property
     def levels(self) -> list[int]:
@@ -149,6 +153,8 @@ class ComposedNetwork:
     @property
     def waves(self) -> list[Wave]:
         """The wave of each sub-network of a level."""
+        if self.ripples:
+            return [Ripple()] * self.levels[0]
         if self.shape is None:
             return [Bump() if self.depth is None else Folded(self.depth)] * self.levels[0]
         found = [s for s in (1, -1) if any(s * bend >= 0 for bend in self.shape.convexity)]
@@ -294,6 +300,21 @@ class ComposedNetwork:
         signals, _ = self._signals(weights, X)
         return weights.output.mT @ signals + weights.intercept[..., None]
 
+    def columns(self, theta: Tensor, X: Tensor) -> Tensor:
+        """Return what the output reads, and 1: shape (..., n_columns, n_samples)."""
+        signals, _ = self._signals(self.unpack(theta), X)
+        return torch.cat([signals, torch.ones_like(signals[..., :1, :])], -2)
+
+    def with_more(self, theta: Tensor, step: Tensor) -> Tensor:
+        """Return parameters after a step of the coefficients of `columns`, by output."""
+        weights = self.unpack(theta)
+        return self.pack(
+            weights._replace(
+                output=weights.output + step[..., :-1, :],
+                intercept=weights.intercept + step[..., -1, :],
+            )
+        )
+
     def jacobian(self, theta: Tensor, X: Tensor, cotangent: Tensor) -> Tensor:
         """Return the derivatives of a linear combination of the outputs by all parameters.
 
@@ -378,7 +399,8 @@ class ComposedNetwork:
         """
         weights = self.unpack(theta)
         directions = torch.cat([part[..., : self.n_features] for part in weights.directions], -2)
-        return directions / 2, (torch.cat(weights.offsets, -1) + 1) / 2
+        half = RIPPLED if self.ripples else 1.0
+        return directions / (2 * half), (torch.cat(weights.offsets, -1) / half + 1) / 2
 
     def to_relu(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
         """Lower to a plain ReLU network, see `Wave`.

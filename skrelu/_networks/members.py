@@ -71,8 +71,9 @@ class Members:
 def tangent(model: TriangleModel | ComposedNetwork, theta: Tensor, X: Tensor) -> Tensor:
     """Return the columns of the tangent of each output.
 
-    Composed networks have been fitted with all their parameters. The others are models whose
-    coefficients have been fitted by least squares, so that all outputs have the same columns.
+    Composed networks have been fitted with all their parameters, unless their waves are ripples.
+    The others are models whose coefficients have been fitted by least squares, so that all outputs
+    have the same columns.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def tangent(model: TriangleModel | ComposedNetwork, theta: Tensor, X: Tensor) ->
     -------
     Tensor of shape (n_outputs or 1, n_columns, n_samples)
     """
-    if isinstance(model, TriangleModel):
+    if isinstance(model, TriangleModel) or model.ripples:
         return model.columns(theta, X)[None]
     eye = torch.eye(model.n_outputs).to(X)
     each = [
@@ -99,9 +100,10 @@ def moved_along(model: TriangleModel | ComposedNetwork, theta: Tensor, step: Ten
     ----------
     theta : Tensor of shape (n_parameters,)
     step : Tensor of shape (n_columns, n_outputs)
-        Composed networks share their parameters among the outputs, and take the first column.
+        Outputs share the parameters of composed networks, which take the first column, unless their
+        waves are ripples.
     """
     if isinstance(model, ComposedNetwork):
-        return theta + step[:, 0]
+        return model.with_more(theta, step) if model.ripples else theta + step[:, 0]
     inner, coef, shifts = model.unpack(theta)
     return model.pack(inner, coef + step, shifts)

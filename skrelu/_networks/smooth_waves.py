@@ -31,6 +31,8 @@ from skrelu._networks.triangle import outer_slopes
 FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
 # Selects the fourth neuron, which carries the sum so far.
 CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
+# A `Ripple` is constant beyond, and its standard deviation before it is scaled.
+RIPPLED, SIZE = 16.0, (192 / 1575) ** 0.5
 # The neurons (z)+, (-z)+, (z - 1)+, (-z - 1)+ as factors and shifts of z.
 BOTH_SIDES = (
     torch.tensor([1, -1, 1, -1], dtype=torch.float64),
@@ -135,6 +137,52 @@ class Ramp:
         width = 3.0 ** (1 - n_layers)
         read_out = self.sign * (added_up + width * folded)
         return Lowered(BOTH_SIDES, layers, read_out, -self.sign * (width**2 / 6 + 2))
+
+
+@dataclass(frozen=True)
+class Ripple:
+    r"""A periodic wave with a continuous second derivative, close to a cosine of period 2.
+
+    With the distance s of z to the nearest even number,
+
+    .. math::   r = ((1 - s^2)^2 - 8 / 15) / \sqrt{128 / 1575}, \qquad |z| \le 16,
+
+    and constant beyond. Its mean is 0 and its mean square 1.
+    """
+
+    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values and the first two derivatives."""
+        s = z - 2 * (z / 2).round()
+        s = torch.where(z.abs() < RIPPLED, s, 0.0)
+        below = 1 - s.square()
+        bend = torch.where(z.abs() < RIPPLED, 12 * s.square() - 4, 0.0)
+        return (below.square() - 8 / 15) / SIZE, -4 * s * below / SIZE, bend / SIZE
+
+    def lowered(self, depth: int) -> Lowered:
+        """Lower to layers that fold z to s, layers that fold s, and those that fold 1 - s^2."""
+        signs = torch.tensor([1, -1, 1, -1], dtype=torch.float64)
+        shifts = RIPPLED * torch.tensor([0, 0, -1, -1], dtype=torch.float64)
+        # Each layer halves the range: it folds t to |t - half|, and the last one to 1 - |t - 1|.
+        reads, constant = torch.tensor([1.0, 1, -1, -1], dtype=torch.float64), 0.0
+        both = torch.tensor([1.0, -1, 0, 0], dtype=torch.float64)
+        half, layers = RIPPLED / 2, []
+        while half >= 1:
+            layers.append((both[:, None] * reads, (constant - half) * both))
+            reads, half = both.abs(), half / 2
+        reads, constant = -reads, 1.0
+        squared, width = 1 - CARRIED, 1.0
+        for stage in range(2):
+            layers.append((squared[:, None] * reads, squared * constant - FOLDS * squared))
+            for layer in range(1, depth):
+                folded, added_up = _rows(layer)
+                bias = -FOLDS * 3.0**-layer
+                layers.append((torch.stack([folded, folded, folded, added_up]), bias))
+            # The last Z^2 is replaced by the best line for Z in [0, w], w Z - w^2 / 6.
+            folded, added_up = _rows(depth)
+            width = 3.0**-depth
+            square, less = added_up + width * folded, -(width**2) / 6
+            reads, constant = (-square, 1 - less) if stage == 0 else (square, less)
+        return Lowered((signs, shifts), layers, reads / SIZE, (constant - 8 / 15) / SIZE)
 
 
 @dataclass(frozen=True)

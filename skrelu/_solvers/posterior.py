@@ -81,14 +81,29 @@ def posterior(
     tau = precisions.of_noise[0]
     penalties = precisions.of_weights[0] @ precisions.groups
     if weights.numel() > len(theta):
-        root = _inverse_root(tau * gram + torch.diag(penalties))
-    else:  # rounding errors of tau J J' may exceed the penalties, on which so much depends here
-        parts = [columns(c) * (tau * weights[:, c]).sqrt()[:, None] for c in chunks]
-        rows = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
-        triangle = torch.linalg.qr(torch.cat([rows.mT, torch.diag(penalties.sqrt())]))[1]
-        eye = torch.eye(len(theta)).to(theta)
-        root = torch.linalg.solve_triangular(triangle.mT, eye, upper=False)
-    return Posterior(root, tau, penalties)
+        return Posterior(_inverse_root(tau * gram + torch.diag(penalties)), tau, penalties)
+    parts = [columns(c) * weights[:, c].sqrt()[:, None] for c in chunks]
+    rows = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
+    return of_few_rows(rows, tau, penalties)
+
+
+def of_few_rows(rows: Tensor, precision: Tensor, penalties: Tensor) -> Posterior:
+    """Return the posterior with known precisions, given no more rows than columns.
+
+    Rounding errors of tau J J' may exceed the penalties, on which so much depends here.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_columns, n_rows)
+        Columns times the square roots of the weights of the rows.
+    precision : Tensor of shape ()
+        Of the noise.
+    penalties : Tensor of shape (n_columns,)
+    """
+    both = torch.cat([precision.sqrt() * rows.mT, torch.diag(penalties.sqrt())])
+    triangle, eye = torch.linalg.qr(both)[1], torch.eye(len(rows)).to(rows)
+    root = torch.linalg.solve_triangular(triangle.mT, eye, upper=False)
+    return Posterior(root, precision, penalties)
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:

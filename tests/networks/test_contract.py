@@ -8,7 +8,7 @@ from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._networks.shapes import Shape
-from skrelu._networks.smooth_waves import Bump, Folded, Ramp
+from skrelu._networks.smooth_waves import Bump, Folded, Ramp, Ripple
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
 
@@ -29,6 +29,7 @@ NETWORKS = {
     "composed": ComposedNetwork(3, 8, 4, 2),
     "composed on one level": ComposedNetwork(2, 3, 1, 1),
     "composed of a depth": ComposedNetwork(2, 6, 3, 2, depth=3),
+    "periodic": ComposedNetwork(3, 5, 1, 2, ripples=True),
     "composed, rising and falling": ComposedNetwork(3, 8, 2, 2, Shape((1, -1, 0), (0, 0, 0))),
     "composed, convex and concave": ComposedNetwork(3, 9, 3, 1, Shape((1, 0, -1), (1, 0, -1))),
 }
@@ -166,7 +167,7 @@ def test_bends_along_steps_are_those_of_autograd(network):
     torch.testing.assert_close(found, network.jacobian(theta, X, by).sum(-1), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("wave", [Bump(), Ramp(1), Ramp(-1)], ids=repr)
+@pytest.mark.parametrize("wave", [Bump(), Ramp(1), Ramp(-1), Ripple()], ids=repr)
 def test_waves_have_their_derivatives_and_are_lowered(wave):
     z = torch.linspace(-3, 3, 400, dtype=DOUBLE, requires_grad=True)
     values, slopes, bends = wave.derivatives(z)
@@ -177,14 +178,29 @@ def test_waves_have_their_derivatives_and_are_lowered(wave):
     errors = []
     for depth in (1, 2, 3):
         found, n_layers = lowered(wave, z, depth)
-        assert n_layers == 2 * depth
+        assert n_layers == 2 * depth + (5 if isinstance(wave, Ripple) else 0)
         errors.append(float((found - values).detach().abs().max()))
         if isinstance(wave, Ramp):
             assert (found.diff() >= -1e-12).all()
             assert (wave.sign * found.diff().diff() >= -1e-12).all()
-    rate = 9 if isinstance(wave, Bump) else 81
+    rate = 81 if isinstance(wave, Ramp) else 9
     assert errors[0] < 0.25
     np.testing.assert_array_less(np.divide(errors[1:], errors[:-1]), 1.3 / rate)
+
+
+def test_ripples_are_periodic_and_end():
+    z = torch.linspace(-30, 30, 60 * 200 + 1, dtype=DOUBLE)
+    values, slopes, _ = Ripple().derivatives(z)
+    found, _ = lowered(Ripple(), z, 10)
+    torch.testing.assert_close(found, values, rtol=0, atol=1e-8)
+    inside, period = z.abs() < 14, 400
+    torch.testing.assert_close(values[period:][inside[period:]], values[:-period][inside[period:]])
+    assert (slopes[z.abs() >= 16] == 0).all()
+    one = Ripple().derivatives(torch.linspace(0, 2, 20_001, dtype=DOUBLE)[:-1])[0]
+    assert float(one.mean()) == pytest.approx(0, abs=1e-12)
+    assert float(one.square().mean()) == pytest.approx(1, abs=1e-7)
+    cosine = 2**0.5 * torch.cos(np.pi * z[inside])
+    assert float((values[inside] - cosine).square().mean()) < 0.01
 
 
 def lowered(wave, z, depth):
