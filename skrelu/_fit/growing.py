@@ -26,7 +26,7 @@ from skrelu._fit.refinement import (
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.relu_network import ReLUNetwork
 from skrelu._solvers.levenberg_marquardt import levenberg_marquardt
-from skrelu._solvers.progress import Evaluation, Options, Result
+from skrelu._solvers.progress import Options, Result
 from skrelu._solvers.regression import LossProblem
 from skrelu._solvers.rows import Rows
 
@@ -48,7 +48,10 @@ class _Grown(NamedTuple):
     network: ReLUNetwork
     theta: Tensor  # (n_starts, network.n_parameters)
     penalty: Tensor  # (n_starts, network.n_parameters)
-    at: Evaluation  # on all rows
+    n_regions: Tensor  # (n_starts,), by the folds
+    loss: Tensor  # (n_starts,), on all rows, as the other two
+    validation_loss: Tensor  # (n_starts,)
+    error: Tensor  # (n_starts,)
 
 
 def refine_growing(
@@ -95,22 +98,22 @@ def refine_growing(
         if done.interrupted or now < tuning.GROWN_FROM:
             continue
         unfolded = _unfolded(limits, now, rows, alpha)
-        better = best is None or bool((_watched(unfolded.at) < _watched(best.at)).any())
-        best = unfolded if best is None else _lower(best, unfolded, rows, alpha)
-        if better and many.n_trained >= tuning.ROWS_A_REGION * 2**now:
+        better = best is None or bool((_watched(unfolded) < _watched(best)).any())
+        best = unfolded if best is None else _lower(best, unfolded)
+        if better and many.n_trained >= unfolded.n_regions.max():
             relu, ridge = unfolded.network, unfolded.penalty
             done = refine(relu, unfolded.theta, many, alpha, ridge, refined).after(done)
-            best = _lower(best, _judged(relu, done.theta, ridge, rows, alpha), rows, alpha)
+            found = _judged(relu, done.theta, ridge, unfolded.n_regions, rows, alpha)
+            best = _lower(best, found)
         if done.interrupted:
             break
     assert done is not None
     if best is None:
         return done, penalty
     if best.network.depth < depth:
-        best = _lower(best, _unfolded(limits, depth, rows, alpha), rows, alpha)
-    _, _, loss, validation, error, _ = best.at
-    found = replace(done, theta=best.theta, loss=loss, validation_loss=validation, error=error)
-    return found, best.penalty
+        best = _lower(best, _unfolded(limits, depth, rows, alpha))
+    _, theta, penalty, _, loss, validation, error = best
+    return replace(done, theta=theta, loss=loss, validation_loss=validation, error=error), penalty
 
 
 def _fits_in_limit(
@@ -198,11 +201,15 @@ def _damped(matrix: Tensor) -> Tensor:
 
 
 def _some(rows: Rows, n: int, generator: torch.Generator) -> Rows:
-    """Return at most n training rows, one of each of n parts of the table, and all others."""
+    """Return at most n training rows, one of each of n parts of the table, and all others.
+
+    The first and the last row are taken, because the rows of one feature are in its order.
+    """
     share = rows.n_trained / n
     drawn = torch.rand(n, generator=generator, dtype=torch.float64)
     if share <= 1:
         return rows
+    drawn[0], drawn[-1] = 0.0, 1.0
     kept = ((torch.arange(n) + drawn) * share).long().clamp_max(rows.n_trained - 1)
     return rows.part(kept.to(rows.X.device))
 
@@ -214,24 +221,34 @@ def _unfolded(limits: list[_Limit], depth: int, rows: Rows, alpha: float) -> _Gr
         network, fitted, penalty = limit
         ridges = ridges_of(network.relu, without_parabolas(network, fitted), penalty)
         relu, theta = network.unfold(fitted, rows.X, depth)
-        found = _judged(relu, theta, spread_penalty(relu, theta, *ridges), rows, alpha)
-        best = found if best is None else _lower(best, found, rows, alpha)
+        penalty = spread_penalty(relu, theta, *ridges)
+        n_regions = 2.0**network.relu.depth * 3.0 ** (depth - network.relu.depth)
+        found = _judged(
+            relu, theta, penalty, theta.new_full(theta.shape[:1], n_regions), rows, alpha
+        )
+        best = found if best is None else _lower(best, found)
     assert best is not None
     return best
 
 
 def _judged(
-    network: ReLUNetwork, theta: Tensor, penalty: Tensor, rows: Rows, alpha: float
+    network: ReLUNetwork,
+    theta: Tensor,
+    penalty: Tensor,
+    n_regions: Tensor,
+    rows: Rows,
+    alpha: float,
 ) -> _Grown:
     """Return networks with their losses on all rows."""
     starts = torch.arange(len(theta), device=theta.device)
     at = LossProblem(network, rows, alpha, penalty).evaluate(theta, starts)
-    return _Grown(network, theta, penalty, at)
+    judged = (at.loss, at.validation_loss, at.error)
+    return _Grown(network, theta, penalty, n_regions, *judged)
 
 
-def _watched(at: Evaluation) -> Tensor:
-    held_out = not bool(torch.isnan(at.validation_loss).any())
-    return (at.validation_loss if held_out else at.loss).nan_to_num(torch.inf)
+def _watched(grown: _Grown) -> Tensor:
+    held_out = not bool(torch.isnan(grown.validation_loss).any())
+    return (grown.validation_loss if held_out else grown.loss).nan_to_num(torch.inf)
 
 
 def _deepened(grown: _Grown, depth: int) -> _Grown:
@@ -243,10 +260,14 @@ def _deepened(grown: _Grown, depth: int) -> _Grown:
     return grown._replace(network=network, theta=theta, penalty=network.pack(penalty))
 
 
-def _lower(grown: _Grown, other: _Grown, rows: Rows, alpha: float) -> _Grown:
+def _lower(grown: _Grown, other: _Grown) -> _Grown:
     """Return the network of each start with the lower loss, as deep as the other one."""
     grown = _deepened(grown, other.network.depth)
-    better = (_watched(other.at) < _watched(grown.at))[:, None]
-    theta = torch.where(better, other.theta, grown.theta)
-    penalty = torch.where(better, other.penalty, grown.penalty)
-    return _judged(other.network, theta, penalty, rows, alpha)
+    better = _watched(other) < _watched(grown)
+
+    def chosen(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(better.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return _Grown(
+        other.network, *(chosen(*pair) for pair in zip(other[1:], grown[1:], strict=True))
+    )
