@@ -201,17 +201,14 @@ def _damped(matrix: Tensor) -> Tensor:
 
 
 def _some(rows: Rows, n: int, generator: torch.Generator) -> Rows:
-    """Return at most n training rows, one of each of n parts of the table, and all others.
-
-    The first and the last row are taken, because the rows of one feature are in its order.
-    """
+    """Return at most n training rows, spread evenly along the first feature, and all others."""
     share = rows.n_trained / n
-    drawn = torch.rand(n, generator=generator, dtype=torch.float64)
+    places = torch.arange(n) + torch.rand(n, generator=generator, dtype=torch.float64)
     if share <= 1:
         return rows
-    drawn[0], drawn[-1] = 0.0, 1.0
-    kept = ((torch.arange(n) + drawn) * share).long().clamp_max(rows.n_trained - 1)
-    return rows.part(kept.to(rows.X.device))
+    places[0], places[-1] = 0, n  # the first and the last row
+    order = rows.X[0, : rows.n_trained].argsort(stable=True)
+    return rows.part(order[(places * share).long().clamp_max(rows.n_trained - 1).to(order.device)])
 
 
 def _unfolded(limits: list[_Limit], depth: int, rows: Rows, alpha: float) -> _Grown:
