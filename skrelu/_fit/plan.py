@@ -139,17 +139,18 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
     grows = possible and _grows(settings, relu, n_starts, n_samples)
     if grows:
         n_branches = max(1, tuning.MOST_BRANCHES // n_starts)
-        refinement = refinement._replace(n_branches=n_branches)
-        refinement = refinement._replace(max_iter=max(refinement.max_iter, tuning.GROWN_ITER))
+        max_iter = max(refinement.max_iter, tuning.GROWN_ITER)
+        refinement = refinement._replace(n_branches=n_branches, max_iter=max_iter)
     in_limit = grows or (possible and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT)
+    # What depends on the number of weights is the same for all depths to which networks grow.
+    n_released = (replace(relu, depth=tuning.GROWN_FROM) if grows else relu).n_parameters
     if in_limit:
         # With many rows refinement finds the structure; few rows need the peaks of pretraining.
-        enough = replace(relu, depth=tuning.GROWN_FROM) if grows else relu
-        n_free_peaks = 1 if n_residuals >= enough.n_parameters else min(3, settings.depth - 1)
+        n_free_peaks = 1 if n_residuals >= n_released else min(3, settings.depth - 1)
         model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
-        n_weights = relu.n_parameters if refinement.max_iter else n_waves
+        n_weights = n_released if refinement.max_iter else n_waves
         likely = n_starts > 1 or 5 * n_weights > n_residuals or settings.loss.classes
         early_stopping = n_samples >= tuning.MIN_ROWS_TO_HOLD_OUT and likely
     convex = settings.shape is not None and any(settings.shape.convexity)
