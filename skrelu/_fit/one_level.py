@@ -14,6 +14,7 @@ from skrelu._fit.averaging import shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.fitted import Fitted, Weights
+from skrelu._fit.growing import refine_growing
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.pretraining import coefficient_variances, pretrain
@@ -85,18 +86,18 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     # If little noise is found, pretraining goes on at length.
     again = noisy and job.warm is None and rows.validation is not None and plan.solver == "lm"
     then = (*(["pretraining"] if again else []), *(["limit"] if plan.in_limit else []))
-    then += ("refinement",) * bool(plan.max_refinement)
+    then += ("refinement",) * bool(plan.max_refinement and not plan.grows)
     options = job.options(plan.solver, "pretraining", job.settings.max_iter, so_far, then)
     options = _pretraining_options(options, plan, rows)
     with threads(plan.pretraining_work):
         if job.warm is not None:
             start = _as_before(job, job.warm).pretrained
-            result = pretrain(plan.model, rows, start, job.alpha, options)
+            result = pretrain(plan.pretrained, rows, start, job.alpha, options)
         elif noisy:
-            result = _pretrained_briefly(plan.model, rows, job.alpha, options)
+            result = _pretrained_briefly(plan.pretrained, rows, job.alpha, options)
         else:
-            result = pretrain(plan.model, rows, None, job.alpha, options)
-        variances = coefficient_variances(plan.model, result.theta, rows)
+            result = pretrain(plan.pretrained, rows, None, job.alpha, options)
+        variances = coefficient_variances(plan.pretrained, result.theta, rows)
     _, theta = plan.model.to_relu(result.theta)
     _, coef = plan.model.to_waves(result.theta)
     penalty = torch.zeros_like(theta)
@@ -111,7 +112,8 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
     if ended or not plan.in_limit:
         return state
     with threads(plan.refinement_work):
-        options = job.options(plan.solver, "limit", plan.max_refinement, then=("refinement",))
+        then = () if plan.grows else ("refinement",)
+        options = job.options(plan.solver, "limit", plan.max_refinement, then=then)
         options = replace(options, trials=_trials(plan))
         limit, *unfolded = _refined_in_limit(plan, result, variances, rows, job.alpha, options)
     if limit.interrupted or (
@@ -120,7 +122,8 @@ def _pretrained(job: Job, plan: Plan, rows: Rows, noisy: bool) -> _State:
         return replace(state, refinement=limit, ended=True)
     theta, penalty = unfolded
     weights = state.weights._replace(relu=theta, penalty=penalty)
-    return replace(state, weights=weights, refinement=limit)
+    last = limit if plan.grows else result
+    return replace(state, weights=weights, refinement=limit, last=last, ended=plan.grows)
 
 
 def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
@@ -142,7 +145,8 @@ def _released(job: Job, plan: Plan, rows: Rows, state: _State) -> _State:
 
 
 def _trials(plan: Plan) -> tuple[float, ...]:
-    return tuning.REFINEMENT_TRIALS if plan.tries_several else (1.0,)
+    several = plan.tries_several or plan.grows
+    return tuning.REFINEMENT_TRIALS if several else (1.0,)
 
 
 def _pretraining_options(options: Options, plan: Plan, rows: Rows) -> Options:
@@ -181,16 +185,11 @@ def _refined_in_limit(
     network, theta = plan.triangles.to_parabolic(waves, coef)
     first = theta[:, : network.relu.n_parameters]
     penalty = released_penalty(network.relu, first, coef, variances)
-    return refine_in_limit(
-        network,
-        theta,
-        plan.relu.depth,
-        rows,
-        alpha,
-        penalty,
-        options,
-        Limit(plan.limit_iter, plan.n_branches),
-    )
+    start, n_branches = (network, theta, plan.relu.depth, rows, alpha, penalty), plan.n_branches
+    if plan.grows:
+        grown, penalty = refine_growing(*start, options, n_branches)
+        return grown, grown.theta, penalty
+    return refine_in_limit(*start, options, Limit(plan.limit_iter, n_branches))
 
 
 def _noisy(result: Result, loss: Loss) -> bool:

@@ -58,6 +58,7 @@ class Plan:
     in_limit: bool  # whether refinement begins in the limit of infinite depth
     tries_several: bool  # dampings at once in refinement
     n_branches: int  # of each start, in the limit
+    grows: bool  # whether the network grows from shallower ones, in the limit
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
     noise_expected: bool  # whether the loss makes much noise likely
     automatic: bool  # whether any kind of model may be fitted
@@ -66,6 +67,13 @@ class Plan:
     def triangles(self) -> TriangleNetwork:
         """The triangle waves of `model`."""
         return self.model.wave_network
+
+    @property
+    def pretrained(self) -> TriangleModel:
+        """The model that is pretrained: the same for all depths to which networks grow."""
+        if not self.grows:
+            return self.model
+        return replace(self.model, triangles=replace(self.triangles, depth=tuning.GROWN_FROM))
 
     @property
     def network(self) -> TriangleModel | ComposedNetwork:
@@ -121,21 +129,28 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         fits = n_starts * work <= most_work and numbers <= tuning.LM_NUMBERS
         solver = "lm" if fits else "adam"
     refinement = _refinement(settings, solver, n_starts, n_residuals, relu.n_parameters)
-    in_limit = (
+    possible = (
         solver == "lm"
         and settings.smooth
         and settings.depth > 1
         and n_outputs == 1
         and not settings.loss.classes  # it would gain little
-        and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT
     )
+    grows = possible and _grows(settings, relu, n_starts, n_samples)
+    if grows:
+        n_branches = max(1, tuning.MOST_BRANCHES // n_starts)
+        max_iter = max(refinement.max_iter, tuning.GROWN_ITER)
+        refinement = refinement._replace(n_branches=n_branches, max_iter=max_iter)
+    in_limit = grows or (possible and refinement.max_iter >= tuning.MIN_ITER_IN_LIMIT)
+    # What depends on the number of weights is the same for all depths to which networks grow.
+    n_released = (replace(relu, depth=tuning.GROWN_FROM) if grows else relu).n_parameters
     if in_limit:
         # With many rows refinement finds the structure; few rows need the peaks of pretraining.
-        n_free_peaks = 1 if n_residuals >= relu.n_parameters else min(3, settings.depth - 1)
+        n_free_peaks = 1 if n_residuals >= n_released else min(3, settings.depth - 1)
         model = replace(model, triangles=replace(model.triangles, n_free_peaks=n_free_peaks))
     early_stopping = settings.early_stopping
     if early_stopping == "auto":
-        n_weights = relu.n_parameters if refinement.max_iter else n_waves
+        n_weights = n_released if refinement.max_iter else n_waves
         likely = n_starts > 1 or 5 * n_weights > n_residuals or settings.loss.classes
         early_stopping = n_samples >= tuning.MIN_ROWS_TO_HOLD_OUT and likely
     convex = settings.shape is not None and any(settings.shape.convexity)
@@ -153,6 +168,7 @@ def make_plan(settings: Settings, n_samples: int, n_features: int, n_outputs: in
         in_limit,
         refinement.tries_several,
         refinement.n_branches,
+        grows,
         _composed(settings, solver, n_samples, n_features, n_outputs),
         settings.n_levels == "auto" and not isinstance(settings.loss, SquaredError) and not convex,
         settings.n_subnetworks == settings.n_init == settings.n_levels == settings.solver == "auto"
@@ -230,6 +246,17 @@ def _refinement(
         in_limit = min(tuning.LIMIT_ITER, int(limit / (2 * cost)))
         limit += int(in_limit * (n_limits - cost))
     return _Refinement(limit if fits else 0, in_limit, tries_several, branches[chosen], work)
+
+
+def _grows(settings: Settings, relu: ReLUNetwork, n_starts: int, n_samples: int) -> bool:
+    """Return whether deep networks grow from shallower ones: small ones that are refined."""
+    if settings.depth < tuning.GROWN_FROM or settings.refine_max_iter != "auto":
+        return False
+    if settings.shape is not None or not settings.refine or n_samples > tuning.GROWN_ALL_ROWS:
+        return False
+    n_weights = replace(relu, depth=tuning.GROWN_TO).n_parameters
+    small, large = sorted((min(n_samples, tuning.GROWING_ROWS[1]), n_weights))
+    return n_starts * small**2 * (large + small / 3) <= tuning.GROWN_WORK
 
 
 def _affordable(work: float, tries_several: bool) -> int:

@@ -50,10 +50,10 @@ def released_penalty(network: ReLUNetwork, theta: Tensor, coef: Tensor, variance
     variance = variance / network.n_outputs
     _, linear, subnetworks = variance.split([1, network.n_features, network.n_subnetworks], -1)
     squares = coef[..., -network.n_subnetworks :, :].square().sum(-1)
-    return _spread_penalty(network, theta, squares * subnetworks, linear)
+    return spread_penalty(network, theta, squares * subnetworks, linear)
 
 
-def _spread_penalty(network: ReLUNetwork, theta: Tensor, sizes: Tensor, linear: Tensor) -> Tensor:
+def spread_penalty(network: ReLUNetwork, theta: Tensor, sizes: Tensor, linear: Tensor) -> Tensor:
     """Return the penalty that spreads the ridge of each sub-network over its output weights.
 
     Parameters
@@ -137,35 +137,42 @@ def refine_in_limit(
     rows = rows.repeated(n_branches)
     theta, penalty = (part.repeat_interleave(n_branches, 0) for part in (theta, penalty))
     theta = network.revive(theta, X, generator)
-    sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)
+    sizes = ridges_of(network.relu, without_parabolas(network, theta), penalty)
     result: Result | None = None
     for _ in range(n_fits):
         if result is not None:
-            network, theta = network.deepen(theta, X, generator)
-        penalty = _spread_penalty(network.relu, _without_parabolas(network, theta), *sizes)
+            neuron = network.random_neurons(theta, X, 1, generator)
+            network, theta = network.deepen(theta, X, neuron)
+        penalty = spread_penalty(network.relu, without_parabolas(network, theta), *sizes)
         n_tail = network.n_parameters - network.relu.n_parameters
         problem = LossProblem(network, rows, alpha, torch.nn.functional.pad(penalty, (0, n_tail)))
         result = levenberg_marquardt(problem, theta, in_limit).after(result)
         theta = result.theta
-        sizes = _sizes(network.relu, _without_parabolas(network, theta), penalty)
+        sizes = ridges_of(network.relu, without_parabolas(network, theta), penalty)
         if result.interrupted:
             break
     assert result is not None
     relu, theta = network.unfold(theta, X, depth)
-    penalty = _spread_penalty(relu, theta, *sizes)
+    penalty = spread_penalty(relu, theta, *sizes)
     if n_branches == 1 or result.interrupted:
         return result, theta, penalty
     result = refine(relu, theta, rows, alpha, penalty, afterwards).after(result)
-    best = result.watched.nan_to_num(torch.inf).view(-1, n_branches).argmin(1)
-    best = best + n_branches * torch.arange(len(best), device=best.device)
+    best = best_branches(result, n_branches)
     return result.take(best), result.theta[best], penalty[best]
 
 
-def _without_parabolas(network: ParabolicNetwork, theta: Tensor) -> Tensor:
+def best_branches(result: Result, n_branches: int) -> Tensor:
+    """Return the indices of the best branch of each start."""
+    best = result.watched.nan_to_num(torch.inf).view(-1, n_branches).argmin(1)
+    return best + n_branches * torch.arange(len(best), device=best.device)
+
+
+def without_parabolas(network: ParabolicNetwork, theta: Tensor) -> Tensor:
+    """Return the weights of the ReLU part of a network in the limit."""
     return theta[:, : network.relu.n_parameters]
 
 
-def _sizes(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+def ridges_of(network: ReLUNetwork, theta: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
     """Return the ridge of each sub-network, and the penalty on the linear part."""
     weights, penalties = network.unpack(theta), network.unpack(penalty)
     return (penalties.output * weights.output**2).sum((-1, -2)), penalties.linear[..., 0]

@@ -135,8 +135,41 @@ class ParabolicNetwork:
         weights = weights._replace(hidden=hidden, biases=biases, output=output)
         return self.pack(weights, directions, offsets, curvatures)
 
+    def random_neurons(
+        self, theta: Tensor, X: Tensor, n_neurons: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draw neurons that read the last layers, see `random_hinges`."""
+        weights, *_ = self.unpack(theta)
+        return random_hinges(self.relu.hidden_layers(weights, X)[-1], n_neurons, generator)
+
+    def derivatives_of_neurons(
+        self, theta: Tensor, X: Tensor, matrix: Tensor, bias: Tensor
+    ) -> Tensor:
+        """Return derivatives by the outgoing weights, 0 so far, of neurons that `deepen` may add.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+        X : Tensor of shape (n_features, n_samples)
+        matrix : Tensor of shape (..., n_subnetworks, n_neurons, 4)
+        bias : Tensor of shape (..., n_subnetworks, n_neurons)
+
+        Returns
+        -------
+        Tensor of shape (..., n_subnetworks, n_neurons, 2, n_samples)
+            By the weight in the output, and by that in v, folded in two.
+        """
+        weights, directions, offsets, curvatures = self.unpack(theta)
+        last = self.relu.hidden_layers(weights, X)[-1]
+        v = _along(directions, last) + offsets[..., None]
+        low, high = (end[..., None] for end in _range(v))
+        folded = torch.minimum(v - low, high - v)
+        values = (matrix @ last + bias[..., None]).relu()
+        by_v = 2 * curvatures[..., None] * folded  # (..., n_subnetworks, n_samples)
+        return torch.stack([values, values * by_v[..., None, :]], -2)
+
     def deepen(
-        self, theta: Tensor, X: Tensor, generator: torch.Generator | None = None
+        self, theta: Tensor, X: Tensor, neuron: tuple[Tensor, Tensor] | None = None
     ) -> tuple[ParabolicNetwork, Tensor]:
         """Add a layer that folds the parabola and does not change values on the rows.
 
@@ -146,23 +179,23 @@ class ParabolicNetwork:
         ----------
         theta : Tensor of shape (..., n_parameters)
         X : Tensor of shape (n_features, n_samples)
-        generator : torch.Generator, optional
-            With it, the parabola is folded in two, and the fourth neuron is random with
-            outgoing weights of 0. Without it, the parabola is folded in three.
+        neuron : tuple of Tensor, optional
+            Weights (..., n_subnetworks, 1, 4) and bias (..., n_subnetworks, 1) of the fourth
+            neuron, which has outgoing weights of 0. With it, the parabola is folded in two, and
+            without it in three.
         """
         weights, directions, offsets, curvatures = self.unpack(theta)
         last = self.relu.hidden_layers(weights, X)[-1]
         low, high = _range(_along(directions, last) + offsets[..., None])
-        width = (high - low) / (2 if generator else 3)
+        width = (high - low) / (3 if neuron is None else 2)
         read = weights.output[..., 0]  # (..., n_subnetworks, 4)
         lowest, highest = _range(_along(read, last))
         lift = (highest - lowest) - lowest.clamp_max(0)  # the carried value stays positive
         zero, one = torch.zeros_like(offsets), torch.ones_like(offsets)
-        if generator:
-            matrix, bias = random_hinges(last, 1, generator)
-            fourth, fourth_bias, folding = matrix[..., 0, :], bias[..., 0], zero
-        else:
+        if neuron is None:
             fourth, fourth_bias, folding = directions, offsets - low - 2 * width, 2 * one
+        else:
+            fourth, fourth_bias, folding = neuron[0][..., 0, :], neuron[1][..., 0], zero
         hidden = torch.stack([read, directions, directions, fourth], -2)
         biases = torch.stack([lift, offsets - low, offsets - low - width, fourth_bias], -1)
         # v^2 = (v - low)^2 + 2 low (v - low) + low^2, where the first term is folded.

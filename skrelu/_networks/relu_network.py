@@ -150,6 +150,23 @@ class ReLUNetwork:
             )
         )
 
+    def deepened(self, theta: Tensor, depth: int) -> tuple[ReLUNetwork, Tensor]:
+        """Append layers that copy the last one, so that the function stays the same exactly.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (..., n_parameters)
+            Of a network on one level.
+        depth : int
+            Number of hidden layers to end with.
+        """
+        weights, n_more = self.unpack(theta), depth - self.depth
+        copied = torch.eye(WIDTH).to(theta).expand(*weights.biases[0].shape, WIDTH)
+        hidden = [*weights.hidden, *[copied] * n_more]
+        biases = [*weights.biases, *[torch.zeros_like(weights.biases[0])] * n_more]
+        network = replace(self, depth=depth)
+        return network, network.pack(weights._replace(hidden=hidden, biases=biases))
+
     def of_output(self, output: int) -> Tensor:
         """Return the indices of the parameters that an output depends on."""
         mask = torch.ones(self.n_parameters, dtype=torch.bool)

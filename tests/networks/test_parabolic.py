@@ -86,8 +86,9 @@ def test_reviving_and_deepening_change_nothing_on_the_rows(n_free_peaks, seed):
     assert relative(network.forward(lowered, X) - expected, expected) < 1e-12
     for layer in network.relu.hidden_layers(network.unpack(lowered)[0], X):
         assert (layer.amax(-1) > 0).all()
-    for drawn in (generator, None, generator, None):
-        network, lowered = network.deepen(lowered, X, drawn)
+    for in_two in (True, False, True, False):
+        neuron = network.random_neurons(lowered, X, 1, generator) if in_two else None
+        network, lowered = network.deepen(lowered, X, neuron)
         assert relative(network.forward(lowered, X) - expected, expected) < 1e-11
     assert network.relu.depth == n_free_peaks + 4
 
