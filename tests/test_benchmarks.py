@@ -12,10 +12,12 @@ from benchmarks import _command, _experiment, _store
 from benchmarks._command import main
 from benchmarks._data import split_by_size
 from benchmarks._experiment import Choice, Experiment, run
+from benchmarks._functions import FUNCTIONS
 from benchmarks._peers import CLASSIFIERS, REGRESSORS, Peer
 from benchmarks._standings import behind, standings
 from benchmarks._store import Store
 from benchmarks._text import Target, shown
+from benchmarks.error_bars import fitted, lower_errors, process, scored, standing_by_rows
 
 COMMANDS = ("paper", "functions", "tables", "classification", "losses", "scale", "estimator",
             "layers", "images", "regions", "optimum", "size", "error_bars",
@@ -241,3 +243,24 @@ def test_folds_by_size_keep_classes():
         assert len(splits) == n_folds
         for train, test in splits:
             assert labels[train].mean() == pytest.approx(labels[test].mean(), abs=1e-3)
+
+
+def test_surrogates_without_error_bars_have_an_error_alone():
+    rows = FUNCTIONS["Franke"].rows(60, 50)
+    peer = REGRESSORS["HistGB"]
+    row = scored(fitted(peer, rows.X, rows.y, 0), rows.X_test, rows.y_test, rows.y_test)
+    assert row == {"error": pytest.approx(rows.error(peer(0).fit(rows.X, rows.y).predict))}
+    with_bars = fitted(process, rows.X, rows.y, 0)
+    row = scored(with_bars, rows.X_test, rows.y_test, rows.y_test)
+    assert {"error", "nll", "held 50", "held 90"} == set(row)
+    assert 0 <= row["held 50"] < row["held 90"] <= 1
+
+
+def test_surrogates_are_counted_by_rows_and_noise():
+    errors = {"skrelu": (1, 4), "GP": (2, 3), "HistGB": (3, 5)}  # of two functions
+    found = [{"problem": f"{name}, 300 rows, noise 0", "method": method, "error": error[i],
+              "nll": np.nan if method == "HistGB" else error[i], "n_samples": 300}
+             for method, error in errors.items() for i, name in enumerate("ab")]  # fmt: skip
+    counts = lower_errors(pd.DataFrame(found)).loc["300 rows, noise 0"].dropna()
+    assert counts.to_dict() == {"GP": "1/2", "HistGB": "2/2", "all": "1/2"}
+    assert standing_by_rows(pd.DataFrame(found)).endswith("that of GP 1 of 2")
