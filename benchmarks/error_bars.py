@@ -22,7 +22,7 @@ from benchmarks._standings import by_table
 from benchmarks._text import Target, listed, shown
 from skrelu import ExponentialReLURegressor
 
-SIZES, NOISES = (300, 1000, 10_000), (0.0, 0.01, 0.1)
+SIZES, NOISES = (40, 300, 1000, 10_000), (0.0, 0.01, 0.1)
 MOST_OF_OTHERS = 1000  # processes and pykan take minutes for more rows
 # Functions of all groups. The formula of the error bars was found on the first six, of 300 rows.
 NAMES = ("friedman1", "borehole", "Franke", "I.12.11", "I.18.4", "OTL circuit",

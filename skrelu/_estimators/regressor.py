@@ -68,6 +68,11 @@ class ExponentialReLURegressor(
     one above 1e-4 of that of the best constant. With the same settings, a table with no fewer
     features than rows gets a linear model.
 
+    With the same settings, tables of 8 to 128 rows with one target also get *periodic waves* along
+    random directions: two to four for each row, of which only the coefficients are fitted, as in a
+    gaussian process. They become the model if they predict left-out rows better than the other
+    networks are expected to. Losses other than squared errors have none.
+
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.
 
@@ -133,7 +138,8 @@ class ExponentialReLURegressor(
         exactly. ``alpha`` means the same in `ExponentialReLUClassifier`.
 
         For the linear model and windows side by side, left-out rows choose the penalties, which are
-        then multiplied by ``alpha / 0.5``. Composed sub-networks estimate their own.
+        then multiplied by ``alpha / 0.5``. Composed sub-networks and periodic waves estimate their
+        own.
 
     solver : {"auto", "lm", "adam"}, default="auto"
         The algorithm of both stages.
@@ -143,8 +149,8 @@ class ExponentialReLURegressor(
         - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
           for "lm".
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
-          squares for windows side by side and linear models. Networks on encoded columns are
-          trained by AdamW.
+          squares for windows side by side, periodic waves and linear models. Networks on encoded
+          columns are trained by AdamW.
 
         See ``solver_`` for the choice.
 
@@ -287,8 +293,9 @@ class ExponentialReLURegressor(
 
         If the units of X or y have changed, the fit may begin with the same function of
         standardized values instead: the function that fits better is taken. It starts anew if
-        neither fits better than the best constant, and after windows side by side or a linear
-        model. Networks on encoded columns are fitted anew, and all weights of the average are.
+        neither fits better than the best constant, and after windows side by side, periodic waves
+        or a linear model. Networks on encoded columns are fitted anew, and all weights of the
+        average are.
 
     verbose : int, default=0
         What to print. 1: a line at the end of each stage, with its iterations, its loss, its score
@@ -309,8 +316,8 @@ class ExponentialReLURegressor(
         Number of iterations of pretraining.
 
     solver_ : {"lm", "adam", "ridge"}
-        The solver used. "ridge" is linear least squares: for windows side by side, or for a linear
-        model of a table with no fewer features than rows.
+        The solver used. "ridge" is linear least squares: for windows side by side, for periodic
+        waves, or for a linear model of a table with no fewer features than rows.
 
     n_subnetworks_ : int
         Number of sub-networks of the model, over all averaged starts.

@@ -12,6 +12,7 @@ import torch
 
 from skrelu._fit.fitted import Fitted
 from skrelu._fit.report import Step
+from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._solvers.progress import Progress
 
 
@@ -102,7 +103,8 @@ def chosen(fitted: Fitted) -> str:
         return "linear model" if weights.linear.any() else "the best constant"
     network = plan.network
     if plan.solver == "ridge":
-        return f"{network.n_subnetworks} windows side by side"
+        periodic = isinstance(network, ComposedNetwork)
+        return f"{network.n_subnetworks} {'periodic waves' if periodic else 'windows side by side'}"
     levels = "one level" if network.n_levels == 1 else f"{network.n_levels} levels"
     waves = f"{network.n_subnetworks} sub-networks on {levels}"
     n_starts = len(fitted.shares)

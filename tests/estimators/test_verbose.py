@@ -70,6 +70,9 @@ def test_the_summary_tells_what_was_chosen_and_why_it_ended(capsys):
     assert found[2] == "all steps were done"
     x = np.linspace(0, 1, 16)[:, None]
     found = chosen(model, x, np.sin(9 * x[:, 0]), capsys)
+    assert f"{model.n_subnetworks_} periodic waves" in found[1]
+    x = np.linspace(0, 1, 200)[:, None]
+    found = chosen(model, x, x[:, 0] % 0.23, capsys)
     assert f"{model.n_subnetworks_} windows side by side" in found[1]
 
 
