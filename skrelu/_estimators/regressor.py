@@ -68,10 +68,10 @@ class ExponentialReLURegressor(
     one above 1e-4 of that of the best constant. With the same settings, a table with no fewer
     features than rows gets a linear model.
 
-    With the same settings, tables of 8 to 128 rows with one target also get *periodic waves* along
+    With the same settings, tables of 20 to 64 rows with one target also get *periodic waves* along
     random directions: two to four for each row, of which only the coefficients are fitted, as in a
-    gaussian process. They become the model if they predict left-out rows better than the other
-    networks are expected to. Losses other than squared errors have none.
+    gaussian process. They become the model unless the other networks expect less than a quarter of
+    the error that they have on left-out rows. Losses other than squared errors have none.
 
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.

@@ -66,7 +66,7 @@ def fit_random_waves(
     y : Tensor of shape (n_samples,)
         Standardized targets.
     weights : Tensor of shape (n_samples,)
-        Weights of the rows, above 0.
+        Number of rows that each counts for, above 0.
     n_waves : int
         A power of two, above the number of rows.
     seed : int
@@ -94,7 +94,7 @@ def fit_random_waves(
 
     begin = torch.cat([process.new_zeros(1), process[-2:]])
     bounds = FACTORS, AMPLITUDES, NOISES
-    found, _ = _most_probable(covariance, y, begin, bounds, MAX_ITER_OF_WAVES)
+    found, _ = _most_probable(covariance, y, weights, begin, bounds, MAX_ITER_OF_WAVES)
     if found is None:
         return None
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance(found)))
@@ -123,13 +123,14 @@ def _process(X: Tensor, y: Tensor, weights: Tensor) -> Tensor | None:
     each = []
     for length, noise in BEGINNINGS:
         begin = X.new_tensor([length * n**0.5] * n + [math.e, noise]).log()
-        each.append(_most_probable(covariance, y, begin, bounds, MAX_ITER, n_lengths=n))
+        each.append(_most_probable(covariance, y, weights, begin, bounds, MAX_ITER, n_lengths=n))
     return min(each, key=lambda one: one[1])[0]
 
 
 def _most_probable(
     covariance: Callable[[Tensor], Tensor],
     y: Tensor,
+    weights: Tensor,
     begin: Tensor,
     bounds: Sequence[tuple[float, float]],
     max_iter: int,
@@ -142,14 +143,18 @@ def _most_probable(
     covariance : callable
         Returns the covariance of the targets, (n_samples, n_samples), given logarithms.
     y : Tensor of shape (n_samples,)
+    weights : Tensor of shape (n_samples,)
+        Number of rows that each counts for.
     begin : Tensor of shape (n_parameters,)
-        Logarithms.
+        Logarithms. The last one is that of the variance of the noise.
     bounds : sequence of tuple
         Of each parameter itself.
     max_iter : int
     n_lengths : int, default=0
         How many of the parameters, the first ones, have the prior of lengths.
     """
+    # A row that counts for w has w parts of the probability of the noise.
+    n_more = float((weights - 1).sum())
 
     def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
         p = torch.tensor(values, dtype=y.dtype, requires_grad=True)
@@ -158,9 +163,9 @@ def _most_probable(
             return math.inf, np.zeros_like(values)
         white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
         prior = ((p[:n_lengths] - LENGTH) / SPREAD).square().sum()
-        total = white.square().sum() / 2 + factor.diagonal().log().sum() + prior / 2
+        total = white.square().sum() + 2 * factor.diagonal().log().sum() + prior + n_more * p[-1]
         (slope,) = torch.autograd.grad(total, p)
-        return total.item(), slope.numpy()
+        return total.item() / 2, slope.numpy() / 2
 
     with torch.enable_grad():
         found = minimize(

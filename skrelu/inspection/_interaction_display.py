@@ -87,7 +87,7 @@ class FeatureInteractionDisplay:
     >>> strongest, second, _ = display.interactions
     >>> strongest.label, round(strongest.strength, 1), round(strongest.h_squared, 1)
     ('x0 & x1', 0.3, 1.0)
-    >>> second.strength < 0.001
+    >>> second.strength < 0.01
     True
     """
 
