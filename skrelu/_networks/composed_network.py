@@ -20,9 +20,9 @@ Amos, Xu, Kolter, "Input convex neural networks", 2017, https://arxiv.org/abs/16
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -342,15 +342,10 @@ class ComposedNetwork:
         by_output = signals[..., None, :] * cotangent[..., None, :, :]
         return torch.cat([*parts, by_output.flatten(-3, -2), cotangent], -2)
 
-    def pullback(self, theta: Tensor, X: Tensor, by_outputs: Tensor) -> Tensor:
-        """Return the derivatives of sum(by_outputs * f(X)), shape (..., n_parameters).
-
-        Parameters
-        ----------
-        by_outputs : Tensor of shape (..., n_outputs, n_samples)
-        """
-        weights = self.unpack(theta)
-        signals, slopes = self._signals(weights, X)
+    def _pullback(
+        self, weights: ComposedWeights, signals: Tensor, slopes: list[Tensor], by_outputs: Tensor
+    ) -> Tensor:
+        """Return the derivatives of sum(by_outputs * f(X)), shape (..., n_parameters)."""
         by_signals = weights.output @ by_outputs
         directions: list[Tensor] = []
         offsets: list[Tensor] = []
@@ -364,10 +359,16 @@ class ComposedNetwork:
             ComposedWeights(directions, offsets, signals @ by_outputs.mT, by_outputs.sum(-1))
         )
 
-    def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
-        """Return the second derivative of f(X) along a step, (..., n_outputs, n_samples)."""
+    def curvature(
+        self, theta: Tensor, step: Tensor, X: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the second derivative of f(X) along a step, and the pullback at this point.
+
+        The first has shape (..., n_outputs, n_samples). The second takes an array of this shape,
+        and returns the derivatives of sum(array * f(X)), of shape (..., n_parameters).
+        """
         weights, moved = self.unpack(theta), self.unpack(step)
-        signals = X.expand(*weights.intercept.shape[:-1], *X.shape)
+        signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
         first = second = torch.zeros_like(signals)  # derivatives of the signals
         pairs = zip(weights.directions, weights.offsets, strict=True)
         for (directions, offsets), (by, shift) in zip(
@@ -376,18 +377,20 @@ class ComposedNetwork:
             z = directions @ signals + offsets[..., None]
             z_first = directions @ first + by @ signals + shift[..., None]
             z_second = directions @ second + 2 * (by @ first)
-            h, slope, bend = self._wave(z)
+            h, slope, bend = self._wave(z, 2)
+            slopes.append(slope)
             second = torch.cat([second, slope * z_second + bend * z_first.square()], -2)
             first = torch.cat([first, slope * z_first], -2)
             signals = torch.cat([signals, h], -2)
-        return weights.output.mT @ second + 2 * (moved.output.mT @ first)
+        bent = weights.output.mT @ second + 2 * (moved.output.mT @ first)
+        return bent, partial(self._pullback, weights, signals, slopes)
 
     def _signals(self, weights: ComposedWeights, X: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return x and the values of all sub-networks, and the slopes of their waves by level."""
         signals, slopes = X.expand(*weights.intercept.shape[:-1], *X.shape), []
         for directions, offsets in zip(weights.directions, weights.offsets, strict=True):
             z = directions @ signals + offsets[..., None]
-            h, slope, _ = self._wave(z)
+            h, slope = self._wave(z, 1)
             slopes.append(slope)
             signals = torch.cat([signals, h], -2)
         return signals, slopes
@@ -467,13 +470,13 @@ class ComposedNetwork:
         first = lowered[0].first[0].to(like), lowered[0].first[1].to(like)
         return first, layers, read_out.repeat(self.n_levels, 1), constant.repeat(self.n_levels)
 
-    def _wave(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return values and the first two derivatives of the waves of a level at z."""
+    def _wave(self, z: Tensor, order: int) -> tuple[Tensor, ...]:
+        """Return values and derivatives up to an order of the waves of a level at z."""
         if len(self._kinds) == 1:
-            return self._kinds[0][0].derivatives(z)
-        found = tuple(torch.empty_like(z) for _ in range(3))
+            return self._kinds[0][0].derivatives(z, order)
+        found = tuple(torch.empty_like(z) for _ in range(1 + order))
         for wave, where in self._kinds:
-            for whole, part in zip(found, wave.derivatives(z[..., where, :]), strict=True):
+            for whole, part in zip(found, wave.derivatives(z[..., where, :], order), strict=True):
                 whole[..., where, :] = part
         return found
 

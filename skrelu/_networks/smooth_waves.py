@@ -52,8 +52,8 @@ class Lowered(NamedTuple):
 class Wave(Protocol):
     """A function of one variable that is lowered to layers of four neurons."""
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values and the first two derivatives, each of the shape of z."""
+    def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
+        """Return values and derivatives up to an order, 1 or 2, each of the shape of z."""
 
     def lowered(self, depth: int) -> Lowered:
         """Lower to layers, the more of them the closer."""
@@ -67,12 +67,15 @@ class Bump:
                   = \tfrac{3}{2} z^2 - \tfrac{1}{4} z^4 \text{ for } |z| \le 1
     """
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values and the first two derivatives."""
+    def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
+        """Return values and derivatives up to an order."""
+        # Fits spend a tenth of their time here. rsub(x, c) is c - x without a detour in Python.
         inside = z.clamp(-1, 1)
         square = inside.square()
-        h = (1.5 - square / 4) * square + 2 * (z - inside) * inside
-        return h, (3 - square) * inside, 3 - 3 * square
+        outside = (z - inside).mul_(2).mul_(inside)
+        h = torch.rsub(square / 4, 1.5).mul_(square).add_(outside)
+        slope = torch.rsub(square, 3.0).mul_(inside)
+        return (h, slope) if order == 1 else (h, slope, torch.rsub(3 * square, 3.0))
 
     def lowered(self, depth: int) -> Lowered:
         """Lower to layers that fold v, and then layers that fold (1 - v)+."""
@@ -116,12 +119,12 @@ class Ramp:
 
     sign: int
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values and the first two derivatives."""
+    def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
+        """Return values and derivatives up to an order."""
         inside = z.clamp(-1, 1)
         v = inside.square() + 2 * (z - inside) * inside
         bend = 2 * self.sign * (inside == z).to(z)
-        return self.sign * v + 2 * z, 2 * (self.sign * inside + 1), bend
+        return (self.sign * v + 2 * z, 2 * (self.sign * inside + 1), bend)[: 1 + order]
 
     def lowered(self, depth: int) -> Lowered:
         """Lower to layers that fold v and carry the linear part."""
@@ -150,13 +153,14 @@ class Ripple:
     and constant beyond. Its mean is 0 and its mean square 1.
     """
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values and the first two derivatives."""
+    def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
+        """Return values and derivatives up to an order."""
         s = z - 2 * (z / 2).round()
         s = torch.where(z.abs() < RIPPLED, s, 0.0)
         below = 1 - s.square()
         bend = torch.where(z.abs() < RIPPLED, 12 * s.square() - 4, 0.0)
-        return (below.square() - 8 / 15) / SIZE, -4 * s * below / SIZE, bend / SIZE
+        found = (below.square() - 8 / 15) / SIZE, -4 * s * below / SIZE, bend / SIZE
+        return found[: 1 + order]
 
     def lowered(self, depth: int) -> Lowered:
         """Lower to layers that fold z to s, layers that fold s, and those that fold 1 - s^2."""
@@ -197,7 +201,7 @@ class Folded:
 
     depth: int
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
         """Return values, slopes, and 0 for second derivatives.
 
         Each piece joins two points of v; the first and the last go on outside.
@@ -206,7 +210,7 @@ class Folded:
         middle = ((z + 1) * (n / 2)).floor_().clamp_(0, n - 1).add_(0.5).mul_(2 / n).sub_(1)
         # The chord between middle +- 1 / n has the slope of the tangent at the middle.
         value = middle.square() + 2 * middle * (z - middle) + n**-2.0
-        return value, 2 * middle, torch.zeros_like(z)
+        return (value, 2 * middle, torch.zeros_like(z))[: 1 + order]
 
     def lowered(self, depth: int) -> Lowered:
         """Lower exactly."""

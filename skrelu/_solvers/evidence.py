@@ -38,6 +38,7 @@ minimization", 2012, https://arxiv.org/abs/1201.5885
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -179,11 +180,13 @@ class CurvedNetwork(Network, Protocol):
     def bounds(self, like: Tensor) -> Bounds | None:
         """Return lower and upper bounds of the parameters, None if there are none."""
 
-    def curvature(self, theta: Tensor, step: Tensor, X: Tensor) -> Tensor:
-        """Return the second derivative of the outputs along a step."""
+    def curvature(
+        self, theta: Tensor, step: Tensor, X: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the second derivative of the outputs along a step, and a pullback.
 
-    def pullback(self, theta: Tensor, X: Tensor, by_outputs: Tensor) -> Tensor:
-        """Return the derivatives of sum(by_outputs * f(X)), (n_starts, n_parameters)."""
+        This returns the derivatives of sum(by_outputs * f(X)), (n_starts, n_parameters).
+        """
 
 
 def fit_by_evidence(
@@ -349,12 +352,12 @@ class EvidenceProblem(LossProblem):
         total = torch.zeros_like(step)
         for chunk in self.rows.chunks(self.chunk, trained=True):
             X = self.rows.X[:, chunk]
-            second = self.curved.curvature(at.theta, step, X)
+            second, pullback = self.curved.curvature(at.theta, step, X)
             if self.rows.loss.coupled:
                 cotangents = self._cotangents(at.state[0][..., chunk], weights[..., chunk].sqrt())
                 along = (cotangents * second[:, None]).sum(2, keepdim=True)
                 second = (cotangents * along).sum(1)
             else:
                 second = second * weights[..., chunk]
-            total += self.curved.pullback(at.theta, X, second)
+            total += pullback(second)
         return self.precisions.of_noise[starts, None] * total
