@@ -75,8 +75,9 @@ def fit_random_waves(
     if process is None:
         return None
     lengths = process[:-2].exp()
-    draws = torch.quasirandom.SobolEngine(len(X) + 1, scramble=True, seed=seed).draw(n_waves)
-    draws = draws.to(X).clamp(1e-6, 1 - 1e-6)
+    engine = torch.quasirandom.SobolEngine(len(X) + 1, scramble=True, seed=seed)
+    # The first point would have the precision that is torch's default.
+    draws = engine.fast_forward(1).draw(n_waves, dtype=X.dtype).clamp(1e-6, 1 - 1e-6)
     directions, offsets = torch.special.ndtri(draws[:, :-1]) / lengths, 2 * draws[:, -1]
 
     def columns(p: Tensor) -> Tensor:
