@@ -28,7 +28,9 @@ def test_networks_predict_what_models_predict(name, structure):
     assert not network.training
     assert_same(run(network, columns), expected)
     if name not in DOUBLE:
-        assert_same(run(network.float(), columns, torch.float32), expected, 1e-5)
+        # The default of so few rows is a sum of 128 periodic waves, whose rounding errors add up.
+        digits = 3e-5 if name == "default" else 1e-5
+        assert_same(run(network.float(), columns, torch.float32), expected, digits)
 
 
 @pytest.mark.parametrize("name", ["one level", "free scales", "classes", "quantiles", "windows"])
