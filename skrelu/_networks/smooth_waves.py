@@ -174,7 +174,7 @@ class Ripple:
             layers.append((both[:, None] * reads, (constant - half) * both))
             reads, half = both.abs(), half / 2
         reads, constant = -reads, 1.0
-        squared, width = 1 - CARRIED, 1.0
+        squared = 1 - CARRIED
         for stage in range(2):
             layers.append((squared[:, None] * reads, squared * constant - FOLDS * squared))
             for layer in range(1, depth):
