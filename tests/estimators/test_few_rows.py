@@ -91,7 +91,13 @@ def test_weights_count_rows():
     assert np.abs(found - expected).mean() < 0.3 * np.abs(without - expected).mean()
 
 
-def test_other_fits_are_kept_where_they_predict_better():
+def test_other_fits_are_kept_if_they_expect_much_less_error(monkeypatch):
+    X, y, *_ = smooth()
+    monkeypatch.setattr(tuning, "OPTIMISM", 0.0)  # whatever they expect is much less
+    assert not is_periodic(ExponentialReLURegressor(random_state=0).fit(X, y))
+
+
+def test_linear_functions_stay_linear():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(40, 2))
     model = ExponentialReLURegressor(random_state=0).fit(X, 2 * X[:, 0] - X[:, 1])
