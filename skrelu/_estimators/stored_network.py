@@ -15,7 +15,7 @@ from skrelu._data.scaling import MOST, Scaling, quotients
 from skrelu._data.torch_interop import isolated, threads, to_numpy, to_tensor
 from skrelu._export.block_network import BlockNetwork
 from skrelu._export.blocks import block_layers
-from skrelu._export.graph import Dense, ReLUGraph
+from skrelu._export.graph import Dense, ReLUGraph, n_numbers
 from skrelu._export.partial_sums import with_partial_sums
 from skrelu._export.sharing import with_nested_hinges, with_shared_values
 from skrelu._networks.encoded_model import EncodedModel
@@ -278,12 +278,12 @@ class StoredNetwork:
         chains = []
         for chain in self._chains():
             plain = _graph_of(chain).simplified(skips=False)
-            candidates = [chain]
             shared = with_shared_values(plain).simplified(skips=False)
-            for graph in (plain, shared, with_partial_sums(plain), with_partial_sums(shared)):
-                layers = graph.to_layers()
-                candidates.append([(torch.tensor(matrix), torch.tensor(b)) for matrix, b in layers])
-            chains.append(min(candidates, key=_n_numbers))
+            graphs = plain, shared, with_partial_sums(plain), with_partial_sums(shared)
+            layers = min((graph.to_sparse_layers() for graph in graphs), key=n_numbers)
+            if n_numbers(layers) < sum(matrix.numel() + len(bias) for matrix, bias in chain):
+                chain = [_affine(matrix.toarray(), bias) for matrix, bias in layers]
+            chains.append(chain)
         return chains
 
     def _chains(self) -> list[list[Affine]]:
@@ -363,10 +363,6 @@ def _on(weights: ReLUWeights, device: torch.device) -> ReLUWeights:
 
 def _graph_of(chain: Sequence[Affine]) -> ReLUGraph:
     return ReLUGraph.of_layers([(matrix.numpy(), bias.numpy()) for matrix, bias in chain])
-
-
-def _n_numbers(chain: Sequence[Affine]) -> int:
-    return sum(matrix.numel() + len(bias) for matrix, bias in chain)
 
 
 def _affine(matrix: Array, bias: Array) -> Affine:

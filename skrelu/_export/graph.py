@@ -8,10 +8,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, eye_array, hstack, vstack
+from scipy.sparse import block_diag, csr_array, eye_array, hstack, vstack
 
 Array = NDArray[np.float64]
 Dense = tuple[Array, Array]  # matrix (n_out, n_in) and bias
+Sparse = tuple[csr_array, Array]
+Places = NDArray[np.integer]
 Row = tuple[Sequence[int], Sequence[float]]  # columns and values
 
 # Rows of inputs that are evaluated at once.
@@ -251,7 +253,11 @@ class ReLUGraph:
         return ReLUGraph(csr_array(weights), biases, shifted(other.output), other.intercept)
 
     def to_layers(self, low: Array | None = None) -> list[Dense]:
-        """Return dense layers with ReLU in between.
+        """Return dense layers with ReLU in between, see `to_sparse_layers`."""
+        return [(matrix.toarray(), bias) for matrix, bias in self.to_sparse_layers(low)]
+
+    def to_sparse_layers(self, low: Array | None = None) -> list[Sparse]:
+        """Return layers with ReLU in between, as sparse matrices and biases.
 
         What a layer reads from further back is carried by neurons of the layers between: a neuron
         by one, an input by two, or by one if it has a lower bound. What only the outputs read is
@@ -263,7 +269,12 @@ class ReLUGraph:
             Lower bounds of the inputs.
         """
         kept, added = (_Carried(self, low, sums).layers() for sums in (False, True))
-        return min(kept, added, key=lambda layers: sum(m.size for m, _ in layers))
+        return min(kept, added, key=n_numbers)
+
+
+def n_numbers(layers: Sequence[Sparse]) -> int:
+    """Return how many numbers layers have as dense ones."""
+    return sum(matrix.shape[0] * (matrix.shape[1] + 1) for matrix, _ in layers)
 
 
 class _Carried:
@@ -275,8 +286,10 @@ class _Carried:
 
     def __init__(self, graph: ReLUGraph, low: Array | None, sums: bool) -> None:
         self.graph, self.sums = graph, sums
-        self.low = np.full(graph.n_inputs, -np.inf) if low is None else low
         n_inputs, n_all = graph.n_inputs, graph.n_inputs + graph.n_neurons
+        self.low = np.zeros(n_all)  # of neurons, which are not negative
+        self.low[:n_inputs] = -np.inf if low is None else low
+        self.lift = np.where(np.isfinite(self.low), self.low, 0.0)  # how they are carried
         self.made = np.r_[np.zeros(n_inputs, dtype=np.int64), graph.layer]
         # The last layer that reads each signal; outputs are layer depth + 1.
         self.last = np.zeros(n_all, dtype=np.int64)
@@ -285,71 +298,62 @@ class _Carried:
         if not sums:
             self.last[graph.output.indices] = graph.depth + 1
 
-    def layers(self) -> list[Dense]:
+    def layers(self) -> list[Sparse]:
         graph, n_inputs = self.graph, self.graph.n_inputs
-        depth, neurons = graph.depth, graph.in_layers()
-        weights = [graph.weights[i] for i in neurons]
-        output = graph.output.toarray()
-        if depth == 0:
-            return [(output[:, :n_inputs], graph.intercept.copy())]
-        n_out = graph.n_outputs
+        n_out, output = graph.n_outputs, graph.output
+        if graph.depth == 0:
+            return [(csr_array(output[:, :n_inputs]), graph.intercept.copy())]
         # `reads` maps the present layer's values to the signals that it has, `lift` is added.
         present = np.arange(n_inputs)
-        reads, lift = np.eye(n_inputs), np.zeros(n_inputs)
-        so_far = np.zeros((n_out, n_inputs)), np.zeros(n_out)  # sums for the outputs
-        found: list[Dense] = []
-        for layer in range(1, depth + 1):
-            here = neurons[layer - 1]
-            of_signals = weights[layer - 1][:, present].toarray()
-            blocks = [of_signals @ reads]
-            biases = [graph.biases[here] + of_signals @ lift]
-            signals, back, shifts = [n_inputs + here], [np.eye(len(here))], [np.zeros(len(here))]
-            for place, signal in enumerate(present):
-                if self.last[signal] <= layer:
-                    continue
-                block, bias, again, shift = self._carry(signal, reads[place], lift[place])
-                blocks.append(block)
-                biases.append(bias)
-                signals.append(np.array([signal]))
-                back.append(again)
-                shifts.append(np.array([shift]))
-            next_sums = None
+        reads, lift = csr_array(eye_array(n_inputs)), np.zeros(n_inputs)
+        so_far = np.zeros((n_out, n_inputs))  # sums for the outputs
+        found: list[Sparse] = []
+        for layer, here in enumerate(graph.in_layers(), 1):
+            of_signals = graph.weights[here][:, present]
+            places = np.flatnonzero(self.last[present] > layer)
+            carried, low, back = self._carry(present, places)
+            blocks = [of_signals @ reads, carried @ reads]
+            biases = [graph.biases[here] + of_signals @ lift, carried @ lift - low]
+            sums = np.zeros((n_out, 0))
             if self.sums:
-                ends = self.made[present] == layer - 1  # what is new since the last layer
-                matrix = so_far[0] + output[:, present[ends]] @ reads[ends]
-                bias = so_far[1] + output[:, present[ends]] @ lift[ends]
-                next_sums = self._added_up(matrix, bias, layer)
-                blocks.append(next_sums[0])
-                biases.append(next_sums[1])
-            found.append((np.vstack(blocks), np.concatenate(biases)))
-            present = np.concatenate(signals)
-            reads = _block_diagonal(back)
-            lift = np.concatenate(shifts)
-            if next_sums is not None:
-                n_sums = len(next_sums[1])
-                reads = np.hstack([reads, np.zeros((len(reads), n_sums))])
-                so_far = np.zeros((n_out, reads.shape[1])), np.zeros(n_out)
-                if n_sums:
-                    so_far[0][:, -n_sums:] = next_sums[2]
+                matrix, bias = self._of_outputs(present, reads, lift, layer - 1)
+                rows, shifts, sums = self._added_up(so_far + matrix, bias, layer)
+                blocks.append(csr_array(rows))
+                biases.append(shifts)
+            found.append((csr_array(vstack(blocks)), np.concatenate(biases)))
+            present = np.concatenate([n_inputs + here, present[places]])
+            n_sums = sums.shape[1]
+            reads = csr_array(block_diag([eye_array(len(here)), back, csr_array((0, n_sums))]))
+            lift = self.lift[present]
+            so_far = np.hstack([np.zeros((n_out, reads.shape[1] - n_sums)), sums])
         if self.sums:
-            ends = self.made[present] == depth
-            matrix = so_far[0] + output[:, present[ends]] @ reads[ends]
-            bias = so_far[1] + output[:, present[ends]] @ lift[ends]
+            matrix, bias = self._of_outputs(present, reads, lift, graph.depth)
+            matrix = csr_array(so_far + matrix)
         else:
             matrix, bias = output[:, present] @ reads, output[:, present] @ lift
-        found.append((matrix, graph.intercept + bias))
+        found.append((csr_array(matrix), graph.intercept + bias))
         return found
 
-    def _carry(
-        self, signal: np.integer, row: Array, shift: float
-    ) -> tuple[Array, Array, Array, float]:
-        """Return neurons that carry a signal, and how it is read from them."""
-        if signal >= self.graph.n_inputs:  # not negative
-            return row[None], np.array([shift]), np.ones((1, 1)), 0.0
-        low = self.low[signal]
-        if np.isfinite(low):
-            return row[None], np.array([shift - low]), np.ones((1, 1)), float(low)
-        return np.stack([row, -row]), np.array([shift, -shift]), np.array([[1.0, -1.0]]), 0.0
+    def _carry(self, present: Places, places: Places) -> tuple[csr_array, Array, csr_array]:
+        """Return neurons that carry signals, as rows and shifts, and how these are read."""
+        two = ~np.isfinite(self.low[present[places]])
+        counts = 1 + two
+        ends = counts.cumsum()
+        signs = np.ones(counts.sum())
+        signs[ends[two] - 1] = -1
+        n = len(signs)
+        back = csr_array((signs, np.arange(n), np.r_[0, ends]), shape=(len(places), n))
+        rows = signs, np.repeat(places, counts), np.arange(n + 1)
+        carried = csr_array(rows, shape=(n, len(present)))
+        return carried, np.repeat(self.lift[present[places]], counts), back
+
+    def _of_outputs(
+        self, present: Places, reads: csr_array, lift: Array, layer: int
+    ) -> tuple[Array, Array]:
+        """Return what the outputs read from the signals of a layer."""
+        new = np.flatnonzero(self.made[present] == layer)
+        read = self.graph.output[:, present[new]]
+        return (read @ reads[new]).toarray(), read @ lift[new]
 
     def _added_up(self, matrix: Array, bias: Array, layer: int) -> tuple[Array, Array, Array]:
         """Return neurons that carry sums for the outputs, and how they are read."""
@@ -436,12 +440,3 @@ def _moved(matrix: csr_array, first: int, n_all: int) -> csr_array:
     before, after = csr_array((matrix.shape[0], first)), n_all - first - matrix.shape[1]
     wide = hstack([before, matrix, csr_array((matrix.shape[0], after))], format="csr")
     return csr_array(wide)
-
-
-def _block_diagonal(blocks: Sequence[Array]) -> NDArray:
-    shapes = np.array([block.shape for block in blocks])
-    whole = np.zeros((int(shapes[:, 0].sum()), int(shapes[:, 1].sum())))
-    ends = shapes.cumsum(axis=0)
-    for block, (i, j), (rows, columns) in zip(blocks, ends, shapes, strict=True):
-        whole[i - rows : i, j - columns : j] = block
-    return whole
