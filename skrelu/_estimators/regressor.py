@@ -68,10 +68,12 @@ class ExponentialReLURegressor(
     one above 1e-4 of that of the best constant. With the same settings, a table with no fewer
     features than rows gets a linear model.
 
-    With the same settings, tables of 20 to 64 rows with one target also get *periodic waves* along
-    random directions: two to four for each row, of which only the coefficients are fitted, as in a
-    gaussian process. They become the model unless the other networks expect less than a quarter of
-    the error that they have on left-out rows. Losses other than squared errors have none.
+    With the same settings and ``depth="auto"``, tables of 20 to 64 rows with one target also get
+    *periodic waves* along random directions: two to four for each row, of which only the
+    coefficients are fitted, as in a gaussian process. They become the model unless the other
+    networks expect less than a quarter of the error that they have on left-out rows. Losses other
+    than squared errors have none. With ``solver="ridge"`` periodic waves are the model, as many as
+    ``n_subnetworks``, for up to 4000 rows.
 
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.
@@ -141,13 +143,18 @@ class ExponentialReLURegressor(
         then multiplied by ``alpha / 0.5``. Composed sub-networks and periodic waves estimate their
         own.
 
-    solver : {"auto", "lm", "adam"}, default="auto"
+    solver : {"auto", "lm", "adam", "ridge"}, default="auto"
         The algorithm of both stages.
 
         - "lm" is Levenberg-Marquardt. With squared errors pretraining eliminates the coefficients
           (variable projection).
         - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
           for "lm".
+        - "ridge" is linear least squares for periodic waves along random directions, which stay as
+          they are. The model is close to a gaussian process: the rows choose a Matern or a gaussian
+          kernel, a length for each feature and the noise, by their probability (400 random rows, if
+          there are more). It is for one target, squared errors and at most 4000 rows. Depth, levels
+          and starts stay at their defaults. A model has 10 MB, because of its error bars.
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
           squares for windows side by side, periodic waves and linear models. Networks on encoded
           columns are trained by AdamW.
@@ -468,6 +475,7 @@ class ExponentialReLURegressor(
 
     _parameter_constraints: ClassVar[dict] = {
         **ExponentialReLUEstimator._parameter_constraints,
+        "solver": [StrOptions({"auto", "lm", "adam", "ridge"})],
         "loss": [StrOptions(set(LOSSES))],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like", None],
     }

@@ -211,5 +211,5 @@ def _lowered(model: TriangleModel | ComposedNetwork, network: ReLUNetwork, theta
 
 def _depth_of(model: ComposedNetwork, network: ReLUNetwork) -> int:
     """Return the depth at which composed sub-networks have been lowered."""
-    folds = 4 if model.ripples else 0
-    return (network.depth - folds) // 2 if model.depth is None else model.depth
+    folds, squares = (5, 3) if model.ripples else (0, 2)
+    return (network.depth - folds) // squares if model.depth is None else model.depth

@@ -25,7 +25,7 @@ from skrelu._fit.fitted import Fitted
 from skrelu._fit.job import Job, Score
 from skrelu._fit.linear import fit_linear
 from skrelu._fit.one_level import fit_on_one_level
-from skrelu._fit.periodic import fit_periodic
+from skrelu._fit.periodic import fit_by_ridge, fit_periodic
 from skrelu._fit.plan import Plan, Settings, make_plan
 from skrelu._fit.report import Report
 from skrelu._fit.stacking import alone, left_out_losses, stacked
@@ -73,7 +73,7 @@ def fit_network(
     KeyboardInterrupt
         If the user interrupts it before there is a model better than a constant.
     """
-    if warm is not None and warm.solver == "ridge":
+    if warm is not None and "ridge" in (warm.solver, settings.solver):
         warm = None  # linear least squares need no starting point
     if warm is not None and warm.kinds:  # rows that are held out choose the weights of the kinds
         settings = replace(settings, early_stopping=True)
@@ -94,6 +94,8 @@ def _fit(job: Job, plan: Plan) -> Fitted:
     """Fit the model that suits the table: linear, periodic waves, or other sub-networks."""
     if job.warm is not None and job.warm.kinds:
         return _fit_again(job, plan, job.warm)
+    if job.settings.solver == "ridge":
+        return fit_by_ridge(job, plan)
     n_samples, n_features = job.training.X.shape
     automatic = job.warm is None and plan.automatic
     if automatic and n_features >= n_samples > 1:

@@ -25,32 +25,81 @@ from skrelu._networks.composed_network import ComposedNetwork, ComposedWeights
 from skrelu._solvers.losses import SquaredError
 from skrelu._solvers.progress import Result, Status
 
+# Least weight of a row, whose noise is finite.
+LEAST_WEIGHT = 1e-9
+
 
 def fit_periodic(job: Job, plan: Plan) -> Fitted | None:
-    """Fit periodic waves; None with many rows, several outputs or other losses."""
+    """Fit periodic waves to few rows; None with many rows, several outputs or other losses."""
     n, n_features = job.training.X.shape
     squared = isinstance(plan.loss, SquaredError)
     one = squared and plan.relu.n_outputs == 1 and job.validation is None
     few = n_features < n and tuning.FEWEST_ROWS <= n <= tuning.FEW_ROWS
-    if not (one and few) or job.settings.early_stopping is True:
+    settings = job.settings
+    if not (one and few) or settings.early_stopping is True or settings.exact_depth:
         return None
+    return _fitted(job, plan, 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * n)))
+
+
+def fit_by_ridge(job: Job, plan: Plan) -> Fitted:
+    """Fit as many periodic waves as the parameters ask for.
+
+    Raises
+    ------
+    ValueError
+        If other parameters or the data ask for something else.
+    """
+    _check(job, plan)
+    n_waves = job.settings.n_subnetworks
+    fitted = _fitted(job, plan, tuning.WAVES_OF_RIDGE if n_waves == "auto" else int(n_waves))
+    if fitted is None:
+        raise ValueError("Rounding errors prevent solver='ridge' here: set solver='auto'.")
+    return fitted
+
+
+def _check(job: Job, plan: Plan) -> None:
+    """Raise an error if the parameters or the data ask for more than periodic waves."""
+    n, settings, advice = len(job.training.X), job.settings, "leave it at the default"
+    others = {
+        f"depth={settings.depth}": settings.exact_depth,
+        f"n_levels={settings.n_levels}": settings.n_levels not in ("auto", 1),
+        f"n_init={settings.n_init}": settings.n_init not in ("auto", 1),
+        "smooth=False": not settings.smooth,
+        "early_stopping=True": settings.early_stopping is True,
+        f"the loss {settings.loss.name}": not isinstance(settings.loss, SquaredError),
+        "a guaranteed shape": settings.shape is not None,
+        "X_val": job.validation is not None,
+    }
+    asked = [name for name, given in others.items() if given]
+    if plan.relu.n_outputs > 1:
+        asked, advice = [f"y with {plan.relu.n_outputs} columns"], "fit one model for each"
+    if n > tuning.MOST_ROWS_OF_RIDGE:
+        most = f"at most {tuning.MOST_ROWS_OF_RIDGE} rows go with it"
+        asked, advice = [f"{n} rows"], f"{most}; set solver='auto'"
+    if asked:
+        raise ValueError(
+            "solver='ridge' fits periodic waves to one target by linear least squares. That does "
+            f"not go with {' and '.join(asked)}: {advice}."
+        )
+
+
+def _fitted(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
+    """Fit periodic waves; None if rounding errors prevent it."""
     with job.step("periodic waves") as step, threads(0.0):
-        fitted = _fit_periodic(job, plan)
+        fitted = _fit_waves(job, plan, n_waves)
         step.done = fitted is not None
         step.error = None if fitted is None else fitted.error
     return fitted
 
 
-def _fit_periodic(job: Job, plan: Plan) -> Fitted | None:
+def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     rows = job.rows(1, False, len(job.training.X))
     base, n_features = base_weights(rows), len(rows.X)
-    if not bool((base > 0).all()):
-        return None
     apart = torch.Generator().set_state(job.generator.get_state())
     seed = int(torch.randint(2**31, (1,), generator=apart))
-    weights = base / base.square().sum()
-    n_waves = 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * rows.n_trained))
-    found = fit_random_waves(rows.X.cpu(), rows.y[0].cpu(), weights.cpu(), n_waves, seed)
+    weights = (base / base.square().sum()).clamp_min(LEAST_WEIGHT)
+    X, y, weights = rows.X.cpu(), rows.y[0].cpu(), weights.cpu()
+    found = fit_random_waves(X, y, weights, n_waves, tuning.LENGTH_ROWS, seed)
     if found is None:
         return None
     network = ComposedNetwork(n_features, n_waves, 1, 1, ripples=True)

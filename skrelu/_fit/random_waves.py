@@ -6,9 +6,10 @@ cosines and gaussian directions that is
 
 .. math::   k(x, x') = a^2 \exp\Big(-\sum_i (x_i - x'_i)^2 / 2 l_i^2\Big).
 
-A linear function with coefficients of variance :math:`a^2` is added. The lengths l of the features
-are those for which the data are most probable with this covariance, times a prior that keeps them
-near the size of the data. Then the amplitude a, the variance of the noise and a common factor of
+Directions of Student's distribution with 5 degrees of freedom have a Matern covariance of order
+5/2 instead. A linear function with coefficients of variance :math:`a^2` is added. The kernel and
+the lengths l of the features are those for which the data are most probable with this covariance,
+times a prior that keeps the lengths near the size of the data. Then the amplitude a, the variance of the noise and a common factor of
 the lengths are those for which they are most probable with the covariance of the waves.
 
 References
@@ -24,11 +25,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from scipy.stats import chi2
 from torch import Tensor
 
 from skrelu._networks.smooth_waves import Ripple
@@ -42,6 +47,54 @@ BEGINNINGS = ((1.7, 1e-4), (5.0, 1e-2))
 LENGTHS, FACTORS, AMPLITUDES, NOISES = (0.1, 200.0), (0.4, 2.5), (0.05, 30.0), (1e-10, 2.0)
 # Most iterations for the lengths from each beginning, and for their common factor.
 MAX_ITER, MAX_ITER_OF_WAVES = 60, 20
+# Solutions of the linear system, each of what the earlier ones leave.
+N_REFINED = 4
+
+# A covariance of targets, and a function from derivatives by it to those by its parameters.
+Covariance = tuple[Tensor, Callable[[Tensor], Tensor]]
+
+
+class Kernel(Protocol):
+    """A covariance that depends on distances, and random directions of waves that have it."""
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return directions, (n_waves, n_features), from uniform draws with one column more."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """exp(-r^2 / 2)."""
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+        values = torch.exp(-squares / 2)
+        return values, -values / 2
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return gaussian directions."""
+        return torch.special.ndtri(draws[:, 1:])
+
+
+@dataclass(frozen=True)
+class Matern:
+    """Of order 5/2: for functions with two continuous derivatives."""
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+        z = (5 * squares).sqrt()
+        decay = torch.exp(-z)
+        return (1 + z + z * z / 3) * decay, -5 / 6 * (1 + z) * decay
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return directions of Student's distribution with 5 degrees of freedom."""
+        squares = torch.from_numpy(chi2.ppf(draws[:, :1].numpy(), 5))
+        return Gaussian().directions(draws) * (5 / squares).sqrt()
+
+
+KERNELS: tuple[Kernel, ...] = (Gaussian(), Matern())
 
 
 class RandomWaves(NamedTuple):
@@ -55,9 +108,9 @@ class RandomWaves(NamedTuple):
 
 
 def fit_random_waves(
-    X: Tensor, y: Tensor, weights: Tensor, n_waves: int, seed: int
+    X: Tensor, y: Tensor, weights: Tensor, n_waves: int, n_chosen: int, seed: int
 ) -> RandomWaves | None:
-    """Fit waves along random directions to few rows; None if rounding errors prevent it.
+    """Fit waves along random directions; None if rounding errors prevent it.
 
     Parameters
     ----------
@@ -68,68 +121,105 @@ def fit_random_waves(
     weights : Tensor of shape (n_samples,)
         Number of rows that each counts for, above 0.
     n_waves : int
-        A power of two, above the number of rows.
+        Powers of two are spread best.
+    n_chosen : int
+        How many random rows choose the lengths, the amplitude and the noise, at most.
     seed : int
     """
-    process = _process(X, y, weights)
+    chosen = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))[:n_chosen]
+    some = X[:, chosen], y[chosen], weights[chosen]
+    process = _most_probable_process(*some)
     if process is None:
         return None
-    lengths = process[:-2].exp()
-    engine = torch.quasirandom.SobolEngine(len(X) + 1, scramble=True, seed=seed)
+    kernel, by_kernel = process
+    lengths = by_kernel[:-2].exp()
+    engine = torch.quasirandom.SobolEngine(len(X) + 2, scramble=True, seed=seed)
     # The first point would have the precision that is torch's default.
     draws = engine.fast_forward(1).draw(n_waves, dtype=X.dtype).clamp(1e-6, 1 - 1e-6)
-    directions, offsets = torch.special.ndtri(draws[:, :-1]) / lengths, 2 * draws[:, -1]
-
-    def columns(p: Tensor) -> Tensor:
-        """Return x, the waves and 1; the waves have period 2."""
-        z = torch.exp(-p[0]) * (directions @ X) / math.pi + offsets[:, None]
-        return torch.cat([X, Ripple().derivatives(z)[0], torch.ones_like(X[:1])])
-
-    def penalties(p: Tensor) -> Tensor:
-        others = p.new_ones(len(X)), p.new_full((n_waves,), float(n_waves)), p.new_ones(1)
-        return torch.cat(others) * torch.exp(-2 * p[1])
-
-    def covariance(p: Tensor) -> Tensor:
-        half = columns(p) / penalties(p).sqrt()[:, None]
-        return half.mT @ half + torch.diag(p[2].exp() / weights)
-
-    begin = torch.cat([process.new_zeros(1), process[-2:]])
+    directions, offsets = kernel.directions(draws[:, :-1]) / lengths, 2 * draws[:, -1:]
+    of_rows = partial(_covariance_of_waves, directions / math.pi, offsets)
+    begin = torch.cat([by_kernel.new_zeros(1), by_kernel[-2:]])
     bounds = FACTORS, AMPLITUDES, NOISES
-    found, _ = _most_probable(covariance, y, weights, begin, bounds, MAX_ITER_OF_WAVES)
+    of_some = partial(of_rows, some[0], some[2])
+    found, _ = _most_probable(of_some, *some[1:], begin, bounds, MAX_ITER_OF_WAVES)
     if found is None:
         return None
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance(found)))
-    rows, by_row = columns(found), inverse @ y
+    factor, info = torch.linalg.cholesky_ex(of_rows(X, weights, found)[0])
+    if info:
+        return None
+    directions = torch.exp(-found[0]) * directions / math.pi
+    waves = Ripple().derivatives(directions @ X + offsets, 1)[0]
+    columns = torch.cat([X, waves, torch.ones_like(X[:1])])
+    parts = found.new_ones(len(X)), found.new_full((n_waves,), float(n_waves)), found.new_ones(1)
+    penalties = torch.cat(parts) * torch.exp(-2 * found[1])
+    smooth = columns / penalties[:, None]
+    coef, by_row = columns.new_zeros(len(columns)), torch.zeros_like(y)
+    for _ in range(N_REFINED):  # with few digits of the covariance, the first one is not exact
+        rest = y - coef @ columns - by_row * found[2].exp() / weights
+        by_row = by_row + torch.cholesky_solve(rest[:, None], factor)[:, 0]
+        coef = smooth @ by_row
+    halves = torch.linalg.solve_triangular(factor, torch.eye(len(y)).to(y), upper=False)
     return RandomWaves(
-        directions=torch.exp(-found[0]) * directions / math.pi,
-        offsets=offsets,
-        coef=rows @ by_row / penalties(found),
-        left_out=y - by_row / inverse.diagonal(),
-        posterior=of_few_rows(rows * weights.sqrt(), torch.exp(-found[2]), penalties(found)),
+        directions=directions,
+        offsets=offsets[:, 0],
+        coef=coef,
+        left_out=y - by_row / halves.square().sum(0),
+        posterior=of_few_rows(columns * weights.sqrt(), torch.exp(-found[2]), penalties),
     )
 
 
-def _process(X: Tensor, y: Tensor, weights: Tensor) -> Tensor | None:
-    """Return logarithms of the lengths, the amplitude and the noise of a gaussian process."""
-    n, line = len(X), X.mT @ X + 1
-
-    def covariance(p: Tensor) -> Tensor:
-        Z = X * torch.exp(-p[:n, None])
-        squares = Z.square().sum(0)
-        distances = (squares[:, None] + squares - 2 * Z.mT @ Z).clamp_min(0)
-        smooth = torch.exp(2 * p[-2]) * (torch.exp(-distances / 2) + line)
-        return smooth + torch.diag(p[-1].exp() / weights)
-
-    bounds = *[LENGTHS] * n, AMPLITUDES, NOISES
+def _most_probable_process(X: Tensor, y: Tensor, weights: Tensor) -> tuple[Kernel, Tensor] | None:
+    """Return the kernel and the logarithms of lengths, amplitude and noise."""
+    bounds = *[LENGTHS] * len(X), AMPLITUDES, NOISES
     each = []
-    for length, noise in BEGINNINGS:
-        begin = X.new_tensor([length * n**0.5] * n + [math.e, noise]).log()
-        each.append(_most_probable(covariance, y, weights, begin, bounds, MAX_ITER, n_lengths=n))
-    return min(each, key=lambda one: one[1])[0]
+    for kernel, (length, noise) in product(KERNELS, BEGINNINGS):
+        begin = X.new_tensor([length * len(X) ** 0.5] * len(X) + [math.e, noise]).log()
+        covariance = partial(_covariance, X, weights, kernel)
+        found, cost = _most_probable(covariance, y, weights, begin, bounds, MAX_ITER, len(X))
+        each.append((cost, found, kernel))
+    _, found, kernel = min(each, key=lambda one: one[0])
+    return None if found is None else (kernel, found)
+
+
+def _covariance(X: Tensor, weights: Tensor, kernel: Kernel, p: Tensor) -> Covariance:
+    """Return the covariance of a gaussian process."""
+    Z = X * torch.exp(-p[: len(X), None])
+    squares = Z.square()
+    norms = squares.sum(0)
+    distances = (norms[:, None] + norms - 2 * Z.mT @ Z).clamp_min(0)
+    values, slopes = kernel.of(distances)
+    size, noise = torch.exp(2 * p[-2]), p[-1].exp() / weights
+    smooth = size * (values + X.mT @ X + 1)
+
+    def by_p(g: Tensor) -> Tensor:
+        by_distance = g * slopes
+        # The sum of W_jk (z_j - z_k)^2 for each feature.
+        sums = 2 * (squares @ by_distance.sum(0) - (Z @ by_distance * Z).sum(1))
+        ends = torch.stack([2 * (g * smooth).sum(), (g.diagonal() * noise).sum()])
+        return torch.cat([-2 * size * sums, ends])
+
+    return smooth + noise.diag(), by_p
+
+
+def _covariance_of_waves(
+    directions: Tensor, offsets: Tensor, X: Tensor, weights: Tensor, p: Tensor
+) -> Covariance:
+    """Return the covariance of x, the waves and 1."""
+    z = torch.exp(-p[0]) * (directions @ X)
+    values, slopes = Ripple().derivatives(z + offsets, 1)
+    size, noise = torch.exp(2 * p[1]), p[2].exp() / weights
+    share = size / len(directions)
+    smooth = size * (X.mT @ X + 1) + share * values.mT @ values
+
+    def by_p(g: Tensor) -> Tensor:
+        by_factor = -2 * share * ((slopes * z) @ g * values).sum()
+        return torch.stack([by_factor, 2 * (g * smooth).sum(), (g.diagonal() * noise).sum()])
+
+    return smooth + noise.diag(), by_p
 
 
 def _most_probable(
-    covariance: Callable[[Tensor], Tensor],
+    covariance: Callable[[Tensor], Covariance],
     y: Tensor,
     weights: Tensor,
     begin: Tensor,
@@ -142,7 +232,7 @@ def _most_probable(
     Parameters
     ----------
     covariance : callable
-        Returns the covariance of the targets, (n_samples, n_samples), given logarithms.
+        Returns the covariance of the targets given logarithms of the parameters.
     y : Tensor of shape (n_samples,)
     weights : Tensor of shape (n_samples,)
         Number of rows that each counts for.
@@ -157,20 +247,27 @@ def _most_probable(
     # A row that counts for w has w parts of the probability of the noise.
     n_more = float((weights - 1).sum())
 
+    eye = torch.eye(len(y)).to(y)
+
     def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
-        p = torch.tensor(values, dtype=y.dtype, requires_grad=True)
-        factor, info = torch.linalg.cholesky_ex(covariance(p))
+        p = torch.from_numpy(values)
+        matrix, by_p = covariance(p)
+        factor, info = torch.linalg.cholesky_ex(matrix)
         if info:
             return math.inf, np.zeros_like(values)
-        white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
-        prior = ((p[:n_lengths] - LENGTH) / SPREAD).square().sum()
-        total = white.square().sum() + 2 * factor.diagonal().log().sum() + prior + n_more * p[-1]
-        (slope,) = torch.autograd.grad(total, p)
+        half = torch.linalg.solve_triangular(factor, eye, upper=False)
+        inverse, white = half.mT @ half, half @ y
+        by_row = torch.cholesky_solve(y[:, None], factor)[:, 0]
+        slope = by_p(inverse - by_row[:, None] * by_row)
+        prior = (p[:n_lengths] - LENGTH) / SPREAD
+        slope[:n_lengths] += 2 * prior / SPREAD
+        slope[-1] += n_more
+        logdet = 2 * factor.diagonal().log().sum()
+        total = white @ white + logdet + prior.square().sum() + n_more * p[-1]
         return total.item() / 2, slope.numpy() / 2
 
-    with torch.enable_grad():
-        found = minimize(
-            cost, begin.numpy(), jac=True, method="L-BFGS-B", bounds=np.log(bounds),
-            options={"maxiter": max_iter},
-        )  # fmt: skip
+    found = minimize(
+        cost, begin.numpy(), jac=True, method="L-BFGS-B", bounds=np.log(bounds),
+        options={"maxiter": max_iter},
+    )  # fmt: skip
     return (torch.from_numpy(found.x) if math.isfinite(found.fun) else None), float(found.fun)

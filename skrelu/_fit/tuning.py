@@ -485,6 +485,8 @@ POSTERIOR_WORK, POSTERIOR_NUMBERS = 3e9, 4e6
 # Rows between which they are fitted, and waves a row, rounded up to a power of 2. With 100 rows
 # they gain nothing. Eight times as many waves have .8 times the error with 40 rows.
 FEWEST_ROWS, FEW_ROWS, WAVES_A_ROW = 20, 64, 2
+# solver="ridge": waves if their number is "auto", most rows, and rows that choose the lengths.
+WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
 # Others are taken if their estimated error is less by this factor: so few rows, which have also
 # chosen the fit, flatter it. Chosen on 21 functions without noise and 40 rows, whose errors fall to
 # 0.30 times (geometric mean; 0.33 with a factor of 1). On 41 others they fall to 0.46 times (0.50),

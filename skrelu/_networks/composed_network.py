@@ -460,7 +460,8 @@ class ComposedNetwork:
         read_out : Tensor of shape (n_subnetworks, 4)
         constant : Tensor of shape (n_subnetworks,)
         """
-        lowered = [wave.lowered(depth) for wave in self.waves]
+        each = {wave: wave.lowered(depth) for wave in set(self.waves)}
+        lowered = [each[wave] for wave in self.waves]
         layers = []
         for pairs in zip(*(wave.layers for wave in lowered), strict=True):
             matrix, bias = (torch.stack(parts).to(like) for parts in zip(*pairs, strict=True))

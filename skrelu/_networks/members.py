@@ -63,7 +63,10 @@ class Members:
 
     def spread(self, X: Tensor) -> Tensor:
         """Return the variance of the members around their average, (n_outputs, n_samples)."""
-        values, shares = self.values(X), self.shares.to(X)
+        shares = self.shares.to(X)
+        if len(shares) == 1:
+            return X.new_zeros(shares.shape[1], X.shape[1])
+        values = self.values(X)
         average = torch.einsum("mo,mon->on", shares, values)
         return torch.einsum("mo,mon->on", shares, (values - average).square())
 

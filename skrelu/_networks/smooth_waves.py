@@ -31,8 +31,10 @@ from skrelu._networks.triangle import outer_slopes
 FOLDS = torch.tensor([0, 1, 2, 0], dtype=torch.float64) / 3
 # Selects the fourth neuron, which carries the sum so far.
 CARRIED = torch.tensor([0, 0, 0, 1], dtype=torch.float64)
-# A `Ripple` is constant beyond, and its standard deviation before it is scaled.
-RIPPLED, SIZE = 16.0, (192 / 1575) ** 0.5
+# A `Ripple` is constant beyond RIPPLED; mean and standard deviation of one before it is scaled.
+RIPPLED, MEAN, SIZE = 16.0, 61 / 7875, 0.7067260163356216
+# The factors and shifts that follow each of its squares.
+SQUARES = ((-1 / 3, 1.0), (1.8, -0.8), (2.0, -1.0))
 # The neurons (z)+, (-z)+, (z - 1)+, (-z - 1)+ as factors and shifts of z.
 BOTH_SIDES = (
     torch.tensor([1, -1, 1, -1], dtype=torch.float64),
@@ -144,26 +146,33 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Ripple:
-    r"""A periodic wave with a continuous second derivative, close to a cosine of period 2.
+    r"""A periodic wave with four continuous derivatives, close to a cosine of period 2.
 
     With the distance s of z to the nearest even number,
 
-    .. math::   r = ((1 - s^2)^2 - 8 / 15) / \sqrt{128 / 1575}, \qquad |z| \le 16,
+    .. math::   r = 2 q^2 - 1, \qquad q = \tfrac{9}{5} (1 - s^2 / 3)^2 - \tfrac{4}{5}
 
-    and constant beyond. Its mean is 0 and its mean square 1.
+    for |z| up to 16, and constant beyond. q is nearly a cosine of half the angle, and r differs
+    from :math:`\cos \pi z` by at most 0.016. Shift and scale give a mean of 0 and a mean square
+    of 1.
     """
 
     def derivatives(self, z: Tensor, order: int = 2) -> tuple[Tensor, ...]:
         """Return values and derivatives up to an order."""
         s = z - 2 * (z / 2).round()
-        s = torch.where(z.abs() < RIPPLED, s, 0.0)
-        below = 1 - s.square()
-        bend = torch.where(z.abs() < RIPPLED, 12 * s.square() - 4, 0.0)
-        found = (below.square() - 8 / 15) / SIZE, -4 * s * below / SIZE, bend / SIZE
-        return found[: 1 + order]
+        inside = z.abs() < RIPPLED
+        s = torch.where(inside, s, 0.0)
+        square = s.square()
+        q = 1 - 1.2 * square + 0.2 * square.square()
+        slope = (0.8 * square - 2.4) * s
+        value = (2 * q.square() - (1 + MEAN)) / SIZE
+        if order == 1:
+            return value, q * slope * (4 / SIZE)
+        bend = slope.square() + q * (2.4 * square - 2.4)
+        return value, q * slope * (4 / SIZE), torch.where(inside, bend, 0.0) * (4 / SIZE)
 
     def lowered(self, depth: int) -> Lowered:
-        """Lower to layers that fold z to s, layers that fold s, and those that fold 1 - s^2."""
+        """Lower to layers that fold z to s, and layers that square three times."""
         signs = torch.tensor([1, -1, 1, -1], dtype=torch.float64)
         shifts = RIPPLED * torch.tensor([0, 0, -1, -1], dtype=torch.float64)
         # Each layer halves the range: it folds t to |t - half|, and the last one to 1 - |t - 1|.
@@ -175,7 +184,7 @@ class Ripple:
             reads, half = both.abs(), half / 2
         reads, constant = -reads, 1.0
         squared = 1 - CARRIED
-        for stage in range(2):
+        for factor, shift in SQUARES:
             layers.append((squared[:, None] * reads, squared * constant - FOLDS * squared))
             for layer in range(1, depth):
                 folded, added_up = _rows(layer)
@@ -185,8 +194,8 @@ class Ripple:
             folded, added_up = _rows(depth)
             width = 3.0**-depth
             square, less = added_up + width * folded, -(width**2) / 6
-            reads, constant = (-square, 1 - less) if stage == 0 else (square, less)
-        return Lowered((signs, shifts), layers, reads / SIZE, (constant - 8 / 15) / SIZE)
+            reads, constant = factor * square, shift + factor * less
+        return Lowered((signs, shifts), layers, reads / SIZE, (constant - MEAN) / SIZE)
 
 
 @dataclass(frozen=True)
