@@ -9,8 +9,9 @@ cosines and gaussian directions that is
 Directions of Student's distribution with 5 degrees of freedom have a Matern covariance of order
 5/2 instead. A linear function with coefficients of variance :math:`a^2` is added. The kernel and
 the lengths l of the features are those for which the data are most probable with this covariance,
-times a prior that keeps the lengths near the size of the data. Then the amplitude a, the variance of the noise and a common factor of
-the lengths are those for which they are most probable with the covariance of the waves.
+times a prior that keeps the lengths near the size of the data. Then the amplitude a, the variance
+of the noise and a common factor of the lengths are those for which they are most probable with the
+covariance of the waves.
 
 References
 ----------
