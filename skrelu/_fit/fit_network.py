@@ -102,7 +102,7 @@ def _fit(job: Job, plan: Plan) -> Fitted:
         return fit_linear(job, plan)
     periodic = fit_periodic(job, plan) if automatic else None
     others = _fit_others(job, plan, automatic)
-    if periodic is None or tuning.OPTIMISM * others.error <= periodic.error:
+    if periodic is None or others.error <= periodic.error:
         return others
     return periodic.with_status(Status.INTERRUPTED) if others.interrupted else periodic
 

@@ -52,6 +52,8 @@ class Fitted:
     # Weight of each kind, by name; (n_outputs,) if outputs have weights of their own.
     kinds: dict[str, float | Array] = field(default_factory=dict)
     posterior: Posterior | None = None  # of one start, if the fit has found it
+    # (n_samples,), of the model at each row without this row, if the fit has found it
+    left_out_variance: Array | None = None
     error_bars: ErrorBars | None = None
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from skrelu._data.torch_interop import threads
+from skrelu._data.torch_interop import threads, to_numpy
 from skrelu._fit import tuning
 from skrelu._fit.blend import base_weights, blended, raw_values
 from skrelu._fit.composed import lowered_closely
@@ -38,7 +38,8 @@ def fit_periodic(job: Job, plan: Plan) -> Fitted | None:
     settings = job.settings
     if not (one and few) or settings.early_stopping is True or settings.exact_depth:
         return None
-    return _fitted(job, plan, 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * n)))
+    n_waves = 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * n))
+    return _fitted(job, plan, min(n_waves, tuning.MOST_WAVES))
 
 
 def fit_by_ridge(job: Job, plan: Plan) -> Fitted:
@@ -119,5 +120,6 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     plan = replace(plan, composed=network, relu=relu, n_starts=1, solver="ridge", in_limit=False)
     weights_of = Weights(theta, lowered, torch.zeros_like(lowered))
     fitted = job.fitted(plan, weights_of, np.ones(1), loss, result, None)
-    fitted = replace(fitted, posterior=found.posterior)
+    variance = to_numpy(found.variance)
+    fitted = replace(fitted, posterior=found.posterior, left_out_variance=variance)
     return blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])

@@ -104,7 +104,9 @@ class RandomWaves(NamedTuple):
     directions: Tensor  # (n_waves, n_features)
     offsets: Tensor  # (n_waves,)
     coef: Tensor  # (n_features + n_waves + 1,)
-    left_out: Tensor  # (n_samples,), what all other rows predict of each
+    # (n_samples,) each: what all other rows predict of a row, and the variance without the noise.
+    left_out: Tensor
+    variance: Tensor
     posterior: Posterior
 
 
@@ -155,16 +157,19 @@ def fit_random_waves(
     penalties = torch.cat(parts) * torch.exp(-2 * found[1])
     smooth = columns / penalties[:, None]
     coef, by_row = columns.new_zeros(len(columns)), torch.zeros_like(y)
+    noise = found[2].exp() / weights
     for _ in range(N_REFINED):  # with few digits of the covariance, the first one is not exact
-        rest = y - coef @ columns - by_row * found[2].exp() / weights
+        rest = y - coef @ columns - by_row * noise
         by_row = by_row + torch.cholesky_solve(rest[:, None], factor)[:, 0]
         coef = smooth @ by_row
-    halves = torch.linalg.solve_triangular(factor, torch.eye(len(y)).to(y), upper=False)
+    half = torch.linalg.solve_triangular(factor, torch.eye(len(y)).to(y), upper=False)
+    variances = 1 / half.square().sum(0)
     return RandomWaves(
         directions=directions,
         offsets=offsets[:, 0],
         coef=coef,
-        left_out=y - by_row / halves.square().sum(0),
+        left_out=y - by_row * variances,
+        variance=(variances - noise).clamp_min(0),
         posterior=of_few_rows(columns * weights.sqrt(), torch.exp(-found[2]), penalties),
     )
 

@@ -222,6 +222,8 @@ def _by_posterior(found: _Found, fitted: Fitted, known: _LeftOut | None) -> _Lef
     some = slice(None, None, -(-len(rows.base) // tuning.SCORED_ROWS))
     if known is not None and (known.apart or known.raw.shape != rows.raw[:, some].shape):
         return known
+    if known is not None and fitted.left_out_variance is not None:
+        return replace(known, variance=torch.tensor(fitted.left_out_variance)[None, some])
     raw, variance = torch.zeros_like(rows.raw), torch.zeros_like(rows.raw)
     pairs = zip(found.shares, found.each, torch.tensor(fitted.pretrained), strict=True)
     for share, one, theta in pairs:

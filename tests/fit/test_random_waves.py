@@ -66,6 +66,10 @@ def test_left_out_rows_are_predicted_by_all_others():
         inside = covariance(found, X[:, rest], X[:, rest]) + noise
         expected = covariance(found, X[:, [row]], X[:, rest]) @ torch.linalg.solve(inside, y[rest])
         assert float(found.left_out[row]) == pytest.approx(float(expected), abs=1e-8)
+        below = covariance(found, X[:, [row]], X[:, rest])
+        explained = below @ torch.linalg.solve(inside, below.mT)
+        variance = covariance(found, X[:, [row]], X[:, [row]]) - explained
+        assert float(found.variance[row]) == pytest.approx(float(variance), abs=1e-8)
 
 
 def test_lengths_noise_and_predictions_are_those_of_a_gaussian_process():
