@@ -68,12 +68,11 @@ class ExponentialReLURegressor(
     one above 1e-4 of that of the best constant. With the same settings, a table with no fewer
     features than rows gets a linear model.
 
-    With the same settings and ``depth="auto"``, tables of 20 to 64 rows with one target also get
-    *periodic waves* along random directions: two to four for each row, of which only the
-    coefficients are fitted, as in a gaussian process. They become the model unless the other
-    networks expect less than a quarter of the error that they have on left-out rows. Losses other
-    than squared errors have none. With ``solver="ridge"`` periodic waves are the model, as many as
-    ``n_subnetworks``, for up to 4000 rows.
+    With the same settings and ``depth="auto"``, tables of 20 to 100 rows with one target also get
+    *periodic waves* along random directions: 64 or 128, of which only the coefficients are fitted,
+    as in a gaussian process. They become the model if they predict left-out rows better than the
+    other networks. Losses other than squared errors have none. With ``solver="ridge"`` periodic
+    waves are the model, as many as ``n_subnetworks``, for up to 4000 rows.
 
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.
