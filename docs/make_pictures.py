@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLURegressor
 from skrelu._fit.pretraining import pretrain
-from skrelu._fit.refinement import refine, refine_in_limit
+from skrelu._fit.refinement import Limit, refine, refine_in_limit
 from skrelu._networks.parabolic_network import ParabolicNetwork
 from skrelu._networks.triangle_model import TriangleModel
 from skrelu._networks.triangle_network import TriangleNetwork
@@ -222,14 +222,14 @@ def _steps_of_a_fit():
         difference = network.forward(theta, rows.X)[0, 0] - target
         return x.numpy(), (difference * y.std(correction=0)).numpy()
 
-    pretrained = pretrain(TriangleModel(triangles, 1), rows, None, 1e-3, options)
-    theta = pretrained.result.theta
-    relu, lowered = triangles.to_relu(theta, pretrained.coef)
+    model = TriangleModel(triangles, 1)
+    pretrained = pretrain(model, rows, None, 1e-3, options)
+    relu, lowered = model.to_relu(pretrained.theta)
     yield "pretrained", *error(relu, lowered)
-    network, lowered = triangles.to_parabolic(theta, pretrained.coef)
+    network, lowered = triangles.to_parabolic(*model.to_waves(pretrained.theta))
     penalty = torch.zeros_like(lowered[:, : network.relu.n_parameters])
-    twice = replace(options, max_iter=200)  # at most half of them in the limit
-    result, unfolded, penalty = refine_in_limit(network, lowered, 5, rows, 0, penalty, twice)
+    start = network, lowered, 5, rows, 0, penalty, replace(options, max_iter=200)
+    result, unfolded, penalty = refine_in_limit(*start, Limit(100, 1))
     fitted = ParabolicNetwork(replace(network.relu, depth=5 - tuning.UNFOLDED_LAYERS))
     yield "in the limit", *error(fitted, result.theta)
     yield "unfolded", *error(relu, unfolded)
