@@ -26,6 +26,7 @@ from skrelu._fit import tuning
 from tests.paths import MODELS, fitted, make_table
 
 QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 50, "random_state": 0}
+CHEAP = {**QUICK, "n_init": 1, "max_iter": 30, "refine": False}
 FEW = {"n_parameters": 60, "n_subnetworks": 1, "depth": 2, "random_state": 0}
 
 
@@ -37,8 +38,8 @@ def numbers_of(model):
 @pytest.fixture
 def quick(monkeypatch):
     """Few points and iterations, where accuracy is not what is tested."""
-    sizes = {"SMOOTH_POINTS": 1500, "FEWEST_POINTS": 500, "START_ROWS": 500, "RELEASED_ROWS": 800}
-    steps = {"START_ITER": 12, "RELEASE_ITER": 8, "PRUNED_ITER": 8, "LAST_ITER": 20, "STARTS": 1}
+    sizes = {"SMOOTH_POINTS": 500, "FEWEST_POINTS": 300, "START_ROWS": 300, "RELEASED_ROWS": 400}
+    steps = {"START_ITER": 8, "RELEASE_ITER": 4, "PRUNED_ITER": 4, "LAST_ITER": 8, "STARTS": 1}
     for name, value in {**sizes, **steps}.items():
         monkeypatch.setattr(tuning, f"COMPRESSION_{name}", value)
 
@@ -261,7 +262,7 @@ def test_other_models_are_refused(noisy):
 
 @parametrize_with_checks(
     [
-        CompressedRegressor(ExponentialReLURegressor(**QUICK), **FEW),
+        CompressedRegressor(ExponentialReLURegressor(**CHEAP), **FEW),
         CompressedClassifier(ExponentialReLUClassifier(**QUICK), **FEW),
     ]
 )

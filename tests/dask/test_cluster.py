@@ -141,7 +141,9 @@ def search(n_jobs):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("backend", ["loky", "threading", "dask", "ray"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("loky", marks=pytest.mark.long), "threading", "dask", "ray"]
+)
 def test_searches_have_the_same_scores_on_all_backends(backend, request):
     if backend == "dask":
         request.getfixturevalue("client")

@@ -109,7 +109,7 @@ def test_targets_and_features_near_the_ends_are_met(size, loss):
     shape = (np.sin(3 * X[:, 0]) - X[:, 1] * X[:, 2] + lift) * (1 / 3 if lift else 1)
     quantile = {"quantile": [0.1, 0.9]} if loss == "quantile" else {}
     for features, target in ((X, shape * size), ((X - 0.5) * 2 * size, shape)):
-        model = fit(features, target, loss=loss, max_iter=30, **quantile)
+        model = fit(features, target, loss=loss, max_iter=10, **quantile)
         outer = np.concatenate([features, -features, np.full((1, 3), LARGEST)])
         for values in (
             model.predict(outer),

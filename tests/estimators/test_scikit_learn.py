@@ -35,6 +35,7 @@ from sklearn.utils.estimator_checks import (
 from skrelu import ExponentialReLURegressor
 
 QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 1000, "random_state": 0}
+FEW = {"n_subnetworks": 2, "n_init": 1, "max_iter": 30, "refine": False, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,12 @@ def table():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
         ExponentialReLURegressor(),
-        ExponentialReLURegressor(loss="huber", convexity="convex", **QUICK),
-        ExponentialReLURegressor(loss="quantile", quantile=0.3, **QUICK),
+        ExponentialReLURegressor(loss="huber", convexity="convex", **FEW),
+        ExponentialReLURegressor(loss="quantile", quantile=0.3, **FEW),
     ]
 )
 def test_all_checks_of_scikit_learn_pass(estimator, check):
@@ -182,9 +184,9 @@ def test_pipeline_with_column_transformer_and_grid_over_depth(table):
 @pytest.mark.slow
 def test_parallel_grid_search_gives_the_same_scores(table):
     X, y = table
-    model = ExponentialReLURegressor(n_subnetworks=4, n_init=3, random_state=0)
+    model = ExponentialReLURegressor(**QUICK, n_levels=1, refine=False)
     scores = [
-        GridSearchCV(model, {"depth": [1, 2, 4]}, cv=2, n_jobs=n_jobs)
+        GridSearchCV(model, {"depth": [1, 2]}, cv=2, n_jobs=n_jobs)
         .fit(X, y)
         .cv_results_["mean_test_score"]
         for n_jobs in (1, 2)

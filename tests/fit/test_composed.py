@@ -346,7 +346,7 @@ def test_every_loss_is_fitted_on_any_number_of_levels(loss, n_levels):
         target = np.exp(y)
     quantile = 0.5 if loss == "quantile" else None
     model = ExponentialReLURegressor(
-        loss=loss, quantile=quantile, n_levels=n_levels, random_state=0
+        loss=loss, quantile=quantile, n_levels=n_levels, n_init=1, random_state=0
     ).fit(X, target)
     assert model.n_levels_ == n_levels
     others, truth = product(500, 1)
@@ -490,16 +490,20 @@ def test_a_given_depth_is_the_number_of_layers(n_levels, depth):
 
 
 @pytest.mark.slow
-def test_depth_counts_on_several_levels():
+@pytest.mark.parametrize(
+    ("depths", "factor"),
+    [((1, 3, 5), 0.02), pytest.param((2, 4, "auto"), 1.0, marks=pytest.mark.long)],
+)
+def test_depth_counts_on_several_levels(depths, factor):
     X, y = product(500, 0)
     new, truth = product(2000, 1)
     errors = []
-    for depth in (1, 2, 3, 4, 5, "auto"):
+    for depth in depths:
         model = ExponentialReLURegressor(depth=depth, random_state=0).fit(X, y)
         errors.append(1 - model.score(new, truth))
     # A layer more finds a worse minimum now and then, two more do not.
-    assert all(deep < flat for flat, deep in zip(errors, errors[2:], strict=False))
-    assert errors[4] < 0.02 * errors[0]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < factor * errors[0]
 
 
 def test_a_network_of_another_size_has_no_more_than_so_many_parameters():
