@@ -71,6 +71,7 @@ def test_noisy_tables_keep_their_accuracy(noisy):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_smooth_functions_keep_most_digits(smooth):
     X, y, model = smooth
     small = compress(model, X, n_parameters=300, random_state=0)
@@ -126,7 +127,10 @@ def test_slopes_are_those_of_the_small_network(noisy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [{"monotonic_cst": [1, 0, 0]}, {"convexity": "convex"}])
+@pytest.mark.parametrize(
+    "shape",
+    [{"monotonic_cst": [1, 0, 0]}, pytest.param({"convexity": "convex"}, marks=pytest.mark.long)],
+)
 def test_shapes_stay_guaranteed(shape):
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(300, 3))
@@ -267,13 +271,14 @@ def test_other_models_are_refused(noisy):
     ]
 )
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_checks_of_scikit_learn(estimator, check, quick):
     check(estimator)
 
 
 @pytest.mark.slow
-def test_searches_over_sizes(noisy):
+def test_searches_over_sizes(noisy, quick):
     X, y, model = noisy
     grid = {"compressedregressor__n_parameters": [20, 200]}
     pipeline = make_pipeline(StandardScaler(), CompressedRegressor(model, random_state=0))

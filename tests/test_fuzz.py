@@ -21,7 +21,7 @@ from skrelu._estimators.parameters import make_loss
 
 # Huge parameters need a process with bounded memory: the command has one for each case.
 CASES = [
-    pytest.param(n, marks=pytest.mark.long if n >= 40 or n == 12 else [])
+    pytest.param(n, marks=pytest.mark.long if n >= 30 or n in (7, 12) else [])
     for n in range(60)
     if not draw_case(0, n).has("parameters", "huge")
 ]

@@ -83,6 +83,7 @@ def table(folder, ends, block_info=None):
     return np.column_stack([X, y])
 
 
+@pytest.mark.long
 def test_a_lost_worker_does_not_change_the_result(client, tmp_path):
     found = []
     for ends in (False, True):

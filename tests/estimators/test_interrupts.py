@@ -171,7 +171,15 @@ def refusals(name, X, y):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in (*DIFFERENT, "poisson", "two outputs")
+        else pytest.param(name, marks=pytest.mark.long)
+        for name in PATHS
+    ],
+)
 def test_a_refused_fit_changes_nothing(name):
     X, y = rows_for(name)
     for model in estimators(name):

@@ -58,7 +58,10 @@ FURTHER = {
 }
 LARGE = ("default", "encoded", "encoded, mixed", "encoded, several", "encoded classes")
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+    pytest.param(
+        name,
+        marks=[pytest.mark.slow] * (name in LARGE) + [pytest.mark.long] * (name == "encoded"),
+    )
     for name in (*MODELS, *FURTHER)
 ]
 # Doubles only: others lose digits of inputs or overflow.

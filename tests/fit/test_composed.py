@@ -436,6 +436,7 @@ def test_large_tables_are_fitted_on_a_part_of_the_rows_first(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_many_rows_without_noise_get_wider_networks():
     X, y = product(2000, 0)
     y = np.sin(3 * (y - X[:, 3])) + X[:, 3]  # the product alone is learned exactly
@@ -537,7 +538,7 @@ def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("noise", [0.0, pytest.param(0.01, marks=pytest.mark.long)])
 def test_a_deeper_network_is_taken_where_the_default_one_has_not_learned_all(noise, monkeypatch):
     rng = np.random.default_rng(0)
     low, high = (0.1, 0.1, 0), (1, 1, 2 * np.pi)
