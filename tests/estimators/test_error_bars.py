@@ -106,7 +106,9 @@ def test_draws_have_the_mean_and_the_covariance_of_the_model(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [LONG[0], "with noise", "one input"])
+@pytest.mark.parametrize(
+    "name", [*LONG[:1], "with noise", pytest.param("one input", marks=pytest.mark.long)]
+)
 def test_a_draw_is_a_network_like_any_other(name):
     model, rows = fitted(name)
     draw = model.sample_network(random_state=3)

@@ -67,6 +67,7 @@ def test_models_are_relu_networks_with_all_methods(small):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_draws_have_the_error_bars(fitted):
     X = smooth()[2][:20]
     mean, covariance = fitted.predict(X, return_cov=True)

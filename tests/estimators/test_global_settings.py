@@ -10,7 +10,7 @@ import torch
 
 from tests.paths import PATHS
 
-# Paths of different code, for each setting; all other paths have all settings at once.
+# Paths of different code, for each setting; other paths have all settings at once.
 DIFFERENT = ["composed", "one level, refined", "adam", "classes", "stream", "to_torch", "layers"]
 
 
@@ -134,7 +134,9 @@ def paths_and_settings():
         pytest.param(
             name,
             setting,
-            marks=[] if name in DIFFERENT or setting == "everything" else pytest.mark.long,
+            marks=[]
+            if name in DIFFERENT or (setting == "everything" and name != "noisy")
+            else pytest.mark.long,
         )
         for name in PATHS
         for setting in [*SETTINGS, "everything"]

@@ -201,7 +201,9 @@ def test_a_compressed_regressor_has_two_tasks(capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("[skrelu] compressed from ")
 
 
-@pytest.mark.parametrize("compressed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "compressed", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_bars_of_progress_show_stages(compressed, capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("COLUMNS", "200")

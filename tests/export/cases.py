@@ -60,7 +60,8 @@ LARGE = ("default", "encoded", "encoded, mixed", "encoded, several", "encoded cl
 NAMES = [
     pytest.param(
         name,
-        marks=[pytest.mark.slow] * (name in LARGE) + [pytest.mark.long] * (name == "encoded"),
+        marks=[pytest.mark.slow] * (name in LARGE)
+        + [pytest.mark.long] * (name in ("default", "encoded")),
     )
     for name in (*MODELS, *FURTHER)
 ]

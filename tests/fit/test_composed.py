@@ -335,7 +335,7 @@ def test_a_composed_model_is_a_plain_network_that_can_go_on(refine_max_iter):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_levels", [1, 3])
+@pytest.mark.parametrize("n_levels", [pytest.param(1, marks=pytest.mark.long), 3])
 @pytest.mark.parametrize(
     "loss", ["squared_error", "huber", "absolute_error", "quantile", "poisson"]
 )
@@ -356,6 +356,7 @@ def test_every_loss_is_fitted_on_any_number_of_levels(loss, n_levels):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_levels_tell_classes_apart_that_products_make():
     X, y = product(1500, 0)
     y = np.digitize(y, np.quantile(y, [1 / 3, 2 / 3]))

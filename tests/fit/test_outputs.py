@@ -119,6 +119,7 @@ def test_a_clean_output_beside_noise_is_fitted_as_if_alone(mixed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_networks_with_weights_of_outputs_have_all_methods(mixed):
     model, X, _ = mixed
     expected = model.predict(X[:50])

@@ -149,7 +149,7 @@ def test_monotone_fits_have_no_slope_of_the_wrong_sign(loss, extrapolation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("noise", [pytest.param(0.0, marks=pytest.mark.long), 0.3])
 def test_shapes_in_single_features_hold_along_lines(noise):
     X, y = table(noise=noise)
     frame = pd.DataFrame(X, columns=["a", "b"])
