@@ -1,12 +1,15 @@
 """Every way through the package, each on a small table, for tests that hold for all of them."""
 
 import warnings
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
+from skrelu._fit import tuning
 from skrelu.nn import ExponentialReLULayer, fit_windows, release
 from skrelu.regions import regions_along, regions_in_plane
 
@@ -19,6 +22,17 @@ def make_table(n=60):
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(n, 3))
     return X, np.sin(3 * X[:, 0]) + X[:, 1] * X[:, 2]
+
+
+@contextmanager
+def few_waves():
+    """Make default fits of tables smaller: few waves on encoded columns and beside them."""
+
+    def size(n, usual=tuning.encoded_size):
+        return usual(n)._replace(n_members=2, n_waves=6, n_units=6, n_steps=60)
+
+    with patch.multiple(tuning, encoded_size=size, STACKED_WAVES=4):
+        yield
 
 
 def _regressor(**parameters):

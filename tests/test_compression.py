@@ -26,6 +26,7 @@ from skrelu._fit import tuning
 from tests.paths import MODELS, fitted, make_table
 
 QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 50, "random_state": 0}
+CHEAP = {**QUICK, "n_init": 1, "max_iter": 30, "refine": False}
 FEW = {"n_parameters": 60, "n_subnetworks": 1, "depth": 2, "random_state": 0}
 
 
@@ -37,8 +38,8 @@ def numbers_of(model):
 @pytest.fixture
 def quick(monkeypatch):
     """Few points and iterations, where accuracy is not what is tested."""
-    sizes = {"SMOOTH_POINTS": 1500, "FEWEST_POINTS": 500, "START_ROWS": 500, "RELEASED_ROWS": 800}
-    steps = {"START_ITER": 12, "RELEASE_ITER": 8, "PRUNED_ITER": 8, "LAST_ITER": 20, "STARTS": 1}
+    sizes = {"SMOOTH_POINTS": 500, "FEWEST_POINTS": 300, "START_ROWS": 300, "RELEASED_ROWS": 400}
+    steps = {"START_ITER": 8, "RELEASE_ITER": 4, "PRUNED_ITER": 4, "LAST_ITER": 8, "STARTS": 1}
     for name, value in {**sizes, **steps}.items():
         monkeypatch.setattr(tuning, f"COMPRESSION_{name}", value)
 
@@ -70,6 +71,7 @@ def test_noisy_tables_keep_their_accuracy(noisy):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_smooth_functions_keep_most_digits(smooth):
     X, y, model = smooth
     small = compress(model, X, n_parameters=300, random_state=0)
@@ -125,7 +127,10 @@ def test_slopes_are_those_of_the_small_network(noisy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [{"monotonic_cst": [1, 0, 0]}, {"convexity": "convex"}])
+@pytest.mark.parametrize(
+    "shape",
+    [{"monotonic_cst": [1, 0, 0]}, pytest.param({"convexity": "convex"}, marks=pytest.mark.long)],
+)
 def test_shapes_stay_guaranteed(shape):
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(300, 3))
@@ -261,18 +266,19 @@ def test_other_models_are_refused(noisy):
 
 @parametrize_with_checks(
     [
-        CompressedRegressor(ExponentialReLURegressor(**QUICK), **FEW),
+        CompressedRegressor(ExponentialReLURegressor(**CHEAP), **FEW),
         CompressedClassifier(ExponentialReLUClassifier(**QUICK), **FEW),
     ]
 )
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_checks_of_scikit_learn(estimator, check, quick):
     check(estimator)
 
 
 @pytest.mark.slow
-def test_searches_over_sizes(noisy):
+def test_searches_over_sizes(noisy, quick):
     X, y, model = noisy
     grid = {"compressedregressor__n_parameters": [20, 200]}
     pipeline = make_pipeline(StandardScaler(), CompressedRegressor(model, random_state=0))

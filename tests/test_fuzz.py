@@ -20,13 +20,17 @@ from benchmarks.fuzz.targets import Targets, far_from
 from skrelu._estimators.parameters import make_loss
 
 # Huge parameters need a process with bounded memory: the command has one for each case.
-SMALL_CASES = [n for n in range(60) if not draw_case(0, n).has("parameters", "huge")]
+CASES = [
+    pytest.param(n, marks=pytest.mark.long if n >= 30 or n in (7, 12) else [])
+    for n in range(60)
+    if not draw_case(0, n).has("parameters", "huge")
+]
 X = np.random.default_rng(0).uniform(size=(30, 2))
 LINE = X @ [1.0, -2.0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SMALL_CASES)
+@pytest.mark.parametrize("number", CASES)
 def test_a_random_case_is_fitted_or_refused_in_a_sentence(number):
     case = draw_case(0, number)
     assert examine(case).findings == (), f"python -m benchmarks.fuzz --case {number}"

@@ -83,6 +83,7 @@ def table(folder, ends, block_info=None):
     return np.column_stack([X, y])
 
 
+@pytest.mark.long
 def test_a_lost_worker_does_not_change_the_result(client, tmp_path):
     found = []
     for ends in (False, True):
@@ -141,7 +142,9 @@ def search(n_jobs):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("backend", ["loky", "threading", "dask", "ray"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("loky", marks=pytest.mark.long), "threading", "dask", "ray"]
+)
 def test_searches_have_the_same_scores_on_all_backends(backend, request):
     if backend == "dask":
         request.getfixturevalue("client")

@@ -145,7 +145,7 @@ def test_duplicate_rows_are_one_heavier_row():
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=5)
 @given(
     scale=st.sampled_from([1e-300, 1e-150, 1e-30, 1.0, 1e30, 1e150, 1e300]),
     target_scale=st.sampled_from([1e-200, 1e-20, 1.0, 1e20, 1e200]),

@@ -11,9 +11,11 @@ import torch
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._data.columns import MOST_LEVELS, Columns, codes_of, levels_of
+from tests import paths
 
 N = 300
 NAN = float("nan")
+pytestmark = pytest.mark.usefixtures("few_waves")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ def table():
 
 @pytest.fixture(scope="module")
 def model(table):
-    return ExponentialReLURegressor(random_state=0).fit(*table)
+    with paths.few_waves():
+        return ExponentialReLURegressor(random_state=0).fit(*table)
 
 
 def test_columns_of_categories_and_missing_values():

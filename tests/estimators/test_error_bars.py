@@ -75,10 +75,18 @@ def test_predictions_are_the_same_with_deviations_and_covariances(name):
 
 
 QUICK = ["composed", "one input"]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in QUICK]
+LONG = [
+    pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long])
+    for name in ("without noise", "two outputs")
+]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in MODELS
+    if name not in (*QUICK, "without noise", "two outputs")
+]
 
 
-@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+@pytest.mark.parametrize("name", [*QUICK, *SLOW, *LONG])
 def test_draws_have_the_mean_and_the_covariance_of_the_model(name):
     model, rows = fitted(name)
     rows = rows[:40]
@@ -98,7 +106,9 @@ def test_draws_have_the_mean_and_the_covariance_of_the_model(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["without noise", "with noise", "one input"])
+@pytest.mark.parametrize(
+    "name", [*LONG[:1], "with noise", pytest.param("one input", marks=pytest.mark.long)]
+)
 def test_a_draw_is_a_network_like_any_other(name):
     model, rows = fitted(name)
     draw = model.sample_network(random_state=3)
@@ -312,9 +322,9 @@ def test_asking_for_what_is_not_there_says_why():
 
 @pytest.mark.slow
 def test_compressed_models_say_that_they_have_none():
-    model, rows = fitted("without noise")
+    model, rows = fitted("composed")
     with pytest.raises(ValueError, match="ask the model that was compressed"):
-        compress(model, X).predict(rows, return_std=True)
+        compress(model, X, n_parameters=60).predict(rows, return_std=True)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -30,6 +31,15 @@ def fitted():
     return ExponentialReLURegressor(random_state=0).fit(X, y)
 
 
+@pytest.fixture(scope="module")
+def small():
+    X, y, *_ = smooth()
+    with patch.object(tuning, "WAVES_A_ROW", 0.5):
+        model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    assert is_periodic(model)
+    return model
+
+
 def test_smooth_functions_are_learned_from_few_rows(fitted):
     _, _, X, y = smooth()
     assert is_periodic(fitted)
@@ -38,24 +48,26 @@ def test_smooth_functions_are_learned_from_few_rows(fitted):
     assert 0.7 < np.mean(np.abs(deviations) < 1.645) <= 1
 
 
-def test_models_are_relu_networks_with_all_methods(fitted):
+def test_models_are_relu_networks_with_all_methods(small):
     _, _, X, _ = smooth()
     X = X[:50]
     with torch.no_grad():
         for structure in ("dense", "blocks"):
-            outputs = fitted.to_torch(structure=structure)(torch.tensor(X))[:, 0].numpy()
-            np.testing.assert_allclose(outputs, fitted.predict(X), atol=1e-9)
+            outputs = small.to_torch(structure=structure)(torch.tensor(X))[:, 0].numpy()
+            np.testing.assert_allclose(outputs, small.predict(X), atol=1e-9)
     step = np.array([1e-7, 0, 0])
-    by_first = (fitted.predict(X + step) - fitted.predict(X - step)) / 2e-7
-    assert np.median(np.abs(by_first - fitted.predict_gradient(X)[:, 0])) < 1e-5
-    assert np.isfinite(fitted.predict_contributions(X)).all()
-    again = pickle.loads(pickle.dumps(fitted))
+    by_first = (small.predict(X + step) - small.predict(X - step)) / 2e-7
+    assert np.median(np.abs(by_first - small.predict_gradient(X)[:, 0])) < 1e-5
+    assert np.isfinite(small.predict_contributions(X)).all()
+    again = pickle.loads(pickle.dumps(small))
     for one, other in zip(
-        fitted.predict(X, return_std=True), again.predict(X, return_std=True), strict=True
+        small.predict(X, return_std=True), again.predict(X, return_std=True), strict=True
     ):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_draws_have_the_error_bars(fitted):
     X = smooth()[2][:20]
     mean, covariance = fitted.predict(np.vstack([X, X[:1]]), return_cov=True)
@@ -65,6 +77,8 @@ def test_draws_have_the_error_bars(fitted):
     assert np.square(deviations).mean() == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_they_are_compressed(fitted):
     X, _, new, _ = smooth()
     small = compress(fitted, X, n_parameters=200, random_state=0)

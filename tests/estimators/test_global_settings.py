@@ -10,6 +10,9 @@ import torch
 
 from tests.paths import PATHS
 
+# Paths of different code, for each setting; other paths have all settings at once.
+DIFFERENT = ["composed", "one level, refined", "adam", "classes", "stream", "to_torch", "layers"]
+
 
 @contextmanager
 def set_back(setter, before):
@@ -125,16 +128,24 @@ def expected(name):
     return PATHS[name]()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "setting"),
-    [
-        (name, setting)
+def paths_and_settings():
+    """Return the product of both, of which most is long."""
+    return [
+        pytest.param(
+            name,
+            setting,
+            marks=[]
+            if name in DIFFERENT or (setting == "everything" and name != "noisy")
+            else pytest.mark.long,
+        )
         for name in PATHS
         for setting in [*SETTINGS, "everything"]
         if setting not in MODULES.get(name, ())
-    ],
-)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "setting"), paths_and_settings())
 def test_settings_change_nothing_and_are_left_alone(name, setting):
     plain = expected(name)
     with {**SETTINGS, "everything": everything}[setting]():

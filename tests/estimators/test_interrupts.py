@@ -45,6 +45,8 @@ PATHS = {
     "one feature": MODELS["default"],
     "two outputs": MODELS["default"],
 }
+# Paths of different code, which fail in all places; the others fail in some.
+DIFFERENT = ["composed", "one level, refined", "classes", "adam", "warm start"]
 # Interrupts of each path; the environment may ask for more.
 N_INTERRUPTS = int(os.environ.get("SKRELU_INTERRUPTS", "2"))
 # Timers that interrupt a call at any instruction, and how many of them.
@@ -97,6 +99,17 @@ class Before:
             pairs = zip(self.outputs, outputs(self.model, self.X), strict=True)
             found += [f"output {i}" for i, (a, b) in enumerate(pairs) if not np.array_equal(a, b)]
         return found
+
+
+def paths_and(places, telling):
+    """Return each path with each place, of which most are long."""
+    return [
+        pytest.param(
+            name, place, marks=[] if name in DIFFERENT or place in telling else pytest.mark.long
+        )
+        for name in PATHS
+        for place in places
+    ]
 
 
 def estimators(name):
@@ -158,13 +171,20 @@ def refusals(name, X, y):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in (*DIFFERENT, "poisson", "two outputs")
+        else pytest.param(name, marks=pytest.mark.long)
+        for name in PATHS
+    ],
+)
 def test_a_refused_fit_changes_nothing(name):
     X, y = rows_for(name)
     for model in estimators(name):
+        usual, working = model.get_params(), Before(model, X)
         for parameters, arguments in refusals(name, X, y):
-            usual = model.get_params()
-            working = Before(model, X)
             model.set_params(**parameters)
             attributes = vars(model).copy()
             with pytest.raises((ValueError, TypeError)):
@@ -235,8 +255,13 @@ PLACES = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("place", [*PLACES, "n_features_in_", "intercept_", "n_outputs_"])
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    paths_and(
+        [*PLACES, "n_features_in_", "intercept_", "n_outputs_"],
+        telling=["the second iteration"],
+    ),
+)
 def test_a_failed_fit_changes_nothing(name, place, monkeypatch):
     X, y = rows_for(name, seed=1)
     solving = "iteration" in place  # where an interrupt keeps what there is
@@ -291,17 +316,22 @@ class Recorder:
         self._called("teardown")
 
 
-HOOKS = [("setup", 0), ("on_fit_task_begin", 0), ("on_fit_task_begin", 2), ("on_fit_task_end", 0)]
+HOOKS = {
+    "setup": {"hook": "setup"},
+    "the first begin": {"hook": "on_fit_task_begin"},
+    "the third begin": {"hook": "on_fit_task_begin", "after": 2},
+    "the first end": {"hook": "on_fit_task_end"},
+    "teardown": {"hook": "teardown"},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(("hook", "after"), [*HOOKS, ("teardown", 0)])
-@pytest.mark.parametrize("name", PATHS)
-def test_a_failed_callback_changes_nothing_and_all_are_torn_down(name, hook, after):
+@pytest.mark.parametrize(("name", "hook"), paths_and(HOOKS, telling=["setup"]))
+def test_a_failed_callback_changes_nothing_and_all_are_torn_down(name, hook):
     X, y = rows_for(name, seed=1)
     for model in estimators(name):
-        first, second = Recorder(), Recorder(hook, Failure, after)
+        first, second = Recorder(), Recorder(**HOOKS[hook], error=Failure)
         model.set_callbacks(first, second)
         before = Before(model, X)
         with pytest.raises(Failure):
@@ -538,8 +568,11 @@ def interrupted_fits(names, seeds):
 
 @pytest.mark.slow
 @on_posix
-def test_an_interrupted_fit_keeps_a_model_or_changes_nothing():
-    found = list(interrupted_fits(PATHS, range(N_INTERRUPTS)))
+@pytest.mark.parametrize(
+    "names", [DIFFERENT, pytest.param(PATHS, marks=pytest.mark.long)], ids=["some", "all"]
+)
+def test_an_interrupted_fit_keeps_a_model_or_changes_nothing(names):
+    found = list(interrupted_fits(names, range(N_INTERRUPTS)))
     assert not [one for one in found if one[2]["faults"]]
     outcomes = [report["outcome"] for _, _, report in found]
     assert outcomes.count("kept") > len(found) / 10
@@ -559,7 +592,9 @@ class Killer(Recorder):
 
 @pytest.mark.slow
 @on_posix
-@pytest.mark.parametrize("killed_by", ["a scorer", "a callback"])
+@pytest.mark.parametrize(
+    "killed_by", [pytest.param("a scorer", marks=pytest.mark.long), "a callback"]
+)
 def test_after_the_death_of_a_worker_estimator_and_searches_work(killed_by):
     X, y = make_table()
     estimator = ExponentialReLURegressor(**{**SMALL, "max_iter": 200}, refine=False).fit(X, y)

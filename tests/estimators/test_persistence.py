@@ -15,6 +15,8 @@ from tests.paths import MODELS, fitted, make_table, outputs, targets
 
 # Models that later versions must read: `write` makes those of a new format.
 KEPT = Path(__file__).with_name("kept_models")
+# Models that hold different things.
+DIFFERENT = ["composed", "one level, refined", "quantiles", "shapes", "two classes", "adam"]
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -68,7 +70,10 @@ def test_fitted_estimators_hold_arrays_and_plain_values(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in DIFFERENT else pytest.param(name, marks=pytest.mark.long) for name in MODELS],
+)
 def test_skops_needs_to_trust_the_estimator_only(name):
     skops_io = pytest.importorskip("skops.io")
     model, X = fitted(name)

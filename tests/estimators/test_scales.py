@@ -101,15 +101,23 @@ def test_models_in_other_units_are_the_same(power, extrapolation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["squared_error", "huber", "quantile", "poisson"])
-@pytest.mark.parametrize("size", [1e-310, 1e-323, 1e307, LARGEST / 3])
+@pytest.mark.parametrize(
+    ("size", "loss"),
+    [
+        pytest.param(
+            size, loss, marks=[] if loss == "squared_error" or size == 1e307 else pytest.mark.long
+        )
+        for size in (1e-310, 1e-323, 1e307, LARGEST / 3)
+        for loss in ("squared_error", "huber", "quantile", "poisson")
+    ],
+)
 @np.errstate(invalid="ignore")  # checks of scikit-learn add all features up
 def test_targets_and_features_near_the_ends_are_met(size, loss):
     lift = 2 if loss == "poisson" else 0
     shape = (np.sin(3 * X[:, 0]) - X[:, 1] * X[:, 2] + lift) * (1 / 3 if lift else 1)
     quantile = {"quantile": [0.1, 0.9]} if loss == "quantile" else {}
     for features, target in ((X, shape * size), ((X - 0.5) * 2 * size, shape)):
-        model = fit(features, target, loss=loss, max_iter=30, **quantile)
+        model = fit(features, target, loss=loss, max_iter=10, **quantile)
         outer = np.concatenate([features, -features, np.full((1, 3), LARGEST)])
         for values in (
             model.predict(outer),

@@ -34,7 +34,8 @@ from sklearn.utils.estimator_checks import (
 
 from skrelu import ExponentialReLURegressor
 
-QUICK = {"n_subnetworks": 2, "n_init": 2, "max_iter": 1000, "random_state": 0}
+FEW = {"n_subnetworks": 2, "n_init": 1, "max_iter": 30, "refine": False, "random_state": 0}
+QUICK = {**FEW, "n_levels": 1, "max_iter": 1000}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +45,21 @@ def table():
 
 
 @pytest.mark.slow
+@parametrize_with_checks([ExponentialReLURegressor()])
+def test_all_checks_of_scikit_learn_pass(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
-        ExponentialReLURegressor(),
-        ExponentialReLURegressor(loss="huber", convexity="convex", **QUICK),
-        ExponentialReLURegressor(loss="quantile", quantile=0.3, **QUICK),
+        ExponentialReLURegressor(loss="huber", convexity="convex", **FEW),
+        ExponentialReLURegressor(loss="quantile", quantile=0.3, **FEW),
     ]
 )
-def test_all_checks_of_scikit_learn_pass(estimator, check):
+def test_all_checks_pass_with_other_losses(estimator, check):
     check(estimator)
 
 
@@ -182,9 +190,9 @@ def test_pipeline_with_column_transformer_and_grid_over_depth(table):
 @pytest.mark.slow
 def test_parallel_grid_search_gives_the_same_scores(table):
     X, y = table
-    model = ExponentialReLURegressor(n_subnetworks=4, n_init=3, random_state=0)
+    model = ExponentialReLURegressor(**QUICK)
     scores = [
-        GridSearchCV(model, {"depth": [1, 2, 4]}, cv=2, n_jobs=n_jobs)
+        GridSearchCV(model, {"depth": [1, 2]}, cv=2, n_jobs=n_jobs)
         .fit(X, y)
         .cv_results_["mean_test_score"]
         for n_jobs in (1, 2)
@@ -210,7 +218,7 @@ def test_cross_validation_on_one_feature():
 
 def requesting():
     """Return a model that asks a pipeline for validation rows."""
-    return ExponentialReLURegressor(**QUICK, n_levels=1, refine=False).set_fit_request(
+    return ExponentialReLURegressor(**QUICK).set_fit_request(
         X_val=True, y_val=True, sample_weight_val=True
     )
 

@@ -22,6 +22,8 @@ STAGE = re.compile(r"\[skrelu\] ([\w ]+): (?:(\d+) iterations?, )?(?:.*, )?([\d.
 SUMMARY = re.compile(r"\[skrelu\] fit: (.*); ended because (.*); ([\d.]+) s in all")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FAST = ["one level, refined", "adam", "classes"]
+# Paths of many iterations, whose lines are those of other paths.
+MANY = ["composed by adam", "shapes by adam", "huber", "quantiles", "composed quantiles"]
 
 
 def lines_of(model, X, y, capsys):
@@ -31,7 +33,13 @@ def lines_of(model, X, y, capsys):
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.slow] * (name not in FAST) + [pytest.mark.long] * (name in MANY),
+        )
+        for name in MODELS
+    ],
 )
 def test_lines_have_all_iterations_of_each_path(name, capsys):
     model = MODELS[name]("cpu").set_params(verbose=2)
@@ -140,6 +148,7 @@ def test_lines_of_threads_have_their_names(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_lines_of_processes_stay_whole_and_have_their_names(capfd):
     get_reusable_executor().shutdown()  # processes of other tests write elsewhere
     model = ExponentialReLURegressor(**SMALL, n_levels=1, refine=False, verbose=2)
@@ -192,7 +201,9 @@ def test_a_compressed_regressor_has_two_tasks(capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("[skrelu] compressed from ")
 
 
-@pytest.mark.parametrize("compressed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "compressed", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_bars_of_progress_show_stages(compressed, capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("COLUMNS", "200")

@@ -9,7 +9,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
-from tests.paths import MODELS, SMALL, make_table, targets
+from tests.paths import MODELS, SMALL, few_waves, make_table, targets
 
 
 def _regressor(**parameters):
@@ -29,7 +29,8 @@ def _mixed():
 X, Y = make_table()
 MIXED = _mixed()
 ENCODED = {"max_iter": 5, "random_state": 0}
-STEEP = np.sign(X[:, 0] - 0.5) + 0.3 * np.random.default_rng(1).normal(size=60)
+MORE = make_table(120)[0]
+STEEP = np.sign(MORE[:, 0] - 0.5) + 0.3 * np.random.default_rng(1).normal(size=120)
 CURVE = np.linspace(0, 1, 200)[:, None]
 FURTHER = {
     "several outputs": (_regressor(n_levels=1), X, np.column_stack([Y, Y**2, -3 * Y])),
@@ -44,16 +45,24 @@ FURTHER = {
     "mixed": (_regressor(n_levels=1), *MIXED),
     "mixed classes": (ExponentialReLUClassifier(**SMALL), MIXED[0], MIXED[1] > 1),
     "named classes": (ExponentialReLUClassifier(**SMALL), X, np.array(["ü", "b", "a"] * 20)),
-    "encoded": (ExponentialReLURegressor(**ENCODED), X, STEEP),
+    "encoded": (ExponentialReLURegressor(**ENCODED), MORE, STEEP),
     "encoded, mixed": (ExponentialReLURegressor(**ENCODED), *MIXED),
-    "encoded, several": (ExponentialReLURegressor(**ENCODED), X, np.column_stack([STEEP, Y])),
-    "encoded classes": (ExponentialReLUClassifier(**ENCODED), X, np.arange(60) % 3),
+    "encoded, several": (
+        ExponentialReLURegressor(**ENCODED),
+        MORE,
+        np.column_stack([STEEP, -STEEP]),
+    ),
+    "encoded classes": (ExponentialReLUClassifier(**ENCODED), MORE, np.digitize(STEEP, [-1, 1])),
     "huge": (_regressor(n_levels=1), X * 1e300, Y * 1e300),
     "tiny": (_regressor(n_levels=1), X * 1e-300, Y * 1e-300),
 }
 LARGE = ("default", "encoded", "encoded, mixed", "encoded, several", "encoded classes")
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+    pytest.param(
+        name,
+        marks=[pytest.mark.slow] * (name in LARGE)
+        + [pytest.mark.long] * (name in ("default", "encoded")),
+    )
     for name in (*MODELS, *FURTHER)
 ]
 # Doubles only: others lose digits of inputs or overflow.
@@ -63,7 +72,7 @@ DOUBLE = ("far from 0", "huge", "tiny")
 @cache
 def case(name):
     """Return a fitted model, points, the columns that exports read there, and outputs there."""
-    with warnings.catch_warnings():
+    with few_waves(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if name in FURTHER:
             model, inputs, y = FURTHER[name]

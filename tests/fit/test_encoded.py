@@ -8,6 +8,7 @@ from sklearn.metrics import get_scorer
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._fit import tuning
+from tests import paths
 
 
 def irregular(n=600, seed=0):
@@ -24,6 +25,12 @@ def model():
     return ExponentialReLURegressor(random_state=0).fit(*irregular())
 
 
+@pytest.fixture(scope="module")
+def small():
+    with paths.few_waves():
+        return ExponentialReLURegressor(random_state=0).fit(*irregular(200))
+
+
 def test_irregular_columns_are_followed(model):
     X, y = irregular(seed=1)
     plain = ExponentialReLURegressor(random_state=0, n_levels=1).fit(*irregular())
@@ -33,28 +40,28 @@ def test_irregular_columns_are_followed(model):
     assert model.best_validation_score_ == pytest.approx(model.score(X, y), abs=0.07)
 
 
-def test_the_average_is_one_network(model):
-    X, y = irregular()
-    predictions = model.predict(X)
+def test_the_average_is_one_network(small):
+    X, y = irregular(200)
+    predictions = small.predict(X)
     assert predictions.mean() == pytest.approx(y.mean(), abs=1e-9)
     with torch.no_grad():
-        outputs = model.to_torch()(torch.tensor(X))[:, 0].numpy()
+        outputs = small.to_torch()(torch.tensor(X))[:, 0].numpy()
     np.testing.assert_allclose(outputs, predictions, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(model.predict_contributions(X).sum(1), predictions, atol=1e-11)
-    assert model.n_parameters_ > model._earlier["network"]["n_subnetworks"]
+    np.testing.assert_allclose(small.predict_contributions(X).sum(1), predictions, atol=1e-11)
+    assert small.n_parameters_ > small._earlier["network"]["n_subnetworks"]
 
 
-def test_slopes_are_those_of_predictions(model):
+def test_slopes_are_those_of_predictions(small):
     X = irregular(seed=2)[0] + np.random.default_rng(0).uniform(0.1, 0.4, size=(600, 4))
-    X = np.clip(X, model.X_limits_[0] + 1e-3, model.X_limits_[1] - 1e-3)
+    X = np.clip(X, small.X_limits_[0] + 1e-3, small.X_limits_[1] - 1e-3)
     step = 1e-6
     for j in range(4):
-        difference = (model.predict(X + step * np.eye(4)[j]) - model.predict(X)) / step
-        apart = np.abs(model.predict_gradient(X)[:, j] - difference)
+        difference = (small.predict(X + step * np.eye(4)[j]) - small.predict(X)) / step
+        apart = np.abs(small.predict_gradient(X)[:, j] - difference)
         assert (apart > 1e-3 * np.abs(difference).max()).mean() < 0.05  # kinks are crossed
 
 
-def test_repeated_rows_are_weights_and_the_order_of_rows_does_not_matter():
+def test_repeated_rows_are_weights_and_the_order_of_rows_does_not_matter(few_waves):
     X, y = irregular(200)
     weights = np.ones(200)
     weights[:50] = 2
@@ -80,12 +87,12 @@ def test_repeated_rows_are_weights_and_the_order_of_rows_does_not_matter():
 )
 def test_parameters_force_waves_on_plain_features(settings):
     model = ExponentialReLURegressor(random_state=0, max_iter=10, **settings)
-    model.fit(*irregular(150))
+    model.fit(*irregular(80))
     assert model.kinds_ == {}
 
 
-def test_depth_is_that_of_all_waves(model):
-    assert model._encoded["sizes"]["depth"] == 1
+def test_depth_is_that_of_all_waves(small, few_waves):
+    assert small._encoded["sizes"]["depth"] == 1
     deep = ExponentialReLURegressor(depth=3, random_state=0).fit(*irregular(200))
     assert deep._encoded["sizes"]["depth"] == 3
     assert len(deep.hidden_weights_) % 3 == 0
@@ -128,20 +135,21 @@ def test_several_outputs_share_the_rows():
     assert model.score(X, Y) > 0.7
 
 
-def test_many_outputs_of_many_features_have_no_curves():
+def test_many_outputs_of_many_features_have_no_curves(few_waves, monkeypatch):
+    monkeypatch.setattr(tuning, "MOST_CURVES", 20)
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(120, 26))
-    Y = np.abs(X[:, :10]) + 0.3 * rng.normal(size=(120, 10))
+    X = rng.normal(size=(120, 7))
+    Y = np.abs(X[:, :3]) + 0.3 * rng.normal(size=(120, 3))
     model = ExponentialReLURegressor(random_state=0).fit(X, Y)
     assert "residual" not in model.kinds_
-    assert model.predict_gradient(X[:5]).shape == (5, 10, 26)
+    assert model.predict_gradient(X[:5]).shape == (5, 3, 7)
     with torch.no_grad():
         outputs = model.to_torch()(torch.tensor(X)).numpy()
     np.testing.assert_allclose(outputs, model.predict(X), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("n_constant", [0, 2])
-def test_features_of_two_values_have_no_ramps(n_constant):
+def test_features_of_two_values_have_no_ramps(n_constant, few_waves):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2, size=(200, 5)) * [1, 1, 1, 5, 1e-3]
     y = X[:, 0] + 2.0 * (X[:, 1] == X[:, 2]) + 0.3 * rng.normal(size=200)
@@ -202,8 +210,8 @@ def test_few_held_out_rows_leave_the_weights_at_the_prior():
     assert np.isfinite(model.predict(X)).all()
 
 
-def test_warm_starts_stack_again():
-    X, y = irregular(300)
+def test_warm_starts_stack_again(few_waves):
+    X, y = irregular(120)
     model = ExponentialReLURegressor(warm_start=True, random_state=0).fit(X, y)
     first, kinds = model.score(X, y), set(model.kinds_)
     assert model.fit(X, y).score(X, y) > first - 0.05

@@ -107,12 +107,14 @@ def test_networks_of_several_starts_grow_to_the_depth(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(
+    "name", ["x^3", *(pytest.param(name, marks=pytest.mark.long) for name in ("exp", "tanh"))]
+)
 def test_deeper_networks_fit_no_worse(name):
-    X = np.linspace(0, 1, 1500)[:, None]
+    X = np.linspace(0, 1, 400)[:, None]
     y = CURVES[name](X[:, 0])
     errors = []
-    for depth in (2, 4, 6, 8, 10, 12):
+    for depth in (2, 5, 8):
         model = ExponentialReLURegressor(depth=depth, n_subnetworks=1, n_init=1, random_state=0)
         errors.append(np.mean((model.fit(X, y).predict(X) - y) ** 2))
         assert len(model.hidden_weights_) == depth

@@ -119,6 +119,7 @@ def test_a_clean_output_beside_noise_is_fitted_as_if_alone(mixed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_networks_with_weights_of_outputs_have_all_methods(mixed):
     model, X, _ = mixed
     expected = model.predict(X[:50])
@@ -136,7 +137,7 @@ def test_networks_with_weights_of_outputs_have_all_methods(mixed):
     _, deviation = model.predict(X[:50], return_std=True)
     assert (deviation[:, 0] < 0.01 * deviation[:, 1]).all()
     assert model.noise_[1] == pytest.approx(1, rel=0.2)
-    draws = model.sample_y(X[:50], 20, random_state=0)
+    draws = model.sample_y(X[:50], 8, random_state=0)
     apart = np.abs(draws.mean(-1) - expected) / deviation
     assert apart.mean() < 0.5
 

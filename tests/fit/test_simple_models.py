@@ -29,7 +29,9 @@ def test_a_line_is_a_line_everywhere(n, p):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(60, 62), (40, 39), (200, 60), (30, 3)])
+@pytest.mark.parametrize(
+    "shape", [(60, 62), (40, 39), pytest.param((200, 60), marks=pytest.mark.long), (30, 3)]
+)
 def test_predictions_are_not_worse_than_those_of_a_ridge(shape):
     n, p = shape
     errors = []
@@ -51,7 +53,7 @@ def test_predictions_are_not_worse_than_those_of_a_ridge(shape):
     ("function", "noise", "least"),
     [
         (lambda x: np.sin(100 * np.pi * x), 0.0, 0.99),
-        (lambda x: np.sign(np.sin(20 * np.pi * x)), 0.0, 0.9),
+        pytest.param(lambda x: np.sign(np.sin(20 * np.pi * x)), 0.0, 0.9, marks=pytest.mark.long),
         (lambda x: np.sin(20 * np.pi * x), 0.5, 0.63),
     ],
 )

@@ -113,7 +113,7 @@ def test_lines_and_planes_have_the_same_regions(seed, widths, d, unbiased):
     d=st.integers(1, 4),
     widths=st.lists(st.integers(3, 8), min_size=1, max_size=3),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=30)
 def test_ties_of_small_integers_lose_and_double_nothing(seed, d, widths):
     # Neurons coincide, meet in many-edged vertices and vanish all over regions.
     rng = np.random.default_rng(seed)

@@ -69,8 +69,15 @@ def test_blocks_of_pieces_are_put_together(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("find", [regions_along, as_piecewise_linear])
-@pytest.mark.parametrize("depth", [30, 60])
+@pytest.mark.parametrize(
+    ("depth", "find"),
+    [
+        (30, regions_along),
+        (60, as_piecewise_linear),
+        pytest.param(60, regions_along, marks=pytest.mark.long),
+        pytest.param(30, as_piecewise_linear, marks=pytest.mark.long),
+    ],
+)
 def test_two_to_the_depth_regions_are_refused_before_memory_is_full(find, depth):
     arguments = () if find is as_piecewise_linear else ([[0], [1]],)
     with pytest.raises(ValueError, match="more than max_regions"):

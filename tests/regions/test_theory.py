@@ -171,8 +171,12 @@ def test_fewest_neurons_for_is_the_least_sum_of_widths():
 @pytest.mark.parametrize(
     ("widths", "line", "weights", "biases", "n_networks"),
     [
-        ([4] * 5, [[0.0], [1.0]], torch_default, torch_default, 600),
-        ([8, 1, 6], [[-2.0], [2.0]], torch_default, torch_default, 600),
+        pytest.param(
+            [4] * 5, [[0.0], [1.0]], torch_default, torch_default, 600, marks=pytest.mark.long
+        ),
+        pytest.param(
+            [8, 1, 6], [[-2.0], [2.0]], torch_default, torch_default, 600, marks=pytest.mark.long
+        ),
         ([5, 3], [[-2, 1], [2, 0], [3, -0.25], [3, 5], [4, 7]], normal, narrow, 600),
     ],
 )
