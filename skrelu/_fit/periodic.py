@@ -114,7 +114,8 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     )[None].to(rows.X)
     left_out = found.left_out.to(rows.X)
     loss = ((rows.y[0] - left_out).square() @ base)[None]
-    relu, lowered = lowered_closely(network, theta, tuning.RIPPLE_DEPTH, rows, loss)
+    noise = (1 / found.posterior.precision)[None].to(loss)  # waves come as close to rows as that
+    relu, lowered = lowered_closely(network, theta, tuning.RIPPLE_DEPTH, rows, noise)
     curve = [1.0, float(loss)]
     result = Result(theta, loss, loss, loss, Status.DONE, 1, curve, curve)
     plan = replace(plan, composed=network, relu=relu, n_starts=1, solver="ridge", in_limit=False)

@@ -131,6 +131,14 @@ def test_models_are_relu_networks_and_draws_too():
     np.testing.assert_allclose(draw.predict(X), y, atol=0.01)
 
 
+def test_rows_without_noise_are_met_though_others_are_not_predicted():
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.uniform(size=(20, 2)), 0.5 + 1e-3 * rng.normal(size=(20, 2))]
+    y = np.sin(12 * X[:, 0]) * np.cos(9 * X[:, 1])
+    model = ridge(extrapolation="linear").fit(X, y)
+    assert np.abs(model.predict(X) - y).max() < 1e-4
+
+
 def test_nothing_is_left_of_an_earlier_fit():
     X, y, new, _ = rows(40)
     other = ExponentialReLURegressor(n_levels=2, max_iter=30, n_init=1, random_state=0)
