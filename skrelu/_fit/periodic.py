@@ -99,7 +99,7 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     apart = torch.Generator().set_state(job.generator.get_state())
     seed = int(torch.randint(2**31, (1,), generator=apart))
     weights = (base / base.square().sum()).clamp_min(LEAST_WEIGHT)
-    X, y, weights = rows.X.cpu(), rows.y[0].cpu(), weights.cpu()
+    X, y, weights = (part.cpu().double() for part in (rows.X, rows.y[0], weights))
     found = fit_random_waves(X, y, weights, n_waves, tuning.LENGTH_ROWS, seed)
     if found is None:
         return None
