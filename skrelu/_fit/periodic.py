@@ -123,4 +123,11 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     fitted = job.fitted(plan, weights_of, np.ones(1), loss, result, None)
     variance = to_numpy(found.variance)
     fitted = replace(fitted, posterior=found.posterior, left_out_variance=variance)
-    return blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
+    fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
+    # Lengths, their factor, amplitude and noise have seen the rows that are left out. Each such
+    # parameter has a leverage of 1 / n on a row, on average.
+    n = rows.n_trained
+    n_chosen = min(n_features + 3, n / 2)
+    targets, known = to_numpy(rows.y), fitted.left_out
+    assert known is not None
+    return replace(fitted, left_out=targets + (known - targets) * n / (n - n_chosen))
