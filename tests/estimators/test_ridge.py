@@ -139,6 +139,18 @@ def test_rows_without_noise_are_met_though_others_are_not_predicted():
     assert np.abs(model.predict(X) - y).max() < 1e-4
 
 
+def test_bars_count_the_lengths_that_rows_have_chosen():
+    held = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(1030, 8))
+        y = np.sin(X @ rng.normal(size=8) / 2) + X[:, 0] * X[:, 1] / 3
+        model = ridge(n_subnetworks=128).fit(X[:30], y[:30])
+        mean, deviation = model.predict(X[30:], return_std=True)
+        held.append(np.mean(np.abs(mean - y[30:]) < 1.645 * deviation))
+    assert 0.8 < np.mean(held) < 0.97
+
+
 def test_nothing_is_left_of_an_earlier_fit():
     X, y, new, _ = rows(40)
     other = ExponentialReLURegressor(n_levels=2, max_iter=30, n_init=1, random_state=0)
