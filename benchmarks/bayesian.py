@@ -154,6 +154,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         found = rows[rows["problem"] == problem]
         for method, style in STYLES.items():
             part = found[found["method"] == method].groupby("evaluations")["regret"].median()
+            if part.empty:
+                continue
             axis.plot(part.index, part, style[7:], color=style[:7], lw=1.6, label=method)
         axis.set(yscale="log", title=problem, xlabel="evaluations")
     axes[0, 0].set_ylabel("regret")
