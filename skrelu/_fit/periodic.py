@@ -23,10 +23,8 @@ from skrelu._fit.plan import Plan
 from skrelu._fit.random_waves import fit_random_waves
 from skrelu._networks.composed_network import ComposedNetwork, ComposedWeights
 from skrelu._solvers.losses import SquaredError
+from skrelu._solvers.posterior import LEAST_WEIGHT
 from skrelu._solvers.progress import Result, Status
-
-# Least weight of a row, whose noise is finite.
-LEAST_WEIGHT = 1e-9
 
 
 def fit_periodic(job: Job, plan: Plan) -> Fitted | None:

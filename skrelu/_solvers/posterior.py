@@ -88,7 +88,7 @@ def posterior(
 
 
 def of_few_rows(rows: Tensor, precision: Tensor, penalties: Tensor) -> Posterior:
-    """Return the posterior with known precisions, given no more rows than columns.
+    """Return the posterior with known precisions, for few rows or precise ones.
 
     Rounding errors of tau J J' may exceed the penalties, on which so much depends here.
 
