@@ -19,7 +19,7 @@ from benchmarks._pictures import legend, panels
 from benchmarks._text import Target, shown, table
 
 PRODUCTS = ("I.12.11", "I.30.3")
-QUICK = {0: (*PRODUCTS, "Franke"), 0.1: ("Franke",)}
+QUICK = ("Franke",)
 PEERS = ("MLP", "MLP tanh", "pykan", "HistGB")  # that skrelu is held against
 METHODS = {name: REGRESSORS[name] for name in (OURS, *PEERS, "GP")}
 NOTE = """\
@@ -53,7 +53,7 @@ def comparison(noise: float, quick: bool) -> Experiment:
     """Compare errors and seconds, with noise of a part of the standard deviation of y."""
     n_train, n_test = (200, 1000) if quick else (1000, 5000)
     name = "functions_noisy" if noise else "functions_clean"
-    names = QUICK[noise] if quick else FUNCTIONS
+    names = QUICK if quick else FUNCTIONS
     return Experiment(
         problems={
             f.name: (f, (n_train, n_test, noise)) for f in FUNCTIONS.values() if f.name in names

@@ -45,7 +45,7 @@ COMPRESSED = "default fit, compressed to two"
 
 def several(quick: bool) -> Experiment:
     """Fit two sub-networks to a curve with an inflection and to a function of two inputs."""
-    n_starts, n_steps = (3, 100) if quick else (30, 2000)
+    n_starts, n_steps = (1, 100) if quick else (30, 2000)
     line = np.linspace(-1, 1, 500)[:, None]
     square = np.stack(np.meshgrid(*[np.linspace(-1, 1, 40)] * 2), -1).reshape(-1, 2)
     frame = with_line(spread("mse", SECONDS, ("target", "fit")), THEIRS, "min", PAPER_TWO)
@@ -130,7 +130,7 @@ SMOOTH_CONVEX = ("x^2", "x^3", "exp(x)")
 
 def depth(quick: bool) -> Experiment:
     """Fit curves with networks of 1 to 12 layers."""
-    depths, n_seeds = (range(1, 4), 2) if quick else (range(1, 13), 3)
+    depths, n_seeds = (range(1, 3), 1) if quick else (range(1, 13), 3)
 
     def measure(problem, method, repeat) -> list[Row]:
         curve, n_layers = problem

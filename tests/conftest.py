@@ -9,6 +9,30 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# Each parameter here is another check or another example.
+ALL_DIFFER = ("test_docs.py", "test_scikit_learn.py")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--one-of-each", action="store_true", help="only the first parameters of each slow test"
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after -m
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("one_of_each"):
+        return
+    kept, seen = [], set()
+    for item in items:
+        repeats = item.get_closest_marker("slow") and item.path.name not in ALL_DIFFER
+        function = item.nodeid.split("[")[0] if repeats else item.nodeid
+        if function not in seen:
+            seen.add(function)
+            kept.append(item)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
 
 @pytest.fixture
 def few_waves():
