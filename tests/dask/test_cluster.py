@@ -143,7 +143,7 @@ def search(n_jobs):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "backend", [pytest.param("loky", marks=pytest.mark.long), "threading", "dask", "ray"]
+    "backend", [pytest.param("loky", marks=pytest.mark.long), "dask", "threading", "ray"]
 )
 def test_searches_have_the_same_scores_on_all_backends(backend, request):
     if backend == "dask":

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor, compress
+from skrelu._fit import tuning
 from skrelu._fit.conformal import score_limits
 
 Z = np.sqrt(2) * 1.1630871536766743  # half of a gaussian's 90 % interval, in standard deviations
@@ -321,7 +322,9 @@ def test_asking_for_what_is_not_there_says_why():
 
 
 @pytest.mark.slow
-def test_compressed_models_say_that_they_have_none():
+def test_compressed_models_say_that_they_have_none(monkeypatch):
+    for name in ("START_ITER", "RELEASE_ITER", "PRUNED_ITER", "LAST_ITER"):
+        monkeypatch.setattr(tuning, f"COMPRESSION_{name}", 4)
     model, rows = fitted("composed")
     with pytest.raises(ValueError, match="ask the model that was compressed"):
         compress(model, X, n_parameters=60).predict(rows, return_std=True)

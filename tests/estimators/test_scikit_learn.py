@@ -176,6 +176,7 @@ def test_feature_names_are_kept_and_checked(frame, table):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_pipeline_with_column_transformer_and_grid_over_depth(table):
     X, y = table
     frame = pd.DataFrame(X, columns=list("abcd"))
@@ -188,6 +189,7 @@ def test_pipeline_with_column_transformer_and_grid_over_depth(table):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_parallel_grid_search_gives_the_same_scores(table):
     X, y = table
     model = ExponentialReLURegressor(**QUICK)

@@ -173,6 +173,7 @@ def test_values_that_many_read_have_a_neuron():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_values_of_composed_waves_are_shared():
     model, X = fitted("default")
     (graph,) = model._stored().graphs()

@@ -267,6 +267,7 @@ def relative_error(model, X, y):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_products_of_three_inputs_need_levels():
     X, y = product(500, 0)
     others = product(2000, 1)
@@ -496,6 +497,7 @@ def test_a_given_depth_is_the_number_of_layers(n_levels, depth):
     ("depths", "factor"),
     [((1, 3, 5), 0.02), pytest.param((2, 4, "auto"), 1.0, marks=pytest.mark.long)],
 )
+@pytest.mark.long
 def test_depth_counts_on_several_levels(depths, factor):
     X, y = product(500, 0)
     new, truth = product(2000, 1)
@@ -522,6 +524,7 @@ def test_a_network_of_another_size_has_no_more_than_so_many_parameters():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(400, 3))

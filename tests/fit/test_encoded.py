@@ -86,7 +86,7 @@ def test_repeated_rows_are_weights_and_the_order_of_rows_does_not_matter(few_wav
     ids=str,
 )
 def test_parameters_force_waves_on_plain_features(settings):
-    model = ExponentialReLURegressor(random_state=0, max_iter=10, **settings)
+    model = ExponentialReLURegressor(random_state=0, max_iter=4, **settings)
     model.fit(*irregular(80))
     assert model.kinds_ == {}
 
@@ -138,8 +138,8 @@ def test_several_outputs_share_the_rows():
 def test_many_outputs_of_many_features_have_no_curves(few_waves, monkeypatch):
     monkeypatch.setattr(tuning, "MOST_CURVES", 20)
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(120, 7))
-    Y = np.abs(X[:, :3]) + 0.3 * rng.normal(size=(120, 3))
+    X = rng.normal(size=(80, 7))
+    Y = np.abs(X[:, :3]) + 0.3 * rng.normal(size=(80, 3))
     model = ExponentialReLURegressor(random_state=0).fit(X, Y)
     assert "residual" not in model.kinds_
     assert model.predict_gradient(X[:5]).shape == (5, 3, 7)

@@ -362,6 +362,7 @@ def test_the_exported_network_is_the_prediction(solver):
 @pytest.mark.parametrize(
     "name", ["x^11", *(pytest.param(n, marks=pytest.mark.long) for n in ("x^3", "sin", "tanh"))]
 )
+@pytest.mark.long
 def test_one_narrow_network_comes_close_to_the_best_spline(name):
     function = {
         "x^3": lambda x: x**3,

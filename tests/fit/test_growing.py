@@ -110,6 +110,7 @@ def test_networks_of_several_starts_grow_to_the_depth(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["x^3", *(pytest.param(name, marks=pytest.mark.long) for name in ("exp", "tanh"))]
 )
+@pytest.mark.long
 def test_deeper_networks_fit_no_worse(name):
     X = np.linspace(0, 1, 400)[:, None]
     y = CURVES[name](X[:, 0])

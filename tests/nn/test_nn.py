@@ -465,6 +465,7 @@ def test_layers_are_traced_as_one_graph(form):
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch._inductor about itself
+@pytest.mark.long
 def test_waves_compile():
     assert_compiled_is_the_same(TriangleWave(3, depth=1))
 

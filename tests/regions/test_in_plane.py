@@ -20,7 +20,7 @@ from tests.regions.networks import preactivations, random_network, run, sequenti
     leaky=st.booleans(),
     coarse=st.booleans(),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_regions_are_those_of_a_grid_of_patterns(seed, n_features, widths, leaky, coarse):
     n_features += n_features == 1
     rng = np.random.default_rng(seed)

@@ -244,7 +244,7 @@ def test_estimators_are_read():
     at = line[0] + shares[:, None] * (line[1] - line[0])
     for model in (
         MLPRegressor(hidden_layer_sizes=(8, 8), max_iter=20, random_state=0).fit(X, y),
-        ExponentialReLURegressor(random_state=0).fit(X, y),
+        ExponentialReLURegressor(max_iter=20, random_state=0).fit(X, y),
         ExponentialReLURegressor(depth=3, n_subnetworks=4, n_init=1, random_state=0).fit(X, y),
     ):
         regions = regions_along(model, line)
