@@ -16,7 +16,7 @@ from benchmarks._data import Array
 from skrelu import ExponentialReLURegressor
 
 # Candidates of an acquisition: points of a sequence in the box, and around the best rows.
-N_SPREAD, N_AROUND, AROUND, N_BEST = 500, 500, (0.001, 0.1), 5
+N_SPREAD, N_AROUND, AROUND, N_BEST = 500, 500, (1e-6, 0.1), 5
 # Iterations of the descent from the best candidate.
 N_STEPS = 10
 # Added to the diagonal of a covariance, relative to its mean, against rounding.

@@ -23,6 +23,7 @@ from benchmarks.optimum import hartmann
 from skrelu import ExponentialReLURegressor
 
 AT, N_REPEATS, EVERY = (30, 60, 120), 5, 5
+N_WAVES = 256
 EI, RIVAL = "skrelu, EI", "GP, EI"
 
 
@@ -74,7 +75,9 @@ PROBLEMS = {
 
 def skrelu_of(n_inputs: int, seed: int) -> ExponentialReLURegressor:
     """Return periodic waves; their predictions may be lower than all values so far."""
-    return ExponentialReLURegressor(solver="ridge", extrapolation="linear", random_state=seed)
+    return ExponentialReLURegressor(
+        solver="ridge", n_subnetworks=N_WAVES, extrapolation="linear", random_state=seed
+    )
 
 
 METHODS = {
