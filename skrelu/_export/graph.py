@@ -18,8 +18,8 @@ Row = tuple[Sequence[int], Sequence[float]]  # columns and values
 
 # Rows of inputs that are evaluated at once.
 CHUNK = 20_000
-# Neurons are one if their weights agree to this many digits, as their products differ in rounding.
-DIGITS = 13
+# Neurons are one if their weights agree to this many bits, as their products differ in rounding.
+BITS = 42
 # Most passes of `ReLUGraph.simplified`; each finds less.
 PASSES = 4
 
@@ -407,14 +407,19 @@ def _same(seen: dict, columns, values: Array, bias: float, me: int) -> tuple[int
     order = np.argsort(columns, kind="stable")
     row = np.r_[values[order], bias]
     unit = row[np.abs(row[:-1]).argmax()]
-    digits = np.array([float(f"{v:.{DIGITS - 1}e}") for v in row / unit]) + 0.0
-    key = np.asarray(columns)[order].tobytes() + digits.tobytes()
+    key = np.asarray(columns)[order].tobytes() + rounded(row / unit, BITS).tobytes()
     for sign in (1, -1):
         found = seen.get((sign * np.sign(unit), key))
         if found is not None:
             return found[0], sign * abs(unit) / found[1]
     seen[np.sign(unit), key] = me, abs(unit)
     return None
+
+
+def rounded(values: Array, n_bits: int) -> Array:
+    """Return values to this many significant bits; none is -0."""
+    fractions, exponents = np.frexp(values)
+    return np.ldexp(np.round(np.ldexp(fractions, n_bits)), exponents - n_bits) + 0.0
 
 
 def _substituted(rows: csr_array, place: NDArray[np.int64], by: csr_array) -> csr_array:

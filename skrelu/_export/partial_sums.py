@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from skrelu._export.graph import Array, ReLUGraph
+from skrelu._export.graph import Array, ReLUGraph, rounded
 from skrelu._export.sharing import upper_bounds
 
-# Sums are one if their weights agree to this many digits, as their products differ in rounding.
-DIGITS = 12
+# Sums are one if their weights agree to this many bits, as their products differ in rounding.
+BITS = 39
 # Largest shift of a sum whose largest weight is 1: it costs digits in single precision.
 FARTHEST_SUM = 10.0
 
@@ -134,8 +134,7 @@ def _sums_of(
         found = _Sum(int(layer), columns, values / factors[i])
         if _lowest(found, signals, layer) < -FARTHEST_SUM:
             continue
-        digits = np.array([float(f"{v:.{DIGITS - 1}e}") for v in found.values])
-        key = (int(layer), columns.tobytes(), digits.tobytes())
+        key = (int(layer), columns.tobytes(), rounded(found.values, BITS).tobytes())
         of_row[i] = known.setdefault(key, len(sums))
         if of_row[i] == len(sums):
             sums.append(found)
