@@ -97,11 +97,12 @@ median are replaced by logarithms, for both models. EI: expected improvement, wi
 Thompson: a draw is minimized. There are 1000 candidates, half of them around the best five rows;
 ten steps of L-BFGS-B follow from the candidate of largest expected improvement. Models are fitted
 anew after each evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a length for each
-input, and noise. skrelu: solver="ridge" and extrapolation="linear", 1024 periodic waves.
+input, and noise. skrelu: solver="ridge", extrapolation="linear" and n_subnetworks=256.
 Ackley's function is shifted, by another random vector in each repeat. Repeats are seeds from 0
 on. The steps of the loop were chosen on other functions: the six-hump camel, Styblinski and
 Tang's, four random bumps in six inputs. That periodic waves suit was seen on Branin's function
-and Hartmann-6."""
+and Hartmann-6, and that 256 of them do and candidates come as close as 1e-6 also on Branin's
+function and Hartmann-3 (the first two repeats)."""
 
 
 def regret(quick: bool) -> Experiment:
