@@ -19,8 +19,6 @@ from skrelu import ExponentialReLURegressor
 N_SPREAD, N_AROUND, AROUND, N_BEST = 500, 500, (1e-6, 0.1), 5
 # Iterations of the descent from the best candidate.
 N_STEPS = 10
-# Added to the diagonal of a covariance, relative to its mean, against rounding.
-JITTER = 1e-8
 # A proposal nearer than this to a row, in units of the box, is replaced by a random point.
 NEAREST = 1e-6
 Score = Callable[[Array], Array]
@@ -96,12 +94,14 @@ def improvement(model, X: Array, y: Array) -> Score:
 
 
 def drawn(model, points: Array, seed: int) -> Array:
-    """Return the values of a function that is drawn from the distribution of the model."""
+    """Return values of a function, without noise, drawn from the distribution of the model."""
     if isinstance(model, ExponentialReLURegressor):
         return model.sample_network(seed).predict(points)
     mean, covariance = model.predict(points, return_cov=True)
-    size = JITTER * covariance.diagonal().mean()
-    root = np.linalg.cholesky(covariance + size * np.eye(len(points)))
+    noise = noise_of(model, points.shape[1])
+    # The rest is nearly singular: a Cholesky factor would need something like noise again.
+    sizes, axes = np.linalg.eigh(covariance - noise * np.eye(len(points)))
+    root = axes * np.sqrt(sizes.clip(0))
     return mean + root @ np.random.default_rng(seed).standard_normal(len(points))
 
 

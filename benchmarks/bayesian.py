@@ -94,10 +94,11 @@ Regret: the best value found minus the minimum, after 30, 60 and 120 evaluations
 120, the worst of the repeats. s: CPU seconds of a loop of 120 evaluations, median, one thread.
 All begin with a Latin hypercube, 2 rows an input and 2 more, the same for all. Values above the
 median are replaced by logarithms, for both models. EI: expected improvement, without the noise;
-Thompson: a draw is minimized. There are 1000 candidates, half of them around the best five rows;
-ten steps of L-BFGS-B follow from the candidate of largest expected improvement. Models are fitted
-anew after each evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a length for each
-input, and noise. skrelu: solver="ridge", extrapolation="linear" and n_subnetworks=256.
+Thompson: the least of a draw, without noise. There are 1000 candidates, half of them around the
+best five rows; ten steps of L-BFGS-B follow from the candidate of largest expected improvement.
+Models are fitted anew after each evaluation. GP: scikit-learn's Gaussian process, Matern 5/2, a
+length for each input, and noise. skrelu: solver="ridge", extrapolation="linear" and
+n_subnetworks=256.
 Ackley's function is shifted, by another random vector in each repeat. Repeats are seeds from 0
 on. The steps of the loop were chosen on other functions: the six-hump camel, Styblinski and
 Tang's, four random bumps in six inputs. That periodic waves suit was seen on Branin's function
