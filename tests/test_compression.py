@@ -278,6 +278,7 @@ def test_checks_of_scikit_learn(estimator, check, quick):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_searches_over_sizes(noisy, quick):
     X, y, model = noisy
     grid = {"compressedregressor__n_parameters": [20, 200]}

@@ -143,7 +143,8 @@ def search(n_jobs):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "backend", [pytest.param("loky", marks=pytest.mark.long), "dask", "threading", "ray"]
+    "backend",
+    ["threading", *(pytest.param(b, marks=pytest.mark.long) for b in ("loky", "dask")), "ray"],
 )
 def test_searches_have_the_same_scores_on_all_backends(backend, request):
     if backend == "dask":
