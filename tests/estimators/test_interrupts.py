@@ -567,10 +567,9 @@ def interrupted_fits(names, seeds):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @on_posix
-@pytest.mark.parametrize(
-    "names", [DIFFERENT, pytest.param(PATHS, marks=pytest.mark.long)], ids=["some", "all"]
-)
+@pytest.mark.parametrize("names", [DIFFERENT, PATHS], ids=["some", "all"])
 def test_an_interrupted_fit_keeps_a_model_or_changes_nothing(names):
     found = list(interrupted_fits(names, range(N_INTERRUPTS)))
     assert not [one for one in found if one[2]["faults"]]
@@ -591,10 +590,9 @@ class Killer(Recorder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @on_posix
-@pytest.mark.parametrize(
-    "killed_by", [pytest.param("a scorer", marks=pytest.mark.long), "a callback"]
-)
+@pytest.mark.parametrize("killed_by", ["a scorer", "a callback"])
 def test_after_the_death_of_a_worker_estimator_and_searches_work(killed_by):
     X, y = make_table()
     estimator = ExponentialReLURegressor(**{**SMALL, "max_iter": 200}, refine=False).fit(X, y)
