@@ -23,15 +23,13 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("one_of_each"):
         return
-    kept, seen = [], set()
+    kept = {}
     for item in items:
         repeats = item.get_closest_marker("slow") and item.path.name not in ALL_DIFFER
-        function = item.nodeid.split("[")[0] if repeats else item.nodeid
-        if function not in seen:
-            seen.add(function)
-            kept.append(item)
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+        kept.setdefault(item.nodeid.split("[")[0] if repeats else item.nodeid, item)
+    left_out = set(items) - set(kept.values())
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = kept.values()
 
 
 @pytest.fixture
