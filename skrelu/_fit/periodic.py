@@ -1,8 +1,8 @@
 """The fit of periodic waves along random directions, for few rows of a smooth function.
 
 Sub-networks that move have about as many weights as there are rows then, and more than one way to
-pass through them. Here least squares fit the coefficients of more waves than rows, as a gaussian
-process does, and left-out rows tell the error.
+pass through them. Here the coefficients of more waves than rows come as close to a gaussian process
+as they can, and left-out rows tell the error.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     )[None].to(rows.X)
     left_out = found.left_out.to(rows.X)
     loss = ((rows.y[0] - left_out).square() @ base)[None]
-    noise = (1 / found.posterior.precision)[None].to(loss)  # waves come as close to rows as that
+    noise = (1 / found.posterior.precision + 0.1 * found.variance.min())[None].to(
+        loss
+    )  # waves come as close to rows as that
     relu, lowered = lowered_closely(network, theta, tuning.RIPPLE_DEPTH, rows, noise)
     curve = [1.0, float(loss)]
     result = Result(theta, loss, loss, loss, Status.DONE, 1, curve, curve)
@@ -122,10 +124,10 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
     variance = to_numpy(found.variance)
     fitted = replace(fitted, posterior=found.posterior, left_out_variance=variance)
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
-    # Lengths, their factor, amplitude and noise have seen the rows that are left out. Each such
-    # parameter has a leverage of 1 / n on a row, on average.
+    # Lengths, amplitude and noise have seen the rows that are left out. Each such parameter has a
+    # leverage of 1 / n on a row, on average.
     n = rows.n_trained
-    n_chosen = min(n_features + 3, n / 2)
+    n_chosen = min(n_features + 2, n / 2)
     targets, known = to_numpy(rows.y), fitted.left_out
     assert known is not None
     return replace(fitted, left_out=targets + (known - targets) * n / (n - n_chosen))

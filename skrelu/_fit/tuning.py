@@ -491,5 +491,6 @@ POSTERIOR_WORK, POSTERIOR_NUMBERS = 3e9, 4e6
 FEWEST_ROWS, FEW_ROWS, WAVES_A_ROW, MOST_WAVES = 20, 100, 2, 128
 # solver="ridge": waves if their number is "auto", most rows, and rows that choose the lengths.
 WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
-# Depth from which on they are lowered, until that adds little error.
-RIPPLE_DEPTH = 3
+# Depth from which on they are lowered, until that adds little error: of the noise, and of this part
+# of the least variance of a left-out row.
+RIPPLE_DEPTH, RIPPLE_LOSS = 3, 0.1

@@ -1,0 +1,253 @@
+r"""A gaussian process: the lengths for which the data are most probable, and its posterior.
+
+The covariance of two values is
+
+.. math::   k(x, x') = a^2 \big(1 + c(r)\big), \qquad r^2 = \sum_i (x_i - x'_i)^2 / l_i^2,
+
+where c is gaussian, or a Matern covariance of order 5/2. The kernel, the lengths l of the features,
+the amplitude a and the variance of the noise are those for which the targets are most probable,
+times a prior that keeps the lengths near the size of the data. There is no linear part of its own,
+for long lengths make one: with coefficients of all features that have one variance, the targets are
+less probable (friedman1 with 40 rows: a log evidence of -31 rather than -12).
+
+References
+----------
+Rasmussen, Williams, "Gaussian processes for machine learning", 2006, sections 2.2, 5.4.1 and 5.4.2,
+https://gaussianprocess.org/gpml
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.stats import chi2
+from torch import Tensor
+
+# Prior of the logarithm of a length: mean and standard deviation, for standardized features. On 21
+# functions with 40 and 100 rows, with and without noise, targets are likelier than those of
+# scikit-learn's process in 50 of 84 cases. Without the constant in the covariance it is 46, then
+# with 3 in place of 1.5 44, and without a prior 42.
+LENGTH, SPREAD = math.log(2.4), 1.5
+# Where the search begins: lengths over the root of their number, and variances of the noise.
+BEGINNINGS = ((1.7, 1e-4), (5.0, 1e-2))
+# Bounds of lengths, of the amplitude, and of the variance of the noise.
+LENGTHS, AMPLITUDES, NOISES = (0.1, 200.0), (0.05, 100.0), (1e-10, 2.0)
+# Most iterations from each beginning.
+MAX_ITER = 60
+# Solutions of the linear system, each of what the earlier ones leave.
+N_REFINED = 4
+
+# A covariance of targets, and a function from derivatives by it to those by its parameters.
+Covariance = tuple[Tensor, Callable[[Tensor], Tensor]]
+
+
+class Kernel(Protocol):
+    """A covariance that depends on distances, and random directions of waves that have it.
+
+    Waves along such directions and with random phases have random sums with nearly the covariance
+    of the process (Rahimi and Recht 2007, "Random features for large-scale kernel machines",
+    https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines).
+    """
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return directions, (n_waves, n_features), from uniform draws with one column more."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """exp(-r^2 / 2)."""
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+        values = torch.exp(-squares / 2)
+        return values, -values / 2
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return gaussian directions."""
+        return torch.special.ndtri(draws[:, 1:])
+
+
+@dataclass(frozen=True)
+class Matern:
+    """Of order 5/2: for functions with two continuous derivatives."""
+
+    def of(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values at squares of distances, and derivatives by them."""
+        z = (5 * squares).sqrt()
+        decay = torch.exp(-z)
+        return (1 + z + z * z / 3) * decay, -5 / 6 * (1 + z) * decay
+
+    def directions(self, draws: Tensor) -> Tensor:
+        """Return directions of Student's distribution with 5 degrees of freedom."""
+        squares = torch.from_numpy(chi2.ppf(draws[:, :1].numpy(), 5))
+        return Gaussian().directions(draws) * (5 / squares).sqrt()
+
+
+KERNELS: tuple[Kernel, ...] = (Gaussian(), Matern())
+
+
+class Process(NamedTuple):
+    """A gaussian process, given targets."""
+
+    X: Tensor  # (n_features, n_samples)
+    y: Tensor  # (n_samples,)
+    kernel: Kernel
+    lengths: Tensor  # (n_features,)
+    amplitude: Tensor  # ()
+    noise: Tensor  # (), variance of the targets of rows of weight 1
+    noises: Tensor  # (n_samples,), variances
+    factor: Tensor  # (n_samples, n_samples), lower triangular, of the covariance of the targets
+    solved: Tensor  # (n_samples,), the inverse of this covariance times the targets
+
+    def mean(self, X: Tensor) -> Tensor:
+        """Return the mean of the posterior, (n_points,), of points (n_features, n_points)."""
+        return self._between(X, self.X) @ self.solved
+
+    def covariance(self, X: Tensor) -> Tensor:
+        """Return the covariance of the posterior, without the noise, (n_points, n_points)."""
+        half = torch.linalg.solve_triangular(self.factor, self._between(self.X, X), upper=False)
+        return self._between(X, X) - half.mT @ half
+
+    def left_out(self) -> tuple[Tensor, Tensor]:
+        """Return what all other rows predict of each row, and its variance without the noise."""
+        eye = torch.eye(len(self.y)).to(self.y)
+        half = torch.linalg.solve_triangular(self.factor, eye, upper=False)
+        variances = 1 / half.square().sum(0)
+        return self.y - self.solved * variances, (variances - self.noises).clamp_min(0)
+
+    def _between(self, X: Tensor, other: Tensor) -> Tensor:
+        unit = self.lengths[:, None]
+        return self.amplitude**2 * (1 + self.kernel.of(_squares(X / unit, other / unit))[0])
+
+
+def fit_process(
+    X: Tensor, y: Tensor, weights: Tensor, n_chosen: int, generator: torch.Generator
+) -> Process | None:
+    """Fit a gaussian process; None if rounding errors prevent it.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n_features, n_samples)
+        Standardized features.
+    y : Tensor of shape (n_samples,)
+        Standardized targets.
+    weights : Tensor of shape (n_samples,)
+        Number of rows that each counts for, above 0.
+    n_chosen : int
+        How many random rows choose the lengths, the amplitude and the noise, at most.
+    generator : torch.Generator
+        Draws these rows.
+    """
+    chosen = torch.randperm(len(y), generator=generator)[:n_chosen]
+    found = _most_probable_process(X[:, chosen], y[chosen], weights[chosen])
+    if found is None:
+        return None
+    kernel, p = found
+    matrix, _ = _covariance(X, weights, kernel, p)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if info:
+        return None
+    solved = torch.zeros_like(y)
+    for _ in range(N_REFINED):  # with few digits of the covariance, the first one is not exact
+        rest = y - matrix @ solved
+        solved = solved + torch.cholesky_solve(rest[:, None], factor)[:, 0]
+    *lengths, amplitude, noise = p.exp()
+    return Process(
+        X, y, kernel, torch.stack(lengths), amplitude, noise, noise / weights, factor, solved
+    )
+
+
+def _most_probable_process(X: Tensor, y: Tensor, weights: Tensor) -> tuple[Kernel, Tensor] | None:
+    """Return the kernel and the logarithms of lengths, amplitude and noise."""
+    bounds = *[LENGTHS] * len(X), AMPLITUDES, NOISES
+    each = []
+    for kernel, (length, noise) in product(KERNELS, BEGINNINGS):
+        begin = X.new_tensor([length * len(X) ** 0.5] * len(X) + [math.e, noise]).log()
+        covariance = partial(_covariance, X, weights, kernel)
+        found, cost = _most_probable(covariance, y, weights, begin, bounds)
+        each.append((cost, found, kernel))
+    _, found, kernel = min(each, key=lambda one: one[0])
+    return None if found is None else (kernel, found)
+
+
+def _squares(X: Tensor, other: Tensor) -> Tensor:
+    """Return the squares of distances."""
+    norms = X.square().sum(0)[:, None] + other.square().sum(0)
+    return (norms - 2 * X.mT @ other).clamp_min(0)
+
+
+def _covariance(X: Tensor, weights: Tensor, kernel: Kernel, p: Tensor) -> Covariance:
+    """Return the covariance of targets with given logarithms of the parameters."""
+    Z = X * torch.exp(-p[:-2, None])
+    values, slopes = kernel.of(_squares(Z, Z))
+    size, noise = torch.exp(2 * p[-2]), p[-1].exp() / weights
+    smooth = size * (values + 1)
+
+    def by_p(g: Tensor) -> Tensor:
+        by_distance = g * slopes
+        # The sum of W_jk (z_j - z_k)^2 for each feature.
+        sums = 2 * (Z.square() @ by_distance.sum(0) - (Z @ by_distance * Z).sum(1))
+        ends = torch.stack([2 * (g * smooth).sum(), (g.diagonal() * noise).sum()])
+        return torch.cat([-2 * size * sums, ends])
+
+    return smooth + noise.diag(), by_p
+
+
+def _most_probable(
+    covariance: Callable[[Tensor], Covariance],
+    y: Tensor,
+    weights: Tensor,
+    begin: Tensor,
+    bounds: Sequence[tuple[float, float]],
+) -> tuple[Tensor | None, float]:
+    """Return the parameters that make targets most probable, and their cost.
+
+    Parameters
+    ----------
+    covariance : callable
+        See `_covariance`; of the logarithms of the parameters.
+    y : Tensor of shape (n_samples,)
+    weights : Tensor of shape (n_samples,)
+        Number of rows that each counts for.
+    begin : Tensor of shape (n_parameters,)
+        Logarithms of lengths, amplitude and noise.
+    bounds : sequence of tuple
+        Of each parameter itself.
+    """
+    # A row that counts for w has w parts of the probability of the noise.
+    n_more = float((weights - 1).sum())
+    eye = torch.eye(len(y)).to(y)
+
+    def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
+        p = torch.from_numpy(values)
+        matrix, by_p = covariance(p)
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        if info:
+            return math.inf, np.zeros_like(values)
+        half = torch.linalg.solve_triangular(factor, eye, upper=False)
+        inverse, white = half.mT @ half, half @ y
+        by_row = torch.cholesky_solve(y[:, None], factor)[:, 0]
+        slope = by_p(inverse - by_row[:, None] * by_row)
+        prior = (p[:-2] - LENGTH) / SPREAD
+        slope[:-2] += 2 * prior / SPREAD
+        slope[-1] += n_more
+        logdet = 2 * factor.diagonal().log().sum()
+        total = white @ white + logdet + prior.square().sum() + n_more * p[-1]
+        return total.item() / 2, slope.numpy() / 2
+
+    found = minimize(
+        cost, begin.numpy(), jac=True, method="L-BFGS-B", bounds=np.log(bounds),
+        options={"maxiter": MAX_ITER},
+    )  # fmt: skip
+    return (torch.from_numpy(found.x) if math.isfinite(found.fun) else None), float(found.fun)
