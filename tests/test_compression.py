@@ -126,6 +126,7 @@ def test_slopes_are_those_of_the_small_network(noisy):
         assert np.mean(np.abs(found - expected) < 1e-4 * (1 + np.abs(expected))) > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
@@ -148,6 +149,7 @@ def test_shapes_stay_guaranteed(shape):
     assert small.score(X, y) > model.score(X, y) - 0.05
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_classes_keep_their_probabilities():
     rng = np.random.default_rng(0)
@@ -181,6 +183,7 @@ def test_without_rows_points_of_the_range_are_used(noisy):
     assert small.score(X, y) > model.score(X, y) - 0.05
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_smallest_network_that_is_close_enough(noisy):
     X, _, model = noisy

@@ -70,7 +70,7 @@ class ExponentialReLURegressor(
 
     With the same settings and ``depth="auto"``, tables of 20 to 100 rows with one target also get
     *periodic waves* along random directions: 64 or 128, of which only the coefficients are fitted,
-    as in a gaussian process. They become the model if they predict left-out rows better than the
+    to a gaussian process. They become the model if they predict left-out rows better than the
     other networks. Losses other than squared errors have none. With ``solver="ridge"`` periodic
     waves are the model, as many as ``n_subnetworks``, for up to 4000 rows.
 
@@ -150,9 +150,9 @@ class ExponentialReLURegressor(
         - "adam" is stochastic gradient descent with minibatches, for networks and tables too large
           for "lm".
         - "ridge" is linear least squares for periodic waves along random directions, which stay as
-          they are. The model is close to a gaussian process: the rows choose a Matern or a gaussian
-          kernel, a length for each feature and the noise, by their probability (400 random rows, if
-          there are more). It is for one target, squared errors and at most 4000 rows. Depth, levels
+          they are. They come as close as they can to a gaussian process: the rows choose a Matern
+          or a gaussian kernel, a length for each feature and the noise, by their probability (400
+          random rows, if there are more). It is for one target, squared errors and at most 4000 rows. Depth, levels
           and starts stay at their defaults. A model has 10 MB, because of its error bars.
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
           squares for windows side by side, periodic waves and linear models. Networks on encoded

@@ -79,7 +79,9 @@ def _each_left_out(
     shift, total = added[0], None if networks is None else gain[:, None] * networks
     if linear is not None:
         shift = shift - line_gain * linear.coef[0]
-        line = line_gain[:, None] * linear.left_out
+        # One row does not tell what a line predicts without it: NaN, but a weight of 0 takes none.
+        gains = line_gain[:, None]
+        line = torch.where(gains > 0, gains * linear.left_out, 0.0)
         total = line if total is None else total + line
     return None if total is None else total + shift[:, None]
 

@@ -244,7 +244,7 @@ def _each_left_out(
     if n_residuals > len(found.root):
         return _by_leverage(found, model, theta, rows)
     columns, targets = tangent(model, theta, rows.X), rows.raw - rows.residual
-    if isinstance(model, TriangleModel) or model.ripples:
+    if isinstance(model, TriangleModel):
         weights = rows.curvature.mean(0)
         raw, variance = each_left_out(found, columns[0], targets, weights)
         return raw, variance.expand_as(raw)

@@ -36,6 +36,7 @@ def test_noise_bounds_predictions():
     np.testing.assert_allclose(limited, model.predict(X), rtol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_noise_nothing_is_bounded():
     X, y = table(noise=0.0)

@@ -266,6 +266,7 @@ def test_partial_sums_are_the_same_function_from_any_layer_on(seed, sizes, share
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11 * size)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sums_make_smaller_the_dense_layers_of_composed_networks():
     rng = np.random.default_rng(0)

@@ -541,6 +541,7 @@ def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
     assert errors[0] < 0.8 * errors[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, pytest.param(0.01, marks=pytest.mark.long)])
 def test_a_deeper_network_is_taken_where_the_default_one_has_not_learned_all(noise, monkeypatch):

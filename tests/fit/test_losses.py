@@ -271,6 +271,7 @@ def test_prediction_intervals_hold_as_many_targets_as_they_say(seed):
     assert inside[quiet].mean() == pytest.approx(0.9, abs=0.06)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_quantiles_do_not_cross_anywhere():
     X, y = heteroscedastic(60, 0)

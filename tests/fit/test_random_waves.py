@@ -1,4 +1,4 @@
-"""Periodic waves along random directions, against closed forms of gaussian processes."""
+"""Gaussian processes against closed forms, and their projections on periodic waves."""
 
 from functools import partial
 
@@ -8,15 +8,15 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
-from skrelu._fit.random_waves import (
+from skrelu._fit.gaussian_process import (
     KERNELS,
     Gaussian,
     Matern,
     _covariance,
-    _covariance_of_waves,
     _most_probable_process,
-    fit_random_waves,
+    fit_process,
 )
+from skrelu._fit.random_waves import _points_between, fit_random_waves
 from skrelu._networks.smooth_waves import Ripple
 
 DOUBLE = torch.float64
@@ -38,63 +38,103 @@ def columns(found, X):
     return torch.cat([X, waves, torch.ones_like(X[:1])])
 
 
-def covariance(found, X, other):
-    half, penalties = columns(found, X).mT / found.posterior.penalties, columns(found, other)
-    return half @ penalties
+def process_of(X, y, weights=None):
+    weights = torch.ones_like(y) if weights is None else weights
+    return fit_process(X, y, weights, 400, torch.Generator().manual_seed(0))
 
 
-def test_coefficients_are_the_mean_of_the_posterior():
-    X, y, new, _ = smooth(noise=0.01)
-    found = fit_random_waves(X, y, torch.ones_like(y), 128, 400, 0)
-    noise = torch.eye(len(y)) / found.posterior.precision
-    expected = covariance(found, new, X) @ torch.linalg.solve(covariance(found, X, X) + noise, y)
-    torch.testing.assert_close(found.coef @ columns(found, new), expected, rtol=1e-5, atol=1e-6)
-    root = found.posterior.root @ columns(found, new)
-    below = covariance(found, new, X)
-    inner = torch.linalg.solve(covariance(found, X, X) + noise, below.mT)
-    expected = covariance(found, new, new).diagonal() - (below * inner.mT).sum(1)
-    torch.testing.assert_close(root.square().sum(0), expected, rtol=1e-3, atol=1e-6)
+def covariance(process, X, other):
+    """Return the covariance by its definition."""
+    apart = (X[:, :, None] - other[:, None]) / process.lengths[:, None, None]
+    return process.amplitude**2 * (1 + process.kernel.of(apart.square().sum(0))[0])
+
+
+def test_the_posterior_is_that_of_the_textbook():
+    X, y, new, _ = smooth(noise=0.1)
+    weights = torch.linspace(0.5, 1.5, len(y), dtype=DOUBLE)
+    process = process_of(X, y, weights)
+    inside = covariance(process, X, X) + torch.diag(process.noise / weights)
+    below = covariance(process, new, X)
+    torch.testing.assert_close(process.mean(new), below @ torch.linalg.solve(inside, y))
+    explained = below @ torch.linalg.solve(inside, below.mT)
+    expected = covariance(process, new, new) - explained
+    torch.testing.assert_close(process.covariance(new), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_left_out_rows_are_predicted_by_all_others():
     X, y, _, _ = smooth(noise=0.1)
     weights = torch.linspace(0.5, 1.5, len(y), dtype=DOUBLE)
-    found = fit_random_waves(X, y, weights, 128, 400, 0)
+    process = process_of(X, y, weights)
+    left_out, variances = process.left_out()
     for row in (0, 17):
         rest = torch.arange(len(y)) != row
-        noise = torch.diag(1 / (found.posterior.precision * weights[rest]))
-        inside = covariance(found, X[:, rest], X[:, rest]) + noise
-        expected = covariance(found, X[:, [row]], X[:, rest]) @ torch.linalg.solve(inside, y[rest])
-        assert float(found.left_out[row]) == pytest.approx(float(expected), abs=1e-8)
-        below = covariance(found, X[:, [row]], X[:, rest])
+        inside = covariance(process, X[:, rest], X[:, rest])
+        inside = inside + torch.diag(process.noise / weights[rest])
+        below = covariance(process, X[:, [row]], X[:, rest])
+        expected = below @ torch.linalg.solve(inside, y[rest])
+        assert float(left_out[row]) == pytest.approx(float(expected), abs=1e-8)
         explained = below @ torch.linalg.solve(inside, below.mT)
-        variance = covariance(found, X[:, [row]], X[:, [row]]) - explained
-        assert float(found.variance[row]) == pytest.approx(float(variance), abs=1e-8)
+        variance = covariance(process, X[:, [row]], X[:, [row]]) - explained
+        assert float(variances[row]) == pytest.approx(float(variance), abs=1e-8)
 
 
-def test_lengths_noise_and_predictions_are_those_of_a_gaussian_process():
+def test_lengths_noise_and_predictions_are_those_of_scikit_learn():
     X, y, new, truth = smooth(n=80, noise=0.1)
-    found = fit_random_waves(X, y, torch.ones_like(y), 1024, 400, 0)
+    process = process_of(X, y)
     kernel = 1.0 * RBF([1.0, 1.0]) + WhiteKernel(0.1)
-    process = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=0)
-    process.fit(X.mT.numpy(), y.numpy())
-    assert float(1 / found.posterior.precision) == pytest.approx(0.01, rel=0.5)
-    ours = (found.coef @ columns(found, new)).numpy()
-    difference = ours - process.predict(new.mT.numpy())
-    assert np.sqrt(np.mean(difference**2)) < 0.05
+    other = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=0)
+    other.fit(X.mT.numpy(), y.numpy())
+    assert float(process.noise) == pytest.approx(0.01, rel=0.5)
+    ours = process.mean(new).numpy()
+    assert np.sqrt(np.mean((ours - other.predict(new.mT.numpy())) ** 2)) < 0.05
     assert np.sqrt(np.mean((ours - truth.numpy()) ** 2)) < 0.08
 
 
-def test_the_covariance_of_waves_is_nearly_gaussian():
-    X, y, new, _ = smooth(n=80, noise=0.1)
-    found = fit_random_waves(X, y, torch.ones_like(y), 1024, 400, 1)
-    waves = slice(2, -1)
-    n = len(found.directions)
-    values = columns(found, new)[waves]
-    middle = columns(found, torch.zeros_like(new[:, :1]))[waves]
-    lengths = 1 / (np.pi * found.directions.std(0))  # of cosines whose period is 2
-    expected = torch.exp(-(new / lengths[:, None]).square().sum(0) / 2)
-    torch.testing.assert_close((values * middle).sum(0) / n, expected, rtol=0, atol=0.1)
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_waves_have_the_mean_and_the_variance_of_the_process(noise):
+    X, y, _, _ = smooth(n=60, noise=noise)
+    process = process_of(X, y)
+    found = fit_random_waves(X, y, torch.ones_like(y), 128, 400, 0)
+    between = _points_between(X, 500, torch.Generator().manual_seed(5))
+    variance = process.covariance(between).diagonal().clamp_min(0)
+    away = found.coef @ columns(found, between) - process.mean(between)
+    assert (away.square() / (variance + process.noise)).mean().sqrt() < 0.2
+    ours = (found.posterior.root @ columns(found, between)).square().sum(0)
+    ratios = (ours + process.noise) / (variance + process.noise)
+    assert float(ratios.log().abs().median()) < 0.1
+    left_out, _ = process.left_out()
+    torch.testing.assert_close(found.left_out, left_out, rtol=0, atol=0.02)
+
+
+def test_what_few_waves_cannot_hold_makes_errors_and_variances_larger():
+    X, y, new, truth = smooth(n=80)
+    for n_waves in (128, 4):
+        found = fit_random_waves(X, y, torch.ones_like(y), n_waves, 400, 0)
+        away = found.coef @ columns(found, new) - truth
+        sizes = (found.posterior.root @ columns(found, new)).square().sum(0).sqrt()
+        assert float((found.left_out - y).square().mean().sqrt()) < 3 * float(away.std()) + 1e-3
+        held = (away.abs() < 2 * sizes).double().mean()
+        assert held > 0.8
+
+
+def test_roots_of_the_posterior_are_lower_triangular():
+    X, y, _, _ = smooth(noise=0.1)
+    found = fit_random_waves(X, y, torch.ones_like(y), 32, 400, 0)
+    assert torch.equal(found.posterior.root, found.posterior.root.tril())
+
+
+def test_points_lie_between_rows_and_mix_features():
+    X = torch.tensor([[0.0, 1.0, 2.0], [5.0, 6.0, 9.0]], dtype=DOUBLE)
+    points = _points_between(X, 400, torch.Generator().manual_seed(0))
+    assert points.shape == (2, 400)
+    assert (points.amin(1) == X.amin(1)).all()
+    assert (points.amax(1) == X.amax(1)).all()
+    mixed = {tuple(point) for point in points[:, :200].mT.tolist()}
+    assert mixed == {(a, b) for a in X[0].tolist() for b in X[1].tolist()}
+    for point in points[:, 200:].mT:
+        away = (X - point[:, None]).norm(dim=0)
+        apart = (X[:, :, None] - X[:, None]).norm(dim=0)
+        assert (away + away[:, None] - apart).min() < 1e-9
 
 
 def test_features_of_no_use_get_long_lengths():
@@ -135,21 +175,28 @@ def test_rows_without_noise_are_met_though_the_covariance_has_few_digits(n_waves
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=repr)
-def test_slopes_of_the_evidence_are_those_of_differences(kernel):
+def test_slopes_of_the_covariance_are_those_of_differences(kernel):
     rng = np.random.default_rng(0)
     X, weights = torch.tensor(rng.normal(size=(2, 30))), torch.linspace(0.5, 2, 30).double()
-    draws = torch.tensor(rng.uniform(size=(50, 4)))
-    directions, offsets = kernel.directions(draws[:, :3]), draws[:, 3:]
-    of_waves = partial(_covariance_of_waves, directions, offsets, X, weights)
-    of_process = partial(_covariance, X, weights, kernel)
+    of = partial(_covariance, X, weights, kernel)
     g = torch.tensor(rng.normal(size=(30, 30)))
-    g = g + g.mT
-    for covariance, p in ((of_process, [0.1, -0.2, 0.3, -2]), (of_waves, [0.1, 0.3, -2])):
-        p, step = torch.tensor(p).double(), 1e-6
-        slopes = covariance(p)[1](g)
-        for k, unit in enumerate(torch.eye(len(p)).double() * step):
-            change = (covariance(p + unit)[0] - covariance(p - unit)[0]) / (2 * step)
-            assert float((g * change).sum()) == pytest.approx(float(slopes[k]), rel=1e-5)
+    g, p, step = g + g.mT, torch.tensor([0.1, -0.2, 0.3, -2]).double(), 1e-6
+    slopes = of(p)[1](g)
+    for k, unit in enumerate(torch.eye(len(p)).double() * step):
+        change = (of(p + unit)[0] - of(p - unit)[0]) / (2 * step)
+        assert float((g * change).sum()) == pytest.approx(float(slopes[k]), rel=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=repr)
+def test_waves_along_drawn_directions_have_the_covariance(kernel):
+    draws = torch.quasirandom.SobolEngine(3, seed=0).draw(4096, dtype=DOUBLE).clamp(1e-6, 1 - 1e-6)
+    directions = kernel.directions(draws) / np.pi
+    offsets = torch.rand(4096, 1, generator=torch.Generator().manual_seed(0), dtype=DOUBLE) * 2
+    X = torch.tensor(np.random.default_rng(0).normal(size=(2, 200)))
+    waves = Ripple().derivatives(directions @ X + offsets, 1)[0]
+    middle = Ripple().derivatives(offsets, 1)[0]
+    expected = kernel.of(X.square().sum(0))[0]
+    torch.testing.assert_close((waves * middle).mean(0), expected, rtol=0, atol=0.06)
 
 
 def test_rough_functions_choose_matern():

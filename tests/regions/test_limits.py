@@ -84,6 +84,7 @@ def test_two_to_the_depth_regions_are_refused_before_memory_is_full(find, depth)
         find(triangles(depth), *arguments)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_estimators_refuse_regions_that_memory_does_not_hold():
