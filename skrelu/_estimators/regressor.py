@@ -152,8 +152,9 @@ class ExponentialReLURegressor(
         - "ridge" is linear least squares for periodic waves along random directions, which stay as
           they are. They come as close as they can to a gaussian process: the rows choose a Matern
           or a gaussian kernel, a length for each feature and the noise, by their probability (400
-          random rows, if there are more). It is for one target, squared errors and at most 4000 rows. Depth, levels
-          and starts stay at their defaults. A model has 10 MB, because of its error bars.
+          random rows, if there are more). It is for one target, squared errors and at most 4000
+          rows. Depth, levels and starts stay at their defaults. A model has 10 MB, because of its
+          error bars.
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
           squares for windows side by side, periodic waves and linear models. Networks on encoded
           columns are trained by AdamW.

@@ -21,8 +21,8 @@ from skrelu._fit.gaussian_process import Process, fit_process
 from skrelu._networks.smooth_waves import Ripple
 from skrelu._solvers.posterior import Posterior
 
-# Fewest points between the rows, and points a wave; as many rows at most.
-FEWEST_POINTS, POINTS_A_WAVE = 1000, 2
+# Fewest points between the rows, and points a coefficient; as many rows at most.
+FEWEST_POINTS, POINTS_A_COEFFICIENT = 1000, 2
 # Ridges relative to the largest eigenvalue: the first that adds less than this part of the variance
 # of the posterior, and of what no coefficients can hold, to the square of the distance.
 RIDGES = tuple(10.0**-k for k in range(6, 21, 2))
@@ -70,7 +70,7 @@ def fit_random_waves(
     draws = engine.fast_forward(1).draw(n_waves, dtype=X.dtype).clamp(1e-6, 1 - 1e-6)
     directions = process.kernel.directions(draws[:, :-1]) / process.lengths / math.pi
     offsets = 2 * draws[:, -1]
-    n_points = max(FEWEST_POINTS, POINTS_A_WAVE * n_waves)
+    n_points = max(FEWEST_POINTS, POINTS_A_COEFFICIENT * (len(X) + n_waves + 1))
     rows = X[:, torch.randperm(len(y), generator=generator)[:n_points]]
     points = torch.cat([rows, _points_between(X, n_points, generator)], 1)
     waves = Ripple().derivatives(directions @ points + offsets[:, None], 1)[0]

@@ -8,6 +8,7 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
+from skrelu._fit import random_waves
 from skrelu._fit.gaussian_process import (
     KERNELS,
     Gaussian,
@@ -117,10 +118,14 @@ def test_what_few_waves_cannot_hold_makes_errors_and_variances_larger():
         assert held > 0.8
 
 
-def test_roots_of_the_posterior_are_lower_triangular():
-    X, y, _, _ = smooth(noise=0.1)
-    found = fit_random_waves(X, y, torch.ones_like(y), 32, 400, 0)
-    assert torch.equal(found.posterior.root, found.posterior.root.tril())
+@pytest.mark.parametrize("n_features", [2, 80])
+def test_roots_of_the_posterior_are_square_and_lower_triangular(monkeypatch, n_features):
+    monkeypatch.setattr(random_waves, "FEWEST_POINTS", 10)
+    X = torch.tensor(np.random.default_rng(0).normal(size=(n_features, 40)))
+    found = fit_random_waves(X, X[0].sin(), torch.ones(40).double(), 32, 400, 0)
+    root = found.posterior.root
+    assert root.shape == (n_features + 33, n_features + 33)
+    assert torch.equal(root, root.tril())
 
 
 def test_points_lie_between_rows_and_mix_features():
