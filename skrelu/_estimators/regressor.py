@@ -154,7 +154,7 @@ class ExponentialReLURegressor(
           or a gaussian kernel, a length for each feature and the noise, by their probability (400
           random rows, if there are more). It is for one target, squared errors and at most 4000
           rows. Depth, levels and starts stay at their defaults. A model has 10 MB, because of its
-          error bars.
+          error bars. Coefficients may be large and cancel: export it in double precision.
         - "auto" takes "lm" if an iteration takes no more than a few seconds, and linear least
           squares for windows side by side, periodic waves and linear models. Networks on encoded
           columns are trained by AdamW.

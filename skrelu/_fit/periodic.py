@@ -37,7 +37,7 @@ def fit_periodic(job: Job, plan: Plan) -> Fitted | None:
     if not (one and few) or settings.early_stopping is True or settings.exact_depth:
         return None
     n_waves = 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * n))
-    return _fitted(job, plan, min(n_waves, tuning.MOST_WAVES))
+    return _fitted(job, plan, min(n_waves, tuning.MOST_WAVES), tuning.MOST_SIZE)
 
 
 def fit_by_ridge(job: Job, plan: Plan) -> Fitted:
@@ -82,23 +82,23 @@ def _check(job: Job, plan: Plan) -> None:
         )
 
 
-def _fitted(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
+def _fitted(job: Job, plan: Plan, n_waves: int, most_size: float = math.inf) -> Fitted | None:
     """Fit periodic waves; None if rounding errors prevent it."""
     with job.step("periodic waves") as step, threads(0.0):
-        fitted = _fit_waves(job, plan, n_waves)
+        fitted = _fit_waves(job, plan, n_waves, most_size)
         step.done = fitted is not None
         step.error = None if fitted is None else fitted.error
     return fitted
 
 
-def _fit_waves(job: Job, plan: Plan, n_waves: int) -> Fitted | None:
+def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted | None:
     rows = job.rows(1, False, len(job.training.X))
     base, n_features = base_weights(rows), len(rows.X)
     apart = torch.Generator().set_state(job.generator.get_state())
     seed = int(torch.randint(2**31, (1,), generator=apart))
     weights = (base / base.square().sum()).clamp_min(LEAST_WEIGHT)
     X, y, weights = (part.cpu().double() for part in (rows.X, rows.y[0], weights))
-    found = fit_random_waves(X, y, weights, n_waves, tuning.LENGTH_ROWS, seed)
+    found = fit_random_waves(X, y, weights, n_waves, tuning.LENGTH_ROWS, seed, most_size)
     if found is None:
         return None
     network = ComposedNetwork(n_features, n_waves, 1, 1, ripples=True)

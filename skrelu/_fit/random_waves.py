@@ -43,7 +43,13 @@ class RandomWaves(NamedTuple):
 
 
 def fit_random_waves(
-    X: Tensor, y: Tensor, weights: Tensor, n_waves: int, n_chosen: int, seed: int
+    X: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    n_waves: int,
+    n_chosen: int,
+    seed: int,
+    most_size: float = math.inf,
 ) -> RandomWaves | None:
     """Fit a gaussian process and project it on waves; None if rounding errors prevent it.
 
@@ -60,6 +66,8 @@ def fit_random_waves(
     n_chosen : int
         How many random rows choose the lengths, the amplitude and the noise, at most.
     seed : int
+    most_size : float, default=inf
+        Largest sum of absolute values of the coefficients, unless the largest ridge exceeds it.
     """
     generator = torch.Generator().manual_seed(seed)
     process = fit_process(X, y, weights, n_chosen, generator)
@@ -75,7 +83,7 @@ def fit_random_waves(
     points = torch.cat([rows, _points_between(X, n_points, generator)], 1)
     waves = Ripple().derivatives(directions @ points + offsets[:, None], 1)[0]
     columns = torch.cat([points, waves, torch.ones_like(points[:1])])
-    projected = _projected(process, points, columns)
+    projected = _projected(process, points, columns, most_size)
     posterior = Posterior(projected.root, 1 / process.noise, torch.zeros_like(projected.coef))
     left_out, variance = process.left_out()
     errors = y - left_out
@@ -102,7 +110,7 @@ class _Projected(NamedTuple):
     wider: Tensor  # (), by which this covariance was multiplied
 
 
-def _projected(process: Process, points: Tensor, columns: Tensor) -> _Projected:
+def _projected(process: Process, points: Tensor, columns: Tensor, most_size: float) -> _Projected:
     """Return the coefficients that come closest to the posterior.
 
     Parameters
@@ -111,6 +119,8 @@ def _projected(process: Process, points: Tensor, columns: Tensor) -> _Projected:
     points : Tensor of shape (n_features, n_points)
     columns : Tensor of shape (n_columns, n_points)
         Fewer than points.
+    most_size : float
+        Of the coefficients.
     """
     mean, covariance = process.mean(points), process.covariance(points)
     unit = (covariance.diagonal().clamp_min(0) + process.noise).rsqrt()
@@ -118,16 +128,21 @@ def _projected(process: Process, points: Tensor, columns: Tensor) -> _Projected:
     left, sizes, right = torch.linalg.svd((columns * unit).mT, full_matrices=False)
     along, squares = left.mT @ mean, sizes.square()
     missed = (mean.square().sum() - along.square().sum()).clamp_min(0)
+    by_column = torch.where(sizes > 0, 1 / sizes, 0.0)[:, None] * right
+    kept: tuple[Tensor, Tensor, Tensor] | None = None
     for ridge in RIDGES:
         share = squares / (squares + ridge * squares[0])
-        added = ((1 - share) * along).square().sum()
-        if added <= CLOSE * len(mean) + CLOSE_TO_MISSED * missed:
+        coef = by_column.mT @ (share * along)
+        if kept is not None and coef.abs().sum() > most_size:
             break
+        kept = share, coef, ((1 - share) * along).square().sum()
+        if kept[-1] <= CLOSE * len(mean) + CLOSE_TO_MISSED * missed:
+            break
+    assert kept is not None
+    share, coef, added = kept
     values, vectors = torch.linalg.eigh(left.mT @ covariance @ left)
     half = share[:, None] * vectors * values.clamp_min(LEAST_VARIANCE).sqrt()
     variance = covariance.diagonal().clamp_min(0).sum()
     wider = (variance + missed + added) / half.square().sum()
-    by_column = torch.where(sizes > 0, 1 / sizes, 0.0)[:, None] * right
     root = torch.linalg.qr((wider.sqrt() * half.mT @ by_column).flip(1))[1].flip(0, 1)
-    coef = by_column.mT @ (share * along)
     return _Projected(coef, root, (missed + added) / len(mean), wider)

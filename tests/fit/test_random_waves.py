@@ -118,6 +118,16 @@ def test_what_few_waves_cannot_hold_makes_errors_and_variances_larger():
         assert held > 0.8
 
 
+def test_the_size_of_coefficients_is_bounded():
+    X, y, _, _ = smooth()
+    free, bounded = (
+        fit_random_waves(X, y, torch.ones_like(y), 128, 400, 0, most) for most in (np.inf, 100.0)
+    )
+    assert free.coef.abs().sum() > 100
+    assert bounded.coef.abs().sum() <= 100
+    assert (free.left_out - y).norm() < (bounded.left_out - y).norm()
+
+
 @pytest.mark.parametrize("n_features", [2, 80])
 def test_roots_of_the_posterior_are_square_and_lower_triangular(monkeypatch, n_features):
     monkeypatch.setattr(random_waves, "FEWEST_POINTS", 10)
