@@ -484,14 +484,14 @@ POSTERIOR_WORK, POSTERIOR_NUMBERS = 3e9, 4e6
 # Periodic waves along random directions.
 # Rows between which they are fitted, waves a row, rounded up to a power of 2, and most waves. They
 # are the model if they predict left-out rows better than other networks. Chosen on 21 functions:
-# errors fall to 0.21 times with 40 rows (geometric mean, no noise) and 0.59 times with 100, with
-# 10 % of noise to 0.72 and 0.85 times. On 41 others they fall to 0.25 and 0.57 times, on 21 of
-# these with noise to 0.90 and 0.96 times. With 300 rows and no noise 256 waves hold too little of
-# the process: 1.5 times the errors of other networks (21 functions).
+# errors fall to 0.21 times with 40 rows (geometric mean, no noise) and 0.67 times with 100. On 41
+# others they fall to 0.25 and 0.66 times, on 21 of these with 10 % of noise to 0.90 and 0.96 times.
+# With 300 rows and no noise 256 waves hold too little of the process: 1.5 times the errors of other
+# networks (21 functions).
 FEWEST_ROWS, FEW_ROWS, WAVES_A_ROW, MOST_WAVES = 20, 100, 2, 128
 # Largest sum of absolute values of their coefficients, which cancel: in single precision, rounding
-# errors are below 1e-3. Without it errors are the same with 40 rows and 0.6 times with 100 (medians
-# of 21 functions, no noise), but sums reach 1e6.
+# errors are below 1e-3. Without it errors on 62 functions are the same with 40 rows, and 0.87 times
+# with 100 (geometric mean, no noise), but sums reach 1e6.
 MOST_SIZE = 1e4
 # solver="ridge": waves if their number is "auto", most rows, and rows that choose the lengths.
 WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
