@@ -112,10 +112,9 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted |
     )[None].to(rows.X)
     left_out = found.left_out.to(rows.X)
     loss = ((rows.y[0] - left_out).square() @ base)[None]
-    noise = (1 / found.posterior.precision + 0.1 * found.variance.min())[None].to(
-        loss
-    )  # waves come as close to rows as that
-    relu, lowered = lowered_closely(network, theta, tuning.RIPPLE_DEPTH, rows, noise)
+    # The noise, and a part of what is not known of the row that the others know best.
+    error = 1 / found.posterior.precision + tuning.RIPPLE_LOSS * found.variance.min()
+    relu, lowered = lowered_closely(network, theta, tuning.RIPPLE_DEPTH, rows, error[None].to(loss))
     curve = [1.0, float(loss)]
     result = Result(theta, loss, loss, loss, Status.DONE, 1, curve, curve)
     plan = replace(plan, composed=network, relu=relu, n_starts=1, solver="ridge", in_limit=False)

@@ -55,16 +55,10 @@ def fit_random_waves(
 
     Parameters
     ----------
-    X : Tensor of shape (n_features, n_samples)
-        Standardized features.
-    y : Tensor of shape (n_samples,)
-        Standardized targets.
-    weights : Tensor of shape (n_samples,)
-        Number of rows that each counts for, above 0.
+    X, y, weights, n_chosen
+        See `fit_process`.
     n_waves : int
         Powers of two are spread best.
-    n_chosen : int
-        How many random rows choose the lengths, the amplitude and the noise, at most.
     seed : int
     most_size : float, default=inf
         Largest sum of absolute values of the coefficients, unless the largest ridge exceeds it.

@@ -109,6 +109,7 @@ def test_waves_have_the_mean_and_the_variance_of_the_process(noise):
 
 def test_what_few_waves_cannot_hold_makes_errors_and_variances_larger():
     X, y, new, truth = smooth(n=80)
+    spreads = []
     for n_waves in (128, 4):
         found = fit_random_waves(X, y, torch.ones_like(y), n_waves, 400, 0)
         away = found.coef @ columns(found, new) - truth
@@ -116,6 +117,9 @@ def test_what_few_waves_cannot_hold_makes_errors_and_variances_larger():
         assert float((found.left_out - y).square().mean().sqrt()) < 3 * float(away.std()) + 1e-3
         held = (away.abs() < 2 * sizes).double().mean()
         assert held > 0.8
+        spreads.append((sizes.median(), (found.left_out - y).norm()))
+    assert spreads[1][0] > 10 * spreads[0][0]
+    assert spreads[1][1] > 10 * spreads[0][1]
 
 
 def test_the_size_of_coefficients_is_bounded():
