@@ -19,6 +19,7 @@ from skrelu._fit import tuning
 from skrelu._fit.averaging import EXACT
 from skrelu._fit.blend import average_loss, raw_values
 from skrelu._fit.composed import Look, fit_composed, go_on, look, on_all_rows
+from skrelu._fit.distilled import with_process
 from skrelu._fit.earlier import Earlier
 from skrelu._fit.encoded import EncodedFit, fit_encoded
 from skrelu._fit.fitted import Fitted
@@ -102,6 +103,7 @@ def _fit(job: Job, plan: Plan) -> Fitted:
         return fit_linear(job, plan)
     periodic = fit_periodic(job, plan) if automatic else None
     others = _fit_others(job, plan, automatic)
+    others = with_process(job, plan, others) if automatic else others
     if periodic is None or others.error <= periodic.error:
         return others
     return periodic.with_status(Status.INTERRUPTED) if others.interrupted else periodic

@@ -18,6 +18,7 @@ from skrelu._fit import tuning
 from skrelu._fit.blend import base_weights, blended, raw_values
 from skrelu._fit.composed import lowered_closely
 from skrelu._fit.fitted import Fitted, Weights
+from skrelu._fit.gaussian_process import optimism
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.random_waves import fit_random_waves
@@ -123,10 +124,7 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted |
     variance = to_numpy(found.variance)
     fitted = replace(fitted, posterior=found.posterior, left_out_variance=variance)
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
-    # Lengths, amplitude and noise have seen the rows that are left out. Each such parameter has a
-    # leverage of 1 / n on a row, on average.
-    n = rows.n_trained
-    n_chosen = min(n_features + 2, n / 2)
     targets, known = to_numpy(rows.y), fitted.left_out
     assert known is not None
-    return replace(fitted, left_out=targets + (known - targets) * n / (n - n_chosen))
+    factor = optimism(rows.n_trained, n_features)
+    return replace(fitted, left_out=targets + factor * (known - targets))

@@ -18,17 +18,13 @@ import torch
 from torch import Tensor
 
 from skrelu._fit.gaussian_process import Process, fit_process
+from skrelu._fit.projection import RIDGES, Span, points_at
 from skrelu._networks.smooth_waves import Ripple
 from skrelu._solvers.posterior import Posterior
 
-# Fewest points between the rows, and points a coefficient; as many rows at most.
-FEWEST_POINTS, POINTS_A_COEFFICIENT = 1000, 2
-# Ridges relative to the largest eigenvalue: the first that adds less than this part of the variance
-# of the posterior, and of what no coefficients can hold, to the square of the distance.
-RIDGES = tuple(10.0**-k for k in range(6, 21, 2))
+# A ridge is taken if it adds less than this part of the variance of the posterior, and of what no
+# coefficients can hold, to the square of the distance.
 CLOSE, CLOSE_TO_MISSED = 1e-3, 0.1
-# Least variance of the posterior along its axes, in these units: rounding errors exceed it.
-LEAST_VARIANCE = 1e-9
 
 
 class RandomWaves(NamedTuple):
@@ -72,9 +68,7 @@ def fit_random_waves(
     draws = engine.fast_forward(1).draw(n_waves, dtype=X.dtype).clamp(1e-6, 1 - 1e-6)
     directions = process.kernel.directions(draws[:, :-1]) / process.lengths / math.pi
     offsets = 2 * draws[:, -1]
-    n_points = max(FEWEST_POINTS, POINTS_A_COEFFICIENT * (len(X) + n_waves + 1))
-    rows = X[:, torch.randperm(len(y), generator=generator)[:n_points]]
-    points = torch.cat([rows, _points_between(X, n_points, generator)], 1)
+    points = points_at(X, len(X) + n_waves + 1, generator)
     waves = Ripple().derivatives(directions @ points + offsets[:, None], 1)[0]
     columns = torch.cat([points, waves, torch.ones_like(points[:1])])
     projected = _projected(process, points, columns, most_size)
@@ -85,16 +79,6 @@ def fit_random_waves(
     left_out = y - torch.copysign((errors.square() + apart).sqrt(), errors)
     variance = projected.wider * variance
     return RandomWaves(directions, offsets, projected.coef, left_out, variance, posterior)
-
-
-def _points_between(X: Tensor, n_points: int, generator: torch.Generator) -> Tensor:
-    """Return points with features of different rows, and points between two rows."""
-    n_features, n = X.shape
-    n_mixed = n_points // 2
-    mixed = X.gather(1, torch.randint(n, (n_features, n_mixed), generator=generator))
-    begin, end = torch.randint(n, (2, n_points - n_mixed), generator=generator)
-    part = torch.rand(len(begin), generator=generator, dtype=X.dtype)
-    return torch.cat([mixed, torch.lerp(X[:, begin], X[:, end], part)], 1)
 
 
 class _Projected(NamedTuple):
@@ -119,24 +103,19 @@ def _projected(process: Process, points: Tensor, columns: Tensor, most_size: flo
     mean, covariance = process.mean(points), process.covariance(points)
     unit = (covariance.diagonal().clamp_min(0) + process.noise).rsqrt()
     mean, covariance = unit * mean, unit[:, None] * covariance * unit
-    left, sizes, right = torch.linalg.svd((columns * unit).mT, full_matrices=False)
-    along, squares = left.mT @ mean, sizes.square()
+    span = Span.of(columns * unit)
+    along = span.basis.mT @ mean
     missed = (mean.square().sum() - along.square().sum()).clamp_min(0)
-    by_column = torch.where(sizes > 0, 1 / sizes, 0.0)[:, None] * right
     kept: tuple[Tensor, Tensor, Tensor] | None = None
     for ridge in RIDGES:
-        share = squares / (squares + ridge * squares[0])
-        coef = by_column.mT @ (share * along)
+        share = span.share(ridge)
+        coef = span.by_basis.mT @ (share * along)
         if kept is not None and coef.abs().sum() > most_size:
             break
-        kept = share, coef, ((1 - share) * along).square().sum()
-        if kept[-1] <= CLOSE * len(mean) + CLOSE_TO_MISSED * missed:
+        kept = share, coef, missed + ((1 - share) * along).square().sum()
+        if kept[-1] - missed <= CLOSE * len(mean) + CLOSE_TO_MISSED * missed:
             break
     assert kept is not None
-    share, coef, added = kept
-    values, vectors = torch.linalg.eigh(left.mT @ covariance @ left)
-    half = share[:, None] * vectors * values.clamp_min(LEAST_VARIANCE).sqrt()
-    variance = covariance.diagonal().clamp_min(0).sum()
-    wider = (variance + missed + added) / half.square().sum()
-    root = torch.linalg.qr((wider.sqrt() * half.mT @ by_column).flip(1))[1].flip(0, 1)
-    return _Projected(coef, root, (missed + added) / len(mean), wider)
+    share, coef, apart = kept
+    root, wider = span.root(covariance, share, apart)
+    return _Projected(coef, root, apart / len(mean), wider)

@@ -70,6 +70,18 @@ def with_error_bars(job: Job, fitted: Fitted, n_effective: float | None = None) 
     return replace(fitted, error_bars=replace(bars, scores=to_numpy(scores)))
 
 
+def left_out_values(job: Job, fitted: Fitted) -> Tensor | None:
+    """Return what fits without each training row predict of it, (n_outputs, n_trained).
+
+    NaN of rows that are not left out; None if nothing is known.
+    """
+    with threads(0.0):
+        if fitted.left_out is not None:
+            return torch.tensor(fitted.left_out)[:, : len(job.training.X)]
+        found = _posteriors(job, fitted, None)
+        return None if found is None else _by_posterior(found, fitted, None).raw
+
+
 def _calibrated(
     fitted: Fitted, bars: ErrorBars, left: _LeftOut, found: _Found | None
 ) -> tuple[ErrorBars, Tensor]:
