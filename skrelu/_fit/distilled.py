@@ -148,52 +148,40 @@ def _distilled(
 ) -> Fitted:
     """Return the fit of a network that learns from a teacher."""
     process, rows, share = teacher.process, teacher.rows, teacher.share
-    X = points_at(process.X, network.n_parameters, _generator(job))
-    members = others.members
+    _, variance = process.left_out()
+    if bool(process.noise < variance.mean()):
+        network = network.resized(*tuning.DEEPER_LEVELS, tuning.DEEPER_WEIGHTS)
+    X, members = points_at(process.X, network.n_parameters, _generator(job)), others.members
     of_others = torch.einsum("mo,mon->on", members.shares, members.values(X))
     targets = torch.lerp(of_others, process.mean(X)[None], share)
     weights = targets.new_full((tuning.DISTILLED_STARTS, X.shape[1]), 1 / X.shape[1])
-    X_there, targets, weights = (part.to(rows.X) for part in (X, targets, weights))
-    points = Rows(X_there, targets, weights, validation=None, n_trained=X.shape[1])
-    _, variance = process.left_out()
+    there, targets, weights = (part.to(rows.X) for part in (X, targets, weights))
+    points = Rows(there, targets, weights, validation=None, n_trained=X.shape[1])
     result = _learned(job, plan, network, points, tuning.DISTILLED * float(variance.mean()))
-    result = result.after(others.pretraining)
-    relu, lowered = lowered_closely(network, result.theta, job.settings.depth, points, result.error)
-    plan = _plan(plan, network, relu)
-    weights_of = Weights(result.theta, lowered, torch.zeros_like(lowered))
-    # The network is farther from the teacher between the points.
-    gaps = (relu.forward(lowered, points.X) - points.y)[0, 0].cpu().double().square()
-    gaps = gaps * float(result.error / result.loss.clamp_min(EXACT))
-    y, distance = rows.y[0].cpu().double(), gaps.mean()
-    errors = teacher.left_out - y
-    left_out = y + torch.copysign((errors.square() + distance).sqrt(), errors)
-    error = distance + teacher.error
-    covariance = process.covariance(X)
-    unit = (covariance.diagonal() + process.noise + variance.mean()).rsqrt()
-    covariance = unit[:, None] * covariance * unit
-    span = Span.of(tangent(network, result.theta[0].cpu().double(), X)[0] * unit)
-    root, wider = span.root(covariance, _enough(span, covariance), torch.zeros_like(distance))
-    fitted = job.fitted(plan, weights_of, np.ones(1), error[None].to(result.error), result, None)
-    fitted = replace(
-        fitted,
-        posterior=Posterior(root, 1 / (process.noise + distance), torch.zeros_like(root[0])),
-        left_out_variance=to_numpy(wider * variance),
-    )
-    raw = raw_values(relu, lowered, rows)
-    return blended(job, fitted, rows, raw, left_out.to(rows.X)[None])
+    theta, result = result.theta, result.after(others.pretraining)
+    relu, lowered = lowered_closely(network, theta, job.settings.depth, points, result.error)
+    # Between the points the network is farther from the teacher.
+    farther = result.error / result.loss.clamp_min(EXACT)
+    distance = farther * (relu.forward(lowered, there) - targets).square().mean()
+    errors = teacher.left_out.to(rows.y) - rows.y[0]
+    left_out = rows.y[0] + torch.copysign((errors.square() + distance).sqrt(), errors)
+    weights_of, one = Weights(theta, lowered, torch.zeros_like(lowered)), np.ones(1)
+    plan, error = _plan(plan, network, relu), distance + teacher.error
+    fitted = job.fitted(plan, weights_of, one, error, result, None)
+    columns = tangent(network, theta[0].cpu().double(), X)[0]
+    found, wider = _posterior(process, X, columns, variance.mean(), float(distance))
+    fitted = replace(fitted, posterior=found, left_out_variance=to_numpy(wider * variance))
+    return blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
 
 
-def _learned(
-    job: Job, plan: Plan, network: ComposedNetwork, points: Rows, enough: float
-) -> Result:
+def _learned(job: Job, plan: Plan, network: ComposedNetwork, points: Rows, enough: float) -> Result:
     """Return the best of some starts, fitted to points until the error is ``enough``."""
 
     def so_far(result: Result) -> Fitted:
         relu, lowered = network.to_relu(result.theta, job.settings.depth)
         weights = Weights(result.theta, lowered, torch.zeros_like(lowered))
-        shares = (to_numpy(result.error) == float(result.error.min())).astype(float)
-        of = _plan(plan, network, relu)
-        return job.fitted(of, weights, shares / shares.sum(), result.error, result, None)
+        best = np.eye(len(lowered))[int(result.error.argmin())]
+        return job.fitted(_plan(plan, network, relu), weights, best, result.error, result, None)
 
     max_iter = min(job.settings.max_iter, tuning.DISTILLED_ITER)
     options = replace(job.options("lm", "distillation", max_iter, so_far), enough=enough)
@@ -202,25 +190,38 @@ def _learned(
         few = replace(options, max_iter=min(max_iter, tuning.SCREENING_ITER))
         first = fit_by_evidence(network, theta, points, few)
         best = first.error.argmin()[None]
-        found, rest = first.take(best), max_iter - first.n_iter
-        if rest < 1 or first.interrupted or float(found.error) <= enough:
-            return found
-        options = replace(options, max_iter=rest)
-        one = points.of(best)
-        last = fit_by_evidence(network, found.theta, one, options, resumed=tuning.RESUMED)
-    return last.after(first)
+        result, rest = first.take(best), max_iter - first.n_iter
+        if rest > 0 and not result.interrupted and float(result.error) > enough:
+            options, points = replace(options, max_iter=rest), points.of(best)
+            last = fit_by_evidence(network, result.theta, points, options, resumed=tuning.RESUMED)
+            result = last.after(first)
+    # If all iterations that the user allows were used, they may have been too few.
+    limited = result.status is Status.MAX_ITER and max_iter == job.settings.max_iter
+    return result if limited or result.interrupted else replace(result, status=Status.DONE)
+
+
+def _posterior(
+    process: Process, X: Tensor, columns: Tensor, least: Tensor, distance: float
+) -> tuple[Posterior, Tensor]:
+    """Return the posterior of the process on columns at points, and the factor on its covariance.
+
+    Points count in units of its standard deviation; to its variance ``least`` is added, so that
+    points that it knows nearly exactly do not count more than others. The mean square ``distance``
+    from it adds to the noise.
+    """
+    covariance = process.covariance(X)
+    unit = (covariance.diagonal() + process.noise + least).rsqrt()
+    covariance = unit[:, None] * covariance * unit
+    span = Span.of(columns * unit)
+    along = ((span.basis.mT @ covariance) * span.basis.mT).sum(1)
+    shares = [span.share(ridge) for ridge in RIDGES]
+    left = [one for one in shares if one.square() @ along >= LEFT * along.sum()]
+    root, wider = span.root(covariance, left[0] if left else shares[-1], torch.zeros_like(least))
+    return Posterior(root, 1 / (process.noise + distance), torch.zeros_like(root[0])), wider
 
 
 def _plan(plan: Plan, network: ComposedNetwork, relu: ReLUNetwork) -> Plan:
     return replace(plan, composed=network, relu=relu, n_starts=1, solver="lm", in_limit=False)
-
-
-def _enough(span: Span, covariance: Tensor) -> Tensor:
-    """Return the shares of the largest ridge that leaves nearly all of the variance."""
-    along = ((span.basis.mT @ covariance) * span.basis.mT).sum(1)
-    shares = [span.share(ridge) for ridge in RIDGES]
-    left = [one for one in shares if one.square() @ along >= LEFT * along.sum()]
-    return left[0] if left else shares[-1]
 
 
 def _generator(job: Job) -> torch.Generator:

@@ -45,7 +45,7 @@ class Prior(NamedTuple):
 # noise, targets are likelier than those of scikit-learn's process in 50 of 84 cases with the first
 # one. Without the constant in the covariance it is 46, then with 3 in place of 1.5 44, and without
 # a prior 42. With the second one errors are 0.93 times (40 rows), 0.91 times (100) and 0.88 times
-# (300 rows, without noise), but the targets of 40 rows are less likely (7 functions, more likely 3).
+# (300 rows, without noise), but targets of 40 rows are less likely (7 functions, more likely 3).
 FEW_ROWS = 100
 FEW, MORE = Prior(math.log(2.4), 1.5, 1.5, 200.0), Prior(math.log(2.4), 1.5, 3.0, 2000.0)
 # Where the search begins: lengths over the root of their number, and variances of the noise. With
