@@ -22,7 +22,7 @@ from skrelu._fit.averaging import EXACT
 from skrelu._fit.blend import base_weights, blended, raw_values
 from skrelu._fit.composed import lowered_closely
 from skrelu._fit.fitted import Fitted, Weights
-from skrelu._fit.gaussian_process import Process, fit_process, optimism
+from skrelu._fit.gaussian_process import FIRST_ROWS, Process, fit_process, optimism
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
 from skrelu._fit.projection import RIDGES, Span, points_at
@@ -74,7 +74,7 @@ def _student(job: Job, plan: Plan, others: Fitted) -> ComposedNetwork | None:
     one = isinstance(plan.loss, SquaredError) and plan.relu.n_outputs == 1
     asked = settings.early_stopping is True or settings.exact_depth or job.validation is not None
     asked |= settings.refine_max_iter != "auto"
-    few = n_features < n and tuning.FEW_ROWS < n <= tuning.PROCESS_ROWS
+    few = n_features < n and tuning.PROCESS_FROM < n <= tuning.PROCESS_ROWS
     if not (one and few) or asked or plan.composed is None or others.interrupted:
         return None
     least = tuning.COMPOSED_EXACT if n <= tuning.PROCESS_ROWS_CLEAN else tuning.NO_NOISE
@@ -106,21 +106,44 @@ def _teacher(job: Job, others: Fitted) -> _Teacher | None:
     base = base_weights(rows)
     weights = (base / base.square().sum()).clamp_min(LEAST_WEIGHT)
     X, y, weights, base = (part.cpu().double() for part in (rows.X, rows.y[0], weights, base))
+    found = None
     with threads(0.0):
-        process = fit_process(X, y, weights, tuning.LENGTH_ROWS, _generator(job))
-    if process is None:
-        return None
-    of_process = optimism(len(y), len(X)) * (process.left_out()[0] - y)
-    of_others = left_out[0] - y
+        # Some rows tell whether to go on.
+        for n_chosen in (FIRST_ROWS, tuning.LENGTH_ROWS):
+            if found is None or len(y) > FIRST_ROWS:
+                begin = None if found is None else found.process
+                process = fit_process(X, y, weights, n_chosen, _generator(job), begin)
+                found = None if process is None else _average(process, rows, left_out[0], base)
+            if found is None:
+                return None
+    return found
+
+
+def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _Teacher | None:
+    """Return the average of a process and the others; None if the others predict as well alone.
+
+    Parameters
+    ----------
+    process : Process
+    rows : Rows
+    left_out : Tensor of shape (n_samples,)
+        What the others predict of rows that they leave out, NaN of the rest.
+    base : Tensor of shape (n_samples,)
+        Weights of the rows.
+    """
+    y = process.y
+    of_process = optimism(len(y), len(process.X)) * (process.left_out()[0] - y)
+    of_others = left_out - y
     known = of_others.isfinite()
     base = torch.where(known, base, 0.0) / base[known].sum()
     # Of rows that the others have not left out, only the process knows the error.
     of_others = torch.where(known, of_others, of_process)
     share = share_of_process(of_process, of_others, base)
-    if share < tuning.LEAST_OF_PROCESS:
-        return None
     errors = torch.lerp(of_others, of_process, share)
     error, error_of_others = (float(e.square() @ base) for e in (errors, of_others))
+    rough = error > tuning.LITTLE_NOISE and error_of_others < tuning.COMPARABLE * error
+    if rough or share < tuning.LEAST_OF_PROCESS:
+        return None
     return _Teacher(process, share, rows, y + errors, error, error_of_others)
 
 
@@ -151,7 +174,8 @@ def _distilled(
     _, variance = process.left_out()
     if bool(process.noise < variance.mean()):
         network = network.resized(*tuning.DEEPER_LEVELS, tuning.DEEPER_WEIGHTS)
-    X, members = points_at(process.X, network.n_parameters, _generator(job)), others.members
+    n_columns, most, members = network.n_parameters, tuning.DISTILLED_ROWS, others.members
+    X = points_at(process.X, n_columns, _generator(job), most)
     of_others = torch.einsum("mo,mon->on", members.shares, members.values(X))
     targets = torch.lerp(of_others, process.mean(X)[None], share)
     weights = targets.new_full((tuning.DISTILLED_STARTS, X.shape[1]), 1 / X.shape[1])

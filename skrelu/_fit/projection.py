@@ -61,10 +61,15 @@ class Span(NamedTuple):
         return torch.linalg.qr(rows)[1].flip(0, 1), wider
 
 
-def points_at(X: Tensor, n_columns: int, generator: torch.Generator) -> Tensor:
-    """Return rows, (n_features, n_samples), and points between them, enough for so many columns."""
+def points_at(
+    X: Tensor, n_columns: int, generator: torch.Generator, most_rows: int | None = None
+) -> Tensor:
+    """Return rows, (n_features, n_samples), and points between them, enough for so many columns.
+
+    There are at most ``most_rows`` rows, by default as many as points.
+    """
     n_points = max(FEWEST_POINTS, POINTS_A_COEFFICIENT * n_columns)
-    rows = X[:, torch.randperm(X.shape[1], generator=generator)[:n_points]]
+    rows = X[:, torch.randperm(X.shape[1], generator=generator)[: most_rows or n_points]]
     return torch.cat([rows, points_between(X, n_points, generator)], 1)
 
 

@@ -500,12 +500,14 @@ WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
 RIPPLE_DEPTH, RIPPLE_LOSS = 3, 0.1
 
 # Networks that learn a gaussian process, or its average with another fit.
-# Most rows; and most rows if there is hardly any noise (`NO_NOISE`).
-PROCESS_ROWS, PROCESS_ROWS_CLEAN = 1000, 500
+# More rows than these, most rows, and most rows if there is hardly any noise (`NO_NOISE`).
+PROCESS_FROM, PROCESS_ROWS, PROCESS_ROWS_CLEAN = 120, 1000, 500
 # Least weight of networks on plain features beside encoded ones: rough targets gain nothing.
 PROCESS_SMOOTH = 0.5
 # Largest ratio of the squared errors of both for an average, and least share of the process.
 COMPARABLE, LEAST_OF_PROCESS = 2.0, 0.05
+# Most rows that it learns from, beside points between them.
+DISTILLED_ROWS = 300
 # Most weights, starts and iterations of the network, and error at which it has learned enough, as a
 # part of the variance that the process has at a row without this row.
 DISTILLED_WEIGHTS, DISTILLED_STARTS, DISTILLED_ITER, DISTILLED = 300, 3, 200, 0.02

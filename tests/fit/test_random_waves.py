@@ -8,16 +8,19 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 
-from skrelu._fit import random_waves
+from skrelu._fit import projection
 from skrelu._fit.gaussian_process import (
+    FEW,
+    FIRST_ROWS,
     KERNELS,
     Gaussian,
     Matern,
     _covariance,
-    _most_probable_process,
+    _Search,
     fit_process,
 )
-from skrelu._fit.random_waves import _points_between, fit_random_waves
+from skrelu._fit.projection import Span, points_between
+from skrelu._fit.random_waves import fit_random_waves
 from skrelu._networks.smooth_waves import Ripple
 
 DOUBLE = torch.float64
@@ -96,7 +99,7 @@ def test_waves_have_the_mean_and_the_variance_of_the_process(noise):
     X, y, _, _ = smooth(n=60, noise=noise)
     process = process_of(X, y)
     found = fit_random_waves(X, y, torch.ones_like(y), 128, 400, 0)
-    between = _points_between(X, 500, torch.Generator().manual_seed(5))
+    between = points_between(X, 500, torch.Generator().manual_seed(5))
     variance = process.covariance(between).diagonal().clamp_min(0)
     away = found.coef @ columns(found, between) - process.mean(between)
     assert (away.square() / (variance + process.noise)).mean().sqrt() < 0.2
@@ -134,7 +137,7 @@ def test_the_size_of_coefficients_is_bounded():
 
 @pytest.mark.parametrize("n_features", [2, 80])
 def test_roots_of_the_posterior_are_square_and_lower_triangular(monkeypatch, n_features):
-    monkeypatch.setattr(random_waves, "FEWEST_POINTS", 10)
+    monkeypatch.setattr(projection, "FEWEST_POINTS", 10)
     X = torch.tensor(np.random.default_rng(0).normal(size=(n_features, 40)))
     found = fit_random_waves(X, X[0].sin(), torch.ones(40).double(), 32, 400, 0)
     root = found.posterior.root
@@ -144,7 +147,7 @@ def test_roots_of_the_posterior_are_square_and_lower_triangular(monkeypatch, n_f
 
 def test_points_lie_between_rows_and_mix_features():
     X = torch.tensor([[0.0, 1.0, 2.0], [5.0, 6.0, 9.0]], dtype=DOUBLE)
-    points = _points_between(X, 400, torch.Generator().manual_seed(0))
+    points = points_between(X, 400, torch.Generator().manual_seed(0))
     assert points.shape == (2, 400)
     assert (points.amin(1) == X.amin(1)).all()
     assert (points.amax(1) == X.amax(1)).all()
@@ -222,8 +225,51 @@ def test_rough_functions_choose_matern():
     rng = np.random.default_rng(0)
     X = torch.tensor(rng.uniform(-1.7, 1.7, (1, 60)))
     of_rough, of_smooth = (
-        _most_probable_process(X, y, torch.ones(60).double())[0]
+        _Search(X, y, torch.ones(60).double(), FEW).first()[0]
         for y in (2 * X[0].abs() - 1.7, torch.sin(2 * X[0]))
     )
     assert isinstance(of_rough, Matern)
     assert isinstance(of_smooth, Gaussian)
+
+
+def test_many_rows_go_on_from_the_parameters_of_some():
+    X, y, new, truth = smooth(n=FIRST_ROWS + 100, noise=0.1)
+    process = process_of(X, y)
+    alone = process_of(X[:, :FIRST_ROWS], y[:FIRST_ROWS])
+    assert float(process.noise) == pytest.approx(0.01, rel=0.3)
+    assert process.kernel == alone.kernel
+    assert not torch.allclose(process.lengths, alone.lengths, rtol=1e-3)
+
+    def evidence(lengths, amplitude, noise):
+        distances = ((X[:, :, None] - X[:, None]) / lengths[:, None, None]).square().sum(0)
+        inside = amplitude**2 * (1 + process.kernel.of(distances)[0]) + noise * torch.eye(len(y))
+        return -(y @ torch.linalg.solve(inside, y) + torch.linalg.slogdet(inside)[1]) / 2
+
+    ours, theirs = (evidence(one.lengths, one.amplitude, one.noise) for one in (process, alone))
+    assert ours > theirs
+    assert (process.mean(new) - truth).square().mean().sqrt() < 0.03
+
+
+def test_more_rows_find_lines():
+    rng = np.random.default_rng(0)
+    X = torch.tensor(rng.uniform(-1.7, 1.7, (3, 120)))
+    y = torch.sin(2 * X[0]) + X[1]
+    lengths = process_of(X, y - y.mean()).lengths
+    assert lengths[0] < 5
+    assert lengths[1:].min() > 200
+
+
+def test_spans_hold_what_their_columns_hold():
+    rng = np.random.default_rng(0)
+    basis, mix = torch.tensor(rng.normal(size=(4, 60))), torch.tensor(rng.normal(size=(3, 4)))
+    span = Span.of(basis)
+    half = mix @ basis
+    root, wider = span.root(half.mT @ half, torch.ones(4).double(), torch.tensor(0.0))
+    assert float(wider) == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close(root.mT @ root, mix.mT @ mix, rtol=1e-6, atol=1e-6)
+    beyond = torch.tensor(rng.normal(size=(60, 60)))
+    covariance = beyond @ beyond.mT
+    root, wider = span.root(covariance, span.share(1e-3), torch.tensor(5.0))
+    total = (root @ basis).square().sum()
+    assert float(total) == pytest.approx(float(covariance.diagonal().sum() + 5), rel=0.02)
+    assert wider > 5
