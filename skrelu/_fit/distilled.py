@@ -18,14 +18,13 @@ from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_numpy
 from skrelu._fit import tuning
-from skrelu._fit.averaging import EXACT
 from skrelu._fit.blend import base_weights, blended, raw_values
 from skrelu._fit.composed import lowered_closely
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.gaussian_process import FIRST_ROWS, Process, fit_process, optimism
 from skrelu._fit.job import Job
 from skrelu._fit.plan import Plan
-from skrelu._fit.projection import RIDGES, Span, points_at
+from skrelu._fit.projection import FEWEST_POINTS, RIDGES, Span, points_at, points_between
 from skrelu._fit.uncertainty import left_out_values
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.members import tangent
@@ -174,19 +173,23 @@ def _distilled(
     _, variance = process.left_out()
     if bool(process.noise < variance.mean()):
         network = network.resized(*tuning.DEEPER_LEVELS, tuning.DEEPER_WEIGHTS)
-    n_columns, most, members = network.n_parameters, tuning.DISTILLED_ROWS, others.members
-    X = points_at(process.X, n_columns, _generator(job), most)
-    of_others = torch.einsum("mo,mon->on", members.shares, members.values(X))
-    targets = torch.lerp(of_others, process.mean(X)[None], share)
+    generator, members = _generator(job), others.members
+
+    def taught(X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return points and what the teacher predicts of them, (1, n_points)."""
+        of_others = torch.einsum("mo,mon->on", members.shares, members.values(X))
+        values = torch.lerp(of_others, process.mean(X)[None], share)
+        return X.to(rows.X), values.to(rows.X)
+
+    X = points_at(process.X, network.n_parameters, generator, tuning.DISTILLED_ROWS)
+    there, targets = taught(X)
     weights = targets.new_full((tuning.DISTILLED_STARTS, X.shape[1]), 1 / X.shape[1])
-    there, targets, weights = (part.to(rows.X) for part in (X, targets, weights))
     points = Rows(there, targets, weights, validation=None, n_trained=X.shape[1])
     result = _learned(job, plan, network, points, tuning.DISTILLED * float(variance.mean()))
     theta, result = result.theta, result.after(others.pretraining)
     relu, lowered = lowered_closely(network, theta, job.settings.depth, points, result.error)
-    # Between the points the network is farther from the teacher.
-    farther = result.error / result.loss.clamp_min(EXACT)
-    distance = farther * (relu.forward(lowered, there) - targets).square().mean()
+    there, targets = taught(points_between(process.X, FEWEST_POINTS, generator))
+    distance = (relu.forward(lowered, there)[0] - targets).square().mean()
     errors = teacher.left_out.to(rows.y) - rows.y[0]
     left_out = rows.y[0] + torch.copysign((errors.square() + distance).sqrt(), errors)
     weights_of, one = Weights(theta, lowered, torch.zeros_like(lowered)), np.ones(1)
@@ -219,9 +222,8 @@ def _learned(job: Job, plan: Plan, network: ComposedNetwork, points: Rows, enoug
             options, points = replace(options, max_iter=rest), points.of(best)
             last = fit_by_evidence(network, result.theta, points, options, resumed=tuning.RESUMED)
             result = last.after(first)
-    # If all iterations that the user allows were used, they may have been too few.
-    limited = result.status is Status.MAX_ITER and max_iter == job.settings.max_iter
-    return result if limited or result.interrupted else replace(result, status=Status.DONE)
+    ours = result.status is Status.MAX_ITER and max_iter < job.settings.max_iter
+    return replace(result, status=Status.DONE) if ours else result  # no reason for a warning
 
 
 def _posterior(
