@@ -74,10 +74,10 @@ class ExponentialReLURegressor(
     other networks. Losses other than squared errors have none. With ``solver="ridge"`` periodic
     waves are the model, as many as ``n_subnetworks``, for up to 4000 rows.
 
-    With the same settings and ``refine_max_iter="auto"``, nearly smooth targets of 121 to 1000 rows
-    are also fitted by a gaussian process (up to 500 rows if there is hardly any noise). Where it
-    predicts left-out rows better than the networks, or its average with them does, one network on
-    several levels *learns* it, at the rows and at points between them (distillation).
+    With the same settings and ``refine_max_iter="auto"``, nearly smooth targets of 121 to 500 rows
+    are also fitted by a gaussian process. Where it predicts left-out rows better than the networks,
+    or its average with them does, one network on several levels *learns* it, at the rows and at
+    points between them (distillation).
 
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.

@@ -76,9 +76,8 @@ def _student(job: Job, plan: Plan, others: Fitted) -> ComposedNetwork | None:
     few = n_features < n and tuning.PROCESS_FROM < n <= tuning.PROCESS_ROWS
     if not (one and few) or asked or plan.composed is None or others.interrupted:
         return None
-    least = tuning.COMPOSED_EXACT if n <= tuning.PROCESS_ROWS_CLEAN else tuning.NO_NOISE
     smooth = others.encoded is None or float(others.gain[0]) >= tuning.PROCESS_SMOOTH
-    if not smooth or others.error <= least:
+    if not smooth or others.error <= tuning.COMPOSED_EXACT:
         return None
     most = tuning.DISTILLED_WEIGHTS
     network = plan.composed.resized(tuning.N_LEVELS, tuning.MOST_COMPOSED, n_parameters=most)

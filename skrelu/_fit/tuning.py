@@ -500,8 +500,9 @@ WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
 RIPPLE_DEPTH, RIPPLE_LOSS = 3, 0.1
 
 # Networks that learn a gaussian process, or its average with another fit.
-# More rows than these, most rows, and most rows if there is hardly any noise (`NO_NOISE`).
-PROCESS_FROM, PROCESS_ROWS, PROCESS_ROWS_CLEAN = 120, 1000, 500
+# More rows than these, and most rows. With 1000 rows of 41 functions and 10 % of noise errors are
+# 0.977 times those without it (geometric mean), in two to three times the seconds.
+PROCESS_FROM, PROCESS_ROWS = 120, 500
 # Least weight of networks on plain features beside encoded ones: rough targets gain nothing.
 PROCESS_SMOOTH = 0.5
 # Largest ratio of the squared errors of both for an average, and least share of the process.

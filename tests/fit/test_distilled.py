@@ -143,7 +143,7 @@ def test_settings_that_ask_for_something_else_get_it(settings, outputs):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(("n", "tried"), [(120, False), (121, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize(("n", "tried"), [(120, False), (121, True), (500, True), (501, False)])
 def test_some_hundred_rows_try_it(n, tried):
     X, y, *_ = ripples(n, noise=0.3)
     model = ExponentialReLURegressor(random_state=0, max_iter=2)
@@ -158,14 +158,6 @@ def test_validation_rows_keep_the_other_fit():
     model = ExponentialReLURegressor(random_state=0, max_iter=3)
     with patch.object(distilled, "fit_process") as process:
         model.fit(X, y, X_val=new, y_val=truth)
-    assert not process.called
-
-
-def test_many_clean_rows_need_no_process():
-    rng = np.random.default_rng(0)
-    X = rng.uniform(size=(600, 2))
-    with patch.object(distilled, "fit_process") as process:
-        ExponentialReLURegressor(random_state=0).fit(X, X[:, 0] * X[:, 1])
     assert not process.called
 
 
