@@ -139,8 +139,8 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
     share = share_of_process(of_process, of_others, base)
     errors = torch.lerp(of_others, of_process, share)
     error, error_of_others = (float(e.square() @ base) for e in (errors, of_others))
-    needed = tuning.COMPARABLE if error > tuning.LITTLE_NOISE else tuning.FEWER
-    if error_of_others < needed * error:
+    rough = error > tuning.LITTLE_NOISE and error_of_others < tuning.COMPARABLE * error
+    if rough or share < tuning.LEAST_OF_PROCESS:
         return None
     return _Teacher(process, share, rows, y + errors, error, error_of_others)
 

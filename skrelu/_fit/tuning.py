@@ -505,9 +505,8 @@ RIPPLE_DEPTH, RIPPLE_LOSS = 3, 0.1
 PROCESS_FROM, PROCESS_ROWS = 120, 500
 # Least weight of networks on plain features beside encoded ones: rough targets gain nothing.
 PROCESS_SMOOTH = 0.5
-# Largest ratio of the squared errors of both for an average, and the least one of those of the
-# others to those of the average if that leaves more than `LITTLE_NOISE`; else it is `FEWER`.
-COMPARABLE = 2.0
+# Largest ratio of the squared errors of both for an average, and least share of the process.
+COMPARABLE, LEAST_OF_PROCESS = 2.0, 0.05
 # Most rows that it learns from, beside points between them.
 DISTILLED_ROWS = 300
 # Most weights, starts and iterations of the network, and error at which it has learned enough, as a
