@@ -172,9 +172,9 @@ starts. MLP ensemble: five networks of 50 tanh units by L-BFGS, each without a f
 Without error bars: MLP tanh, 100 tanh units, L-BFGS, up to 2000 iterations; HistGB, defaults;
 pykan, layers p-5-1, 5 intervals, 50 steps of L-BFGS. GP, MLP ensemble and pykan: up to 1000 rows;
 pykan took 167 s for 10,000 (borehole, noise 0). Seconds of MLP tanh, HistGB and pykan are of a
-later run with other work on the machine, in which fits of skrelu took 3.0, 2.1 and 1.7 times the
-seconds of this table with 300, 1000 and 10,000 rows (medians over 36, 36 and 14 fits). All methods
-with 40 rows are of one run. Last table: on how many functions; all: below every other method
+later run with other work on the machine, in which fits of skrelu took 2.1 and 1.7 times the
+seconds of this table with 1000 and 10,000 rows (medians over 36 and 14 fits). All methods with
+40 rows are of one run; fits of skrelu with 300 rows are of the last one. Last table: on how many functions; all: below every other method
 measured, two of them with 10,000 rows."""
 NOTE_OF_TABLES = """\
 Scores as for functions, of five folds together: the fraction of all rows of a table that are held
