@@ -174,8 +174,8 @@ pykan, layers p-5-1, 5 intervals, 50 steps of L-BFGS. GP, MLP ensemble and pykan
 pykan took 167 s for 10,000 (borehole, noise 0). Seconds of MLP tanh, HistGB and pykan are of a
 later run with other work on the machine, in which fits of skrelu took 2.1 and 1.7 times the
 seconds of this table with 1000 and 10,000 rows (medians over 36 and 14 fits). All methods with
-40 rows are of one run; fits of skrelu with 300 rows are of the last one. Last table: on how many functions; all: below every other method
-measured, two of them with 10,000 rows."""
+40 rows are of one run; fits of skrelu with 300 rows are of the last one. Last table: on how many
+functions; all: below every other method measured, two of them with 10,000 rows."""
 NOTE_OF_TABLES = """\
 Scores as for functions, of five folds together: the fraction of all rows of a table that are held
 when they are not fitted. X of the others: categories as columns of zeros and ones, medians for
