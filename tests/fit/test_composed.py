@@ -525,7 +525,8 @@ def test_a_network_of_another_size_has_no_more_than_so_many_parameters():
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
+def test_noise_gets_fewer_subnetworks_that_follow_less_of_it(monkeypatch):
+    monkeypatch.setattr(tuning, "PROCESS_ROWS", 0)  # nothing else learns so many rows
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(400, 3))
     unseen = rng.uniform(-1, 1, size=(2000, 3))
@@ -545,6 +546,7 @@ def test_noise_gets_fewer_subnetworks_that_follow_less_of_it():
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, pytest.param(0.01, marks=pytest.mark.long)])
 def test_a_deeper_network_is_taken_where_the_default_one_has_not_learned_all(noise, monkeypatch):
+    monkeypatch.setattr(tuning, "PROCESS_ROWS", 0)  # nothing else learns so many rows
     rng = np.random.default_rng(0)
     low, high = (0.1, 0.1, 0), (1, 1, 2 * np.pi)
     X = rng.uniform(low, high, size=(500, 3))
