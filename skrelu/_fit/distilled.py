@@ -133,6 +133,8 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
     of_process = optimism(len(y), len(process.X)) * (process.left_out()[0] - y)
     of_others = left_out - y
     known = of_others.isfinite()
+    if not base[known].any():
+        return None
     base = torch.where(known, base, 0.0) / base[known].sum()
     # Of rows that the others have not left out, only the process knows the error.
     of_others = torch.where(known, of_others, of_process)

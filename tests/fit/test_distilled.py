@@ -77,6 +77,14 @@ def test_its_error_bars_are_those_of_the_process(learned):
     assert 0.8 < np.mean(np.abs(mean - truth) < 1.645 * deviation) <= 1
 
 
+def test_nothing_is_averaged_if_no_row_of_weight_was_left_out(learned):
+    teacher = learned[1]["teacher"]
+    left_out, base = torch.full((N,), torch.nan).double(), torch.full((N,), 1 / N).double()
+    assert distilled._average(teacher.process, teacher.rows, left_out, base) is None
+    left_out[0], base[0] = 1, 0
+    assert distilled._average(teacher.process, teacher.rows, left_out, base) is None
+
+
 def test_averages_lie_between_the_process_and_the_other_fit():
     rows, y, X, truth = ripples(noise=0.05, often=0.4)
     with patch.object(distilled, "share_of_process", return_value=0.3):
