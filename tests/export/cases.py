@@ -96,12 +96,28 @@ def predictions(name):
     return model.predict_proba(points) if hasattr(model, "classes_") else outputs
 
 
-def assert_same(found, expected, digits=1e-12):
-    """Check values up to rounding, relative to the largest one of each column."""
+@cache
+def summands(name):
+    """Return how much is summed to a value, where it exceeds the value by far.
+
+    The default fit of so few rows is a sum of 128 periodic waves, which nearly cancel.
+    """
+    if name != "default":
+        return 0.0
+    model, points, *_ = case(name)
+    return np.abs(model.predict_contributions(points)).sum(1).max()
+
+
+def assert_same(found, expected, digits=1e-12, name=None):
+    """Check values up to rounding, relative to the largest one of each column.
+
+    With the name of a case, the rounding of what is summed to a value is allowed, too.
+    """
+    dtype = getattr(found, "dtype", np.dtype(float))
     found, expected = np.asarray(found, dtype=float), np.asarray(expected)
     assert found.shape == expected.shape
     size = np.abs(expected).max(0)
     with np.errstate(under="ignore"):
-        assert (np.abs(found - expected) <= digits * size).all(), np.abs(found - expected).max(
-            0
-        ) / np.where(size > 0, size, 1)
+        room = digits * size + 5 * np.finfo(dtype).eps * summands(name)
+        apart = np.abs(found - expected)
+        assert (apart <= room).all(), apart.max(0) / np.where(size > 0, size, 1)

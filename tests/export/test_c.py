@@ -45,7 +45,7 @@ def run(folder, source, columns, n_values, name="predict"):
 def test_c_predicts_what_models_predict(name, tmp_path):
     model, _, columns, _ = case(name)
     expected = predictions(name)
-    assert_same(run(tmp_path, model.to_c(), columns, expected.shape[1]), expected)
+    assert_same(run(tmp_path, model.to_c(), columns, expected.shape[1]), expected, name=name)
 
 
 @needs_compiler

@@ -44,7 +44,7 @@ def test_onnx_models_predict_what_models_predict(name, dtype):
     model, points, columns, _ = case(name)
     *labels, values = run(model.to_onnx(dtype=dtype), columns, dtype)
     assert values.dtype == dtype
-    assert_same(values, predictions(name), 1e-12 if dtype == "float64" else 1e-5)
+    assert_same(values, predictions(name), 1e-12 if dtype == "float64" else 1e-5, name)
     if labels and dtype == "float64":
         np.testing.assert_array_equal(labels[0], model.predict(points))
 

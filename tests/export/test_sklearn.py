@@ -29,7 +29,7 @@ def test_perceptrons_predict_what_models_predict(name):
             np.testing.assert_array_equal(each.classes_, model.classes_)
         else:
             found = each.predict(columns).reshape(len(columns), -1)
-            assert_same(found, predictions(name))
+            assert_same(found, predictions(name), name=name)
     assert perceptron.n_features_in_ == columns.shape[1]
     assert len(perceptron.hidden_layer_sizes) == perceptron.n_layers_ - 2
 

@@ -26,11 +26,9 @@ def test_networks_predict_what_models_predict(name, structure):
     model, _, columns, expected = case(name)
     network = model.to_torch(structure=structure)
     assert not network.training
-    assert_same(run(network, columns), expected)
+    assert_same(run(network, columns), expected, name=name)
     if name not in DOUBLE:
-        # The default of so few rows is a sum of 128 periodic waves, whose rounding errors add up.
-        digits = 3e-5 if name == "default" else 1e-5
-        assert_same(run(network.float(), columns, torch.float32), expected, digits)
+        assert_same(run(network.float(), columns, torch.float32), expected, 1e-5, name)
 
 
 @pytest.mark.parametrize("name", ["one level", "free scales", "classes", "quantiles", "windows"])
