@@ -42,6 +42,7 @@ class _LeftOut:
     apart: bool = True  # whether the rows were held out
     # (n_outputs, n_rows), of the posteriors without the row, if it was fitted
     variance: Tensor | None = None
+    optimism: float = 1.0  # factor on errors of rows that have chosen kinds of networks
 
 
 def with_error_bars(job: Job, fitted: Fitted, n_effective: float | None = None) -> Fitted:
@@ -64,7 +65,7 @@ def with_error_bars(job: Job, fitted: Fitted, n_effective: float | None = None) 
         variance = torch.ones_like(left.y)
         if not left.loss.classes and not left.loss.log_link:
             bars, variance = _calibrated(fitted, bars, left, found)
-        scores = scores_of(left.loss, left.raw, left.y, variance)
+        scores = scores_of(left.loss, left.raw, left.y, variance, left.optimism)
         if not bool(scores.isfinite().all()) or not np.isfinite(bars.factor).all():
             return fitted  # rounding errors of extreme values
     return replace(fitted, error_bars=replace(bars, scores=to_numpy(scores)))
@@ -90,7 +91,7 @@ def _calibrated(
         model = Predictive(fitted.members, bars).model_variance(left.X)
     else:
         model = fitted.members.spread(left.X) + left.variance
-    squares = (left.y - left.raw).square()
+    squares = (left.optimism * (left.y - left.raw)).square()
     mean = squares @ left.weights
     if found is None or fitted.encoded is not None:
         noise = torch.maximum(mean - model @ left.weights, tuning.LEAST_NOISE * mean)
@@ -120,8 +121,11 @@ def _held_out(job: Job, fitted: Fitted) -> _LeftOut | None:
         return None
     X = rows.X[:, known] if rows.X.shape[1] else job.features(known)  # of all rows
     X, y, raw, weights = (part.cpu() for part in (X, rows.y[:, known], raw[:, known], weights))
-    apart = fitted.encoded is not None or rows.validation is not None
-    return _LeftOut(X, y, raw, weights / weights.sum(), rows.loss, apart)
+    weights = weights / weights.sum()
+    stacked = fitted.encoded is not None
+    optimism = 1 + stacked * tuning.STACKING_OPTIMISM * float(weights.square().sum())
+    apart = stacked or rows.validation is not None
+    return _LeftOut(X, y, raw, weights, rows.loss, apart, optimism=optimism)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor, compress
 from skrelu._fit import tuning
-from skrelu._fit.conformal import score_limits
+from skrelu._fit.conformal import score_limits, scores_of
+from skrelu._solvers.losses import Gamma, Huber, Pinball, Poisson, SquaredError
 
 Z = np.sqrt(2) * 1.1630871536766743  # half of a gaussian's 90 % interval, in standard deviations
 
@@ -208,6 +209,45 @@ def test_intervals_follow_skewed_noise():
     low, high = model.predict_interval(TEST).T
     mean = model.predict(TEST)
     assert np.mean(high - mean) > 1.25 * np.mean(mean - low)  # of the noise alone: 2.1
+
+
+def rough(X, seed):
+    noise = 0.5 * np.random.default_rng(seed).normal(size=len(X))
+    return np.sign(X[:, 0]) + np.round(2 * X[:, 1]) * (X[:, 2] > 0) + noise
+
+
+@pytest.mark.slow
+def test_left_out_rows_that_have_chosen_weights_are_too_sure():
+    held, inside = [], []
+    for seed in range(5):
+        rows, y = inputs(60, seed), rough(TEST, 100 + seed)
+        model = ExponentialReLURegressor(random_state=seed).fit(rows, rough(rows, seed))
+        mean, deviations = model.predict(TEST, return_std=True)
+        held.append(np.mean(np.abs(y - mean) <= Z * deviations))
+        low, high = model.predict_interval(TEST).T
+        inside.append(np.mean((low <= y) & (y <= high)))
+    # Without the factor both would be 0.82. The standard error of as many rows is 0.017.
+    assert 0.86 < np.mean(held) < 0.94
+    assert 0.86 < np.mean(inside) < 0.94
+
+
+def test_optimism_is_a_factor_on_errors():
+    y = torch.linspace(0.5, 3, 50).double()[None]
+    raw, deviation = torch.full_like(y, 0.4), 0.5
+
+    def scores(loss, factor, values=raw):
+        targets = y.expand_as(values)
+        variance = torch.full_like(targets, deviation**2)
+        return scores_of(loss, values, targets, variance, factor)
+
+    for loss in (SquaredError(), Huber(), Pinball()):
+        torch.testing.assert_close(scores(loss, 1.5), 1.5 * (y - raw) / deviation)
+    torch.testing.assert_close(scores(Poisson(), 1.5), 1.5 * scores(Poisson(), 1.0))
+    torch.testing.assert_close(scores(Gamma(), 1.5).log(), 1.5 * (y.log() - raw))
+    # The interval between quantiles becomes 1.5 times as wide.
+    quantiles, levels = torch.cat([raw - 0.2, raw, raw + 0.6]), Pinball(quantiles=(0.1, 0.5, 0.9))
+    wider = scores(levels, 1.5, quantiles) - scores(levels, 1.0, quantiles)
+    torch.testing.assert_close(wider, torch.full_like(y, 0.5 * 0.8 / 2))
 
 
 def test_limits_of_scores_leave_a_new_row_its_place():
