@@ -130,7 +130,7 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
         Weights of the rows.
     """
     y = process.y
-    of_process = optimism(len(y), len(process.X)) * (process.left_out()[0] - y)
+    of_process = optimism(len(y), len(process.parameters)) * (process.left_out()[0] - y)
     of_others = left_out - y
     known = of_others.isfinite()
     if not base[known].any():

@@ -238,12 +238,12 @@ class _Search(NamedTuple):
         return _most_probable(covariance, self.y, self.weights, begin, self.prior)
 
 
-def optimism(n_samples: int, n_features: int) -> float:
+def optimism(n_samples: int, n_parameters: int) -> float:
     """Return the factor on left-out errors, because the parameters have seen these rows, too.
 
-    Lengths, amplitude and noise have a leverage of 1 / n_samples each on a row, on average.
+    Each of them has a leverage of 1 / n_samples on a row, on average.
     """
-    return n_samples / (n_samples - min(n_features + 2, n_samples / 2))
+    return n_samples / (n_samples - min(n_parameters, n_samples / 2))
 
 
 def _squares(X: Tensor, other: Tensor) -> Tensor:

@@ -126,5 +126,5 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted |
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
     targets, known = to_numpy(rows.y), fitted.left_out
     assert known is not None
-    factor = optimism(rows.n_trained, n_features)
+    factor = optimism(rows.n_trained, n_features + tuning.CHOSEN_PARAMETERS)
     return replace(fitted, left_out=targets + factor * (known - targets))

@@ -42,7 +42,7 @@ class _LeftOut:
     apart: bool = True  # whether the rows were held out
     # (n_outputs, n_rows), of the posteriors without the row, if it was fitted
     variance: Tensor | None = None
-    optimism: float = 1.0  # factor on errors of rows that have chosen kinds of networks
+    optimism: float = 1.0  # factor on errors of rows that have chosen the model
 
 
 def with_error_bars(job: Job, fitted: Fitted, n_effective: float | None = None) -> Fitted:
@@ -123,8 +123,9 @@ def _held_out(job: Job, fitted: Fitted) -> _LeftOut | None:
     X, y, raw, weights = (part.cpu() for part in (X, rows.y[:, known], raw[:, known], weights))
     weights = weights / weights.sum()
     stacked = fitted.encoded is not None
-    optimism = 1 + stacked * tuning.STACKING_OPTIMISM * float(weights.square().sum())
     apart = stacked or rows.validation is not None
+    chosen = stacked or (apart and fitted.plan.automatic)
+    optimism = 1 + chosen * tuning.CHOSEN_OPTIMISM * float(weights.square().sum())
     return _LeftOut(X, y, raw, weights, rows.loss, apart, optimism=optimism)
 
 

@@ -48,6 +48,21 @@ def test_smooth_functions_are_learned_from_few_rows(fitted):
     assert 0.7 < np.mean(np.abs(deviations) < 1.645) <= 1
 
 
+def test_bars_allow_for_parameters_that_have_seen_left_out_rows():
+    X, y, new, _ = smooth()
+    model = ExponentialReLURegressor(solver="ridge", n_subnetworks=16, random_state=0)
+    mean, deviations = model.fit(X, y).predict(new, return_std=True)
+    intervals = model.predict_interval(new)
+    with patch.object(tuning, "CHOSEN_PARAMETERS", 2):
+        model.fit(X, y)
+    same, fewer = model.predict(new, return_std=True)
+    np.testing.assert_array_equal(mean, same)
+    wider = (40 - 3 - 2) / (40 - 3 - 8)  # 3 lengths, amplitude, noise, and six choices
+    np.testing.assert_allclose(deviations, wider * fewer, rtol=1e-9)
+    apart = (intervals - mean[:, None]) / (model.predict_interval(new) - mean[:, None])
+    np.testing.assert_allclose(apart, wider, rtol=1e-6)
+
+
 def test_models_are_relu_networks_with_all_methods(small):
     _, _, X, _ = smooth()
     X = X[:50]
