@@ -110,6 +110,11 @@ class Job:
         return torch.tensor(found, dtype=working_dtype(raw.device), device=raw.device)
 
     @property
+    def n_effective(self) -> float:
+        """Return the effective number of training rows: fewer than all if weights differ."""
+        return 1 / float(np.square(self.training.weights).sum())
+
+    @property
     def alpha(self) -> float:
         """Return the strength of the ridge for solvers.
 

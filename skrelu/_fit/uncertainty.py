@@ -125,7 +125,7 @@ def _held_out(job: Job, fitted: Fitted) -> _LeftOut | None:
     stacked = fitted.encoded is not None
     apart = stacked or rows.validation is not None
     chosen = stacked or (apart and fitted.plan.automatic)
-    optimism = 1 + chosen * tuning.CHOSEN_OPTIMISM * float(weights.square().sum())
+    optimism = 1 + chosen * tuning.CHOSEN_OPTIMISM / job.n_effective
     return _LeftOut(X, y, raw, weights, rows.loss, apart, optimism=optimism)
 
 
@@ -185,15 +185,14 @@ def _posteriors(job: Job, fitted: Fitted, n_effective: float | None) -> _Found |
     loss = rows.loss
     residual, curvature = loss.working(raw, y, loss.scale(raw, y, base))
     curvature = curvature.expand_as(raw) * base
-    n_own = 1 / float(np.square(job.training.weights).sum())
-    n_effective = n_own if n_effective is None else n_effective
+    n_effective = job.n_effective if n_effective is None else n_effective
     curvature = curvature * (n_effective * len(y) / curvature.sum())
     balance = torch.ones_like(y[:, 0])
     if isinstance(model, ComposedNetwork) and isinstance(loss, SquaredError):
         balance = 1 / (residual.square() @ base).clamp_min(tuning.NO_VARIANCE)
         balance = balance / balance.mean()
     curvature = curvature * balance[:, None]
-    own = n_own / n_effective
+    own = job.n_effective / n_effective
     rows_of = _Fitted(X, y, raw, base, residual, curvature, loss, chunks, balance, own)
     if fitted.posterior is not None:
         starts = [fitted.posterior]
