@@ -38,7 +38,8 @@ def fit_periodic(job: Job, plan: Plan) -> Fitted | None:
     if not (one and few) or settings.early_stopping is True or settings.exact_depth:
         return None
     n_waves = 2 ** math.ceil(math.log2(tuning.WAVES_A_ROW * n))
-    return _fitted(job, plan, min(n_waves, tuning.MOST_WAVES), tuning.MOST_SIZE)
+    n_waves = min(n_waves, tuning.MOST_WAVES)
+    return _fitted(job, plan, n_waves, tuning.CHOSEN_PARAMETERS, tuning.MOST_SIZE)
 
 
 def fit_by_ridge(job: Job, plan: Plan) -> Fitted:
@@ -51,7 +52,8 @@ def fit_by_ridge(job: Job, plan: Plan) -> Fitted:
     """
     _check(job, plan)
     n_waves = job.settings.n_subnetworks
-    fitted = _fitted(job, plan, tuning.WAVES_OF_RIDGE if n_waves == "auto" else int(n_waves))
+    n_waves = tuning.WAVES_OF_RIDGE if n_waves == "auto" else int(n_waves)
+    fitted = _fitted(job, plan, n_waves, tuning.PARAMETERS_OF_RIDGE)
     if fitted is None:
         raise ValueError("Rounding errors prevent solver='ridge' here: set solver='auto'.")
     return fitted
@@ -83,16 +85,23 @@ def _check(job: Job, plan: Plan) -> None:
         )
 
 
-def _fitted(job: Job, plan: Plan, n_waves: int, most_size: float = math.inf) -> Fitted | None:
-    """Fit periodic waves; None if rounding errors prevent it."""
+def _fitted(
+    job: Job, plan: Plan, n_waves: int, n_chosen: int, most_size: float = math.inf
+) -> Fitted | None:
+    """Fit periodic waves; None if rounding errors prevent it.
+
+    ``n_chosen`` is the number of parameters that left-out rows have chosen beside lengths.
+    """
     with job.step("periodic waves") as step, threads(0.0):
-        fitted = _fit_waves(job, plan, n_waves, most_size)
+        fitted = _fit_waves(job, plan, n_waves, n_chosen, most_size)
         step.done = fitted is not None
         step.error = None if fitted is None else fitted.error
     return fitted
 
 
-def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted | None:
+def _fit_waves(
+    job: Job, plan: Plan, n_waves: int, n_chosen: int, most_size: float
+) -> Fitted | None:
     rows = job.rows(1, False, len(job.training.X))
     base, n_features = base_weights(rows), len(rows.X)
     apart = torch.Generator().set_state(job.generator.get_state())
@@ -126,5 +135,5 @@ def _fit_waves(job: Job, plan: Plan, n_waves: int, most_size: float) -> Fitted |
     fitted = blended(job, fitted, rows, raw_values(relu, lowered, rows), left_out[None])
     targets, known = to_numpy(rows.y), fitted.left_out
     assert known is not None
-    factor = optimism(rows.n_trained, n_features + tuning.CHOSEN_PARAMETERS)
+    factor = optimism(rows.n_trained, n_features + n_chosen)
     return replace(fitted, left_out=targets + factor * (known - targets))
