@@ -36,6 +36,11 @@ def default(seed: int, **parameters) -> ExponentialReLURegressor:
     return ExponentialReLURegressor(**parameters, random_state=seed)
 
 
+def any_size(seed: int) -> ExponentialReLURegressor:
+    """Return the estimator as it comes: rows choose its size, too."""
+    return ExponentialReLURegressor(random_state=seed)
+
+
 def compressed(seed: int) -> CompressedRegressor:
     """Return the estimator as it comes, compressed to two sub-networks."""
     return CompressedRegressor(n_subnetworks=2, depth=DEPTH, random_state=seed)

@@ -18,8 +18,17 @@ from benchmarks._cost import cost
 from benchmarks._curves import DEPTH_CURVES
 from benchmarks._data import grid, split
 from benchmarks._experiment import Experiment, Row
-from benchmarks._networks import Dense, compressed, default, plain, recipe, torch_default
+from benchmarks._networks import (
+    Dense,
+    any_size,
+    compressed,
+    default,
+    plain,
+    recipe,
+    torch_default,
+)
 from benchmarks._paper_curves import (
+    ANY_SIZE,
     DEFAULT,
     RECIPE,
     SECONDS,
@@ -59,6 +68,7 @@ def several(quick: bool) -> Experiment:
             RECIPE: partial(recipe, n_subnetworks=2, n_steps=n_steps),
             DEFAULT: partial(default, n_subnetworks=2),
             COMPRESSED: compressed,
+            ANY_SIZE: any_size,
         },
         measure=train_mse, scores=("mse",), repeats=n_starts,
         skip=lambda problem, method: method == COMPRESSED and (quick or problem != "r^3"),
@@ -67,7 +77,8 @@ def several(quick: bool) -> Experiment:
 Training MSE. Two sub-networks of depth 5; 500 evenly spaced points on [-1, 1], and a grid of
 40 x 40 points on [-1, 1]^2 with r = sqrt(x^2 + y^2). {n_starts} fits, random_state 0, 1, ...;
 the recipe takes {n_steps} full-batch steps of Adam at 1e-3. Compressed: at most 400 weights and
-biases in two sub-networks whose layers are released to dense ones, from a default fit.""",
+biases in two sub-networks whose layers are released to dense ones, from a default fit.
+Any size: the estimator as it comes.""",
     )  # fmt: skip
 
 

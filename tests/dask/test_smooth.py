@@ -204,6 +204,7 @@ def test_only_squared_errors_of_numbers_fit_a_sample(settings, missing, expected
     assert n_first(Reader(model, 1), model._settings(loss), 100) == expected
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_rows_lower_the_error_of_an_ordinary_fit_to_the_sample(monkeypatch):
     kept, ratios = [], []

@@ -144,6 +144,7 @@ def test_duplicate_rows_are_one_heavier_row():
     np.testing.assert_allclose(model.predict([[0.0], [1.0], [2.0]]), [0.5, 1.5, 2.5], atol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(

@@ -142,6 +142,8 @@ def test_containers_agree(model, table):
         np.testing.assert_array_equal(other.fit(X, y).predict(X), predictions)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_row_of_no_weight_has_no_level(table):
     X, y = table[0].copy(), table[1]
     X["kind"] = X["kind"].cat.add_categories("rare")

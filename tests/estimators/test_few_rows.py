@@ -64,6 +64,8 @@ def test_bars_allow_for_parameters_that_have_seen_left_out_rows():
     np.testing.assert_allclose(apart, wider, rtol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_models_are_relu_networks_with_all_methods(small):
     _, _, X, _ = smooth()
     X = X[:50]

@@ -157,6 +157,7 @@ def test_settings_change_nothing_and_are_left_alone(name, setting):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_precision_of_products_is_restored_however_it_was_set():
     matmul = torch.backends.mkldnn.matmul

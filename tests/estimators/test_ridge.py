@@ -131,6 +131,8 @@ def test_models_are_relu_networks_and_draws_too():
     np.testing.assert_allclose(draw.predict(X), y, atol=0.01)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_rows_without_noise_are_met_though_others_are_not_predicted():
     rng = np.random.default_rng(0)
     X = np.r_[rng.uniform(size=(20, 2)), 0.5 + 1e-3 * rng.normal(size=(20, 2))]
@@ -151,6 +153,8 @@ def test_bars_count_the_lengths_that_rows_have_chosen():
     assert 0.8 < np.mean(held) < 0.97
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_left_of_an_earlier_fit():
     X, y, new, _ = rows(40)
     other = ExponentialReLURegressor(n_levels=2, max_iter=30, n_init=1, random_state=0)

@@ -374,6 +374,7 @@ def test_levels_tell_classes_apart_that_products_make():
     assert few.n_levels_ == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_outputs_and_weights_go_with_levels_and_losses():
     X, y = product(120, 0)

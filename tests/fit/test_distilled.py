@@ -209,6 +209,8 @@ def test_a_later_fit_goes_on(learned):
     assert np.mean((model.predict(new) - truth) ** 2) < 10 * before
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_units_do_not_matter(learned):
     X, y, new, _ = ripples()
     other = ExponentialReLURegressor(random_state=0).fit(100 * X - 5, 1e-3 * y + 7)

@@ -98,6 +98,8 @@ def test_depth_is_that_of_all_waves(small, few_waves):
     assert len(deep.hidden_weights_) % 3 == 0
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_smooth_targets_are_fitted_by_composed_waves_alone():
     X = np.random.default_rng(0).uniform(size=(300, 3))
     model = ExponentialReLURegressor(random_state=0).fit(X, np.sin(3 * X[:, 0]) * X[:, 1])
@@ -135,6 +137,8 @@ def test_several_outputs_share_the_rows():
     assert model.score(X, Y) > 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_many_outputs_of_many_features_have_no_curves(few_waves, monkeypatch):
     monkeypatch.setattr(tuning, "MOST_CURVES", 20)
     rng = np.random.default_rng(0)

@@ -165,6 +165,7 @@ def test_shapes_in_single_features_hold_along_lines(noise):
         assert (along_b.slopes >= -1e-7 * np.abs(along_b.slopes).max()).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_feature_has_increasing_slopes_in_all_pieces():
     X = np.linspace(0, 1, 200)[:, None]

@@ -455,6 +455,7 @@ def assert_compiled_is_the_same(module, **options):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Function.*not be instantiated:DeprecationWarning")  # torch's
 @pytest.mark.parametrize("form", FORMS)

@@ -78,6 +78,7 @@ def test_rounding_far_away_makes_no_regions(reach):
         assert regions_along(model, [[-reach - 1], [reach + 2]]).n_linear_regions == 2**7
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @given(st.lists(st.floats(0.001, 0.999), min_size=12, max_size=12))
 @settings(deadline=None, max_examples=100)

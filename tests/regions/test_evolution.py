@@ -45,6 +45,7 @@ def test_triangle_waves_have_all_regions_at_start_and_all_through_pretraining():
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_chosen_steps_and_the_fitted_model_are_recorded_anew_in_each_fit():
     recorder = RegionRecorder.along(X[[0, -1]], steps=range(0, 1000, 5))
