@@ -54,6 +54,8 @@ def dots(
     for axis, problem in zip(axes.flat, problems, strict=True):
         jitter = np.random.default_rng(0)
         for place, label in enumerate(labels):
+            if (problem, label) not in found.groups:
+                continue  # not measured
             values = found.get_group((problem, label)).to_numpy()
             heights = place + jitter.uniform(-0.22, 0.22, len(values))
             axis.plot(values, heights, "o", color=GREY, ms=4, mew=0, label="_")
