@@ -504,8 +504,8 @@ WAVES_OF_RIDGE, MOST_ROWS_OF_RIDGE, LENGTH_ROWS = 1024, 4000, 400
 # Parameters of the process beside lengths that have seen the rows which they leave out: amplitude,
 # noise, and six for the choice of kernel and beginning, and of waves rather than other networks.
 # Bars of 90 % hold 0.85 of new rows with 40 rows without these six, and 0.90 with them (means over
-# 62 functions, three noises). Likelihoods are about the same. With solver="ridge", where nothing else is
-# to choose, it is 0.87 without them, and 0.92 with them (31 functions).
+# 62 functions, three noises). Likelihoods are about the same. With solver="ridge", where nothing
+# else is to choose, it is 0.87 without them, and 0.92 with them (31 functions).
 CHOSEN_PARAMETERS, PARAMETERS_OF_RIDGE = 8, 2
 # Depth from which on they are lowered, until that adds little error: of the noise, and of this part
 # of the least variance of a left-out row.
