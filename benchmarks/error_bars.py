@@ -172,10 +172,11 @@ starts. MLP ensemble: five networks of 50 tanh units by L-BFGS, each without a f
 Without error bars: MLP tanh, 100 tanh units, L-BFGS, up to 2000 iterations; HistGB, defaults;
 pykan, layers p-5-1, 5 intervals, 50 steps of L-BFGS. GP, MLP ensemble and pykan: up to 1000 rows;
 pykan took 167 s for 10,000 (borehole, noise 0). Seconds: all fits of skrelu are of the last run, on
-a slower day than those of GP and MLP ensemble with 300 and 1000 rows: the version of that day took
-1.1 times as long as this one on it (15 fits of 1000 rows, medians), but 1.3 to 2.0 times less on
-its own day. Those of MLP tanh, HistGB and pykan are of a run like the last one. Last table: on
-how many functions; all: below every other method measured, two of them with 10,000 rows."""
+a slower day than those of GP and MLP ensemble with 300 and 1000 rows. They are 1.3 to 2.0 times
+those of skrelu on that day, though its version of that day takes 1.1 times as long as this one, one
+after the other (15 fits of 1000 rows, medians). Those of MLP tanh, HistGB and pykan are of a day as
+slow. Last table: on how many functions; all: below every other method measured, two of them with
+10,000 rows."""
 NOTE_OF_TABLES = """\
 Scores as for functions, of five folds together: the fraction of all rows of a table that are held
 when they are not fitted. X of the others: categories as columns of zeros and ones, medians for

@@ -141,7 +141,6 @@ def search(n_jobs):
     return np.stack([found["split0_test_score"], found["split1_test_score"]])
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "backend",
