@@ -27,16 +27,19 @@ def shares_of(result: Result, standard_error: float = 0.0) -> Array:
     return (np.arange(len(loss)) == loss.argmin()).astype(float)
 
 
-def shares_by(error: Tensor, standard_error: float = 0.0) -> Array:
+def shares_by(error: Tensor, standard_error: float = 0.0, noise: float = 0.0) -> Array:
     """Return shares in proportion to the inverse of errors on other rows.
 
-    These are best for estimates with independent errors. Failed starts have a share of 0.
+    These are best for estimates with independent errors. The noise of the targets is common to
+    all, so it does not count. Failed starts have a share of 0.
 
     Parameters
     ----------
     error : Tensor of shape (n_starts,)
     standard_error : float, default=0.0
         Standard error of the errors. Smaller differences are due to chance.
+    noise : float, default=0.0
+        The part of the errors that is noise.
     """
     loss = np.nan_to_num(to_numpy(error), nan=np.inf, posinf=np.inf)
     loss = np.maximum(loss, 0)  # rounding errors of exact fits reach -1e-17
@@ -46,10 +49,24 @@ def shares_by(error: Tensor, standard_error: float = 0.0) -> Array:
     median = np.median(np.where(known, loss, loss[known].max()))
     shares = np.where(
         loss <= tuning.FAILED_START * (median + standard_error),
-        1 / (loss + standard_error + EXACT),
+        1 / (np.maximum(loss - noise, 0) + standard_error + EXACT),
         0.0,
     )
     return shares / shares.sum()
+
+
+def noise_of(loss: Tensor, error: Tensor) -> float:
+    """Return the noise, as the least of the starts: between their losses and errors on other rows.
+
+    With n rows and d degrees of freedom, losses are about 1 - d / n and errors 1 + d / n times it.
+
+    Parameters
+    ----------
+    loss : Tensor of shape (n_starts,)
+        On training rows.
+    error : Tensor of shape (n_starts,)
+    """
+    return float((loss * error).clamp_min(0).sqrt().nan_to_num(torch.inf).amin())
 
 
 def standard_error_of(rows: Rows, raw: Tensor) -> float:

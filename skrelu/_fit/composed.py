@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skrelu._data.torch_interop import threads, to_tensor
 from skrelu._fit import tuning
-from skrelu._fit.averaging import EXACT, shares_by, shares_of, standard_error_of
+from skrelu._fit.averaging import EXACT, noise_of, shares_by, shares_of, standard_error_of
 from skrelu._fit.blend import blended, raw_values
 from skrelu._fit.fitted import Fitted, Weights
 from skrelu._fit.job import Job
@@ -98,7 +98,10 @@ def _averaged(
     raw = raw_values(plan.relu, weights.relu, rows)
     standard_error = standard_error_of(rows, raw)
     if refinement is None:
-        shares = shares_by(error, standard_error)
+        noise = 0.0
+        if pretraining is not None and isinstance(rows.loss, SquaredError) and raw.shape[1] == 1:
+            noise = noise_of(pretraining.loss, error)
+        shares = shares_by(error, standard_error, noise)
     else:
         shares = shares_of(refinement, standard_error)
     fitted = job.fitted(plan, weights, shares, error, pretraining, refinement)
@@ -206,8 +209,8 @@ def _pretrained_composed(
     theta = theta if start is None else start
     rough = None if looked is None else looked.result
     if start is None and looked is None and _may_give_up(job, plan):
-        rough = _looked_for_noise(job, network, theta, rows, tuning.COMPOSED_NOISE)
-        noisy = bool((rough.error > tuning.COMPOSED_NOISE).all())
+        rough = _looked_for_noise(job, network, theta, rows, plan.composed_noise)
+        noisy = bool((rough.error > plan.composed_noise).all())
         if rough.interrupted or (noisy and rough.status is not Status.MAX_ITER):
             return plan, rough, rows.of(torch.arange(len(rough.error)))
     pretraining = _Pretraining(job, plan, network, rows, job.settings.max_iter)
@@ -431,7 +434,7 @@ def _may_give_up(job: Job, plan: Plan) -> bool:
 
 def _given_up(job: Job, plan: Plan, error: Tensor) -> bool:
     """Return whether many starts on one level should predict better."""
-    return _may_give_up(job, plan) and bool(error.median() > tuning.COMPOSED_NOISE)
+    return _may_give_up(job, plan) and bool(error.median() > plan.composed_noise)
 
 
 def lowered_closely(

@@ -73,7 +73,8 @@ def _student(job: Job, plan: Plan, others: Fitted) -> ComposedNetwork | None:
     one = isinstance(plan.loss, SquaredError) and plan.relu.n_outputs == 1
     asked = settings.early_stopping is True or settings.exact_depth or job.validation is not None
     asked |= settings.refine_max_iter != "auto"
-    few = n_features < n and tuning.PROCESS_FROM < n <= tuning.PROCESS_ROWS
+    most = tuning.PROCESS_ROWS[int(others.error > tuning.CLEAN)]
+    few = n_features < n and tuning.PROCESS_FROM < n <= most
     if not (one and few) or asked or plan.composed is None or others.interrupted:
         return None
     smooth = others.encoded is None or float(others.gain[0]) >= tuning.PROCESS_SMOOTH
@@ -131,10 +132,10 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
     """
     y = process.y
     of_process = optimism(len(y), len(process.parameters)) * (process.left_out()[0] - y)
-    of_others = left_out - y
-    known = of_others.isfinite()
+    known = left_out.isfinite()
     if not base[known].any():
         return None
+    of_others = (1 + tuning.CHOSEN_OPTIMISM / int(known.sum())) * (left_out - y)
     base = torch.where(known, base, 0.0) / base[known].sum()
     # Of rows that the others have not left out, only the process knows the error.
     of_others = torch.where(known, of_others, of_process)
@@ -142,7 +143,9 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
     errors = torch.lerp(of_others, of_process, share)
     error, error_of_others = (float(e.square() @ base) for e in (errors, of_others))
     rough = error > tuning.LITTLE_NOISE and error_of_others < tuning.COMPARABLE * error
-    if rough or share < tuning.LEAST_OF_PROCESS:
+    beyond = error_of_others - float(base @ process.noises)  # what is left to learn
+    saved = error_of_others - error
+    if rough or share < tuning.LEAST_OF_PROCESS or saved < tuning.LEAST_GAIN * beyond:
         return None
     return _Teacher(process, share, rows, y + errors, error, error_of_others)
 

@@ -126,8 +126,8 @@ def _fit_others(job: Job, plan: Plan, automatic: bool) -> Fitted:
         # Many starts on one level would be hardly better.
         noisy = errors.min() > tuning.CLEAN and plan.composed is not None
         fitted = _fit_composed(job, _for_noise(plan) if noisy else plan)
-        if fitted is not None and not noisy:
-            fitted = _or_other_size(job, plan, fitted)
+        if fitted is not None:
+            fitted = (_or_smaller if noisy else _or_other_size)(job, plan, fitted)
     elif not explained or clean.any():
         fitted = _fit_moving(job, plan)
     # Of a given depth, any error is one of depth.
@@ -243,12 +243,15 @@ def _fit_with_encoded(job: Job, plan: Plan) -> Fitted:
     return stacked(job, one_level, fitted, encoded)
 
 
-def _for_noise(plan: Plan) -> Plan:
-    """Return the plan with fewer composed sub-networks, which follow less of the noise."""
+def _for_noise(plan: Plan, most: int = tuning.NOISY_SIZES[0]) -> Plan:
+    """Return the plan with fewer composed sub-networks, which follow less of the noise.
+
+    ``most`` is their largest number on a level.
+    """
     assert plan.composed is not None
-    composed = plan.composed
+    n_parameters = plan.composed.n_parameters
     return replace(
-        plan, composed=composed.resized(*tuning.NOISY_LEVELS, n_parameters=composed.n_parameters)
+        plan, composed=plan.composed.resized(tuning.NOISY_LEVELS, most, n_parameters=n_parameters)
     )
 
 
@@ -294,18 +297,44 @@ def _or_other_size(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
     """
     if fitted.error <= tuning.LEARNED or fitted.interrupted:
         return fitted
-    if fitted.error > tuning.NO_NOISE:
-        other = _fit_composed(job, _for_noise(plan))
-        if other is not None and other.interrupted:
-            return fitted.with_status(Status.INTERRUPTED)
-        if other is not None and other.error < fitted.error:
-            return other
+    smaller = _or_smaller(job, plan, fitted)
+    if smaller is not fitted:
+        return smaller
     other = None
     if deeper := _deeper(job, plan, fitted):
-        other = _fit_composed(job, deeper, tuning.DEEPER_STARTS)
+        other = _fit_composed(job, deeper, tuning.OTHER_STARTS)
     if other is not None and other.interrupted:
         return fitted.with_status(Status.INTERRUPTED)
     return other if other is not None and other.error < tuning.DEEPER * fitted.error else fitted
+
+
+def _or_smaller(job: Job, plan: Plan, fitted: Fitted) -> Fitted:
+    """Return a fit, or with noise that of the smallest network up to which errors fall.
+
+    Parameters count a little more than the degrees of freedom by which errors are estimated.
+    """
+    n_residuals = job.training.y.size
+
+    def estimated(one: Fitted) -> float:
+        more = tuning.COST_OF_PARAMETER * one.plan.network.n_parameters / n_residuals
+        return float(one.error) * (1 + more)
+
+    for most in tuning.NOISY_SIZES:
+        if fitted.interrupted or fitted.error <= tuning.NO_NOISE:
+            break
+        enough = min(tuning.HOPELESS * estimated(fitted), plan.composed_noise)
+        smaller = replace(_for_noise(plan, most), composed_noise=enough)
+        if smaller.network.n_parameters >= fitted.plan.network.n_parameters:
+            continue
+        other = _fit_composed(job, smaller, tuning.OTHER_STARTS)
+        if other is None:
+            break
+        if other.interrupted:
+            return fitted.with_status(Status.INTERRUPTED)
+        if estimated(other) >= estimated(fitted):
+            break
+        fitted = other
+    return fitted
 
 
 def _deeper(job: Job, plan: Plan, fitted: Fitted) -> Plan | None:

@@ -62,6 +62,7 @@ class Plan:
     composed: ComposedNetwork | None  # fitted instead of, or before, `triangles`
     noise_expected: bool  # whether the loss makes much noise likely
     automatic: bool  # whether any kind of model may be fitted
+    composed_noise: float = tuning.COMPOSED_NOISE  # error above which composed networks give up
 
     @property
     def triangles(self) -> TriangleNetwork:

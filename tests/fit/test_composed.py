@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from skrelu import ExponentialReLUClassifier, ExponentialReLURegressor
 from skrelu._fit import composed as fitting_module
 from skrelu._fit import tuning
-from skrelu._fit.averaging import shares_by
+from skrelu._fit.averaging import noise_of, shares_by
 from skrelu._networks.composed_network import ComposedNetwork
 from skrelu._networks.plain_layers import dense_layers
 from skrelu._networks.relu_network import ReLUNetwork, average
@@ -472,6 +472,54 @@ def test_shares_go_with_the_inverse_of_errors():
     np.testing.assert_allclose(shares_by(unknown), [0.5, 0.5])
 
 
+def test_noise_is_common_to_all_starts_and_does_not_count_in_shares():
+    loss = torch.tensor([0.98, 1.1, 3.0], dtype=DOUBLE)
+    error = torch.tensor([1.02, 1.3, 3.1], dtype=DOUBLE)
+    noise = noise_of(loss, error)
+    assert noise == pytest.approx(np.sqrt(0.98 * 1.02))
+    beyond = error.numpy() - noise
+    expected = (1 / beyond) / (1 / beyond).sum()
+    np.testing.assert_allclose(shares_by(error, noise=noise), expected)
+    assert expected[0] > 0.9  # and not 0.5
+    unknown = torch.tensor([torch.inf, 1.0, torch.nan], dtype=DOUBLE)
+    assert noise_of(torch.tensor([0.0, 0.9, 1.0], dtype=DOUBLE), unknown) == pytest.approx(0.9**0.5)
+
+
+def test_a_start_that_missed_the_function_hardly_counts_beside_noise(monkeypatch):
+    starts, blend = [], fitting_module.blended
+
+    def spy(job, fitted, rows, raw):
+        starts.append((fitted.pretraining.error.numpy(), fitted.shares))
+        return blend(job, fitted, rows, raw)
+
+    monkeypatch.setattr(fitting_module, "blended", spy)
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(1000, 2))
+
+    def clean(X):
+        return np.linalg.norm(X, axis=1) ** 3
+
+    y = clean(X) + 0.1 * clean(X).std() * rng.normal(size=len(X))
+    ExponentialReLURegressor(n_levels=2, n_subnetworks=6, random_state=0).fit(X, y)
+    ((errors, shares),) = starts
+    missed = errors > 1.2 * errors.min()
+    assert missed.any()
+    assert shares[missed].max() < 0.3 * shares.max()
+
+
+def test_noise_gets_the_smallest_network_up_to_which_errors_fall():
+    rng = np.random.default_rng(0)
+    X, unseen = rng.uniform(-1, 1, size=(2, 1100, 2))
+    y = X[:, 0] * X[:, 1] + 0.03 * rng.normal(size=len(X))
+    model = ExponentialReLURegressor(random_state=0).fit(X, y)
+    assert model.n_levels_ == 2
+    assert model.n_subnetworks_ <= 4 * model.n_starts_
+    four = ExponentialReLURegressor(n_levels=2, n_subnetworks=8, random_state=0).fit(X, y)
+    truth = unseen[:, 0] * unseen[:, 1]
+    errors = [np.mean((one.predict(unseen) - truth) ** 2) for one in (model, four)]
+    assert errors[0] < 0.7 * errors[1]
+
+
 @pytest.mark.parametrize("n_levels", [1, 2, 3])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_given_depth_is_the_number_of_layers(n_levels, depth):
@@ -527,7 +575,7 @@ def test_a_network_of_another_size_has_no_more_than_so_many_parameters():
 @pytest.mark.slow
 @pytest.mark.long
 def test_noise_gets_fewer_subnetworks_that_follow_less_of_it(monkeypatch):
-    monkeypatch.setattr(tuning, "PROCESS_ROWS", 0)  # nothing else learns so many rows
+    monkeypatch.setattr(tuning, "PROCESS_ROWS", (0, 0))  # nothing else learns so many rows
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, size=(400, 3))
     unseen = rng.uniform(-1, 1, size=(2000, 3))
@@ -547,7 +595,7 @@ def test_noise_gets_fewer_subnetworks_that_follow_less_of_it(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, pytest.param(0.01, marks=pytest.mark.long)])
 def test_a_deeper_network_is_taken_where_the_default_one_has_not_learned_all(noise, monkeypatch):
-    monkeypatch.setattr(tuning, "PROCESS_ROWS", 0)  # nothing else learns so many rows
+    monkeypatch.setattr(tuning, "PROCESS_ROWS", (0, 0))  # nothing else learns so many rows
     rng = np.random.default_rng(0)
     low, high = (0.1, 0.1, 0), (1, 1, 2 * np.pi)
     X = rng.uniform(low, high, size=(500, 3))

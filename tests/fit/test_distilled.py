@@ -59,7 +59,7 @@ def test_a_network_learns_the_process(learned):
     distance = 1 / found["fitted"].posterior.precision - process.noise
     assert 0.1 < apart.square().mean() / distance < 10  # few points make most of it
     assert distance < process.left_out()[1].mean()
-    with patch.object(tuning, "PROCESS_ROWS", 0):
+    with patch.object(tuning, "PROCESS_ROWS", (0, 0)):
         without = ExponentialReLURegressor(random_state=0).fit(rows, y)
     errors = [np.sqrt(np.mean((one.predict(X) - truth) ** 2)) for one in (model, without)]
     assert errors[0] < 0.5 * errors[1]
@@ -83,6 +83,28 @@ def test_nothing_is_averaged_if_no_row_of_weight_was_left_out(learned):
     assert distilled._average(teacher.process, teacher.rows, left_out, base) is None
     left_out[0], base[0] = 1, 0
     assert distilled._average(teacher.process, teacher.rows, left_out, base) is None
+
+
+def test_the_rows_that_chose_the_other_fit_count_as_optimistic(learned):
+    teacher = learned[1]["teacher"]
+    process, base = teacher.process, torch.full((N,), 1 / N).double()
+    of_process = process.left_out()[0] - process.y
+    count = len(process.parameters)
+    found = distilled._average(process, teacher.rows, process.y + 3 * of_process.abs(), base)
+    assert found.share == 1
+    squares = float(of_process.square().mean())
+    assert found.error == pytest.approx((N / (N - count)) ** 2 * squares)
+    assert found.error_of_others == pytest.approx((1 + 10 / N) ** 2 * 9 * squares)
+
+
+def test_an_average_that_saves_little_beyond_the_noise_is_not_learned(learned):
+    teacher = learned[1]["teacher"]
+    process, base = teacher.process, torch.full((N,), 1 / N).double()
+    of_process = process.left_out()[0] - process.y
+    for factor, worth in ((1.1, True), (0.95, False)):
+        left_out = process.y + factor * of_process
+        found = distilled._average(process, teacher.rows, left_out, base)
+        assert (found is not None) == worth
 
 
 def test_averages_lie_between_the_process_and_the_other_fit():
@@ -151,10 +173,16 @@ def test_settings_that_ask_for_something_else_get_it(settings, outputs):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(("n", "tried"), [(120, False), (121, True), (500, True), (501, False)])
-def test_some_hundred_rows_try_it(n, tried):
-    X, y, *_ = ripples(n, noise=0.3)
-    model = ExponentialReLURegressor(random_state=0, max_iter=2)
+@pytest.mark.parametrize(
+    ("n", "noise", "tried"),
+    [
+        (120, 0.3, False), (121, 0.3, True), (1000, 0.3, True), (1001, 0.3, False),
+        (500, 0.0, True), (501, 0.0, False),
+    ],
+)  # fmt: skip
+def test_some_hundred_rows_try_it_and_more_with_noise(n, noise, tried):
+    X, y, *_ = ripples(n, noise=noise, often=0.2)
+    model = ExponentialReLURegressor(random_state=0, max_iter=30 if noise == 0 else 2)
     with patch.object(distilled, "fit_process", return_value=None) as process:
         model.fit(X, y)
     assert process.called == tried
@@ -171,7 +199,7 @@ def test_validation_rows_keep_the_other_fit():
 
 def test_a_worse_process_changes_nothing():
     X, y, new, _ = ripples()
-    with patch.object(tuning, "PROCESS_ROWS", 0):
+    with patch.object(tuning, "PROCESS_ROWS", (0, 0)):
         expected = ExponentialReLURegressor(random_state=0).fit(X, y).predict(new)
     with patch.object(distilled, "share_of_process", return_value=0.0):
         found = ExponentialReLURegressor(random_state=0).fit(X, y).predict(new)
