@@ -524,10 +524,11 @@ CHOSEN_PARAMETERS, PARAMETERS_OF_RIDGE = 8, 2
 RIPPLE_DEPTH, RIPPLE_LOSS = 3, 0.1
 
 # Networks that learn a gaussian process, or its average with another fit.
-# More rows than these, and most rows without and with noise. With 1000 rows and 10 % of noise errors
-# on 62 functions are 0.95 times those without it (geometric mean), in 1.5 times the time. Seven of
-# nine tables of 600 to 900 rows predict the same, one as well, and quakes has 0.98 times the squared
-# error. Without noise networks do not come as close to such a process as it is to the function.
+# More rows than these, and most rows without and with noise. With 1000 rows and 10 % of noise
+# errors on 62 functions are 0.95 times those without it (geometric mean), in 1.5 times the time.
+# Seven of nine tables of 600 to 900 rows predict the same, one as well, and quakes has 0.98 times
+# the squared error. Without noise networks do not come as close to such a process as it is to the
+# function.
 PROCESS_FROM, PROCESS_ROWS = 120, (500, 1000)
 # Least weight of networks on plain features beside encoded ones: rough targets gain nothing.
 PROCESS_SMOOTH = 0.5
