@@ -162,6 +162,7 @@ def test_classes_keep_their_probabilities():
     assert small.n_parameters_ <= 1500
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_categories_and_missing_values():
     rng = np.random.default_rng(0)
@@ -203,6 +204,7 @@ def test_results_are_reproducible(noisy):
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_warm_start_begins_anew(smooth):
     X, y, _ = smooth
@@ -231,6 +233,7 @@ def test_every_output_needs_parameters():
         compress(model, X, n_parameters=20)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_number_of_subnetworks_counts_with_a_shape():
     X = np.random.default_rng(0).uniform(size=(100, 2))

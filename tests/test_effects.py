@@ -99,6 +99,7 @@ def test_effects_on_several_outputs(table):
     compare(display, lambda X: model.predict(X)[:, 1], X.head(50))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_effects_of_an_additive_target_are_its_summands():
     X, y = made(0.0, 240)

@@ -74,10 +74,10 @@ class ExponentialReLURegressor(
     other networks. Losses other than squared errors have none. With ``solver="ridge"`` periodic
     waves are the model, as many as ``n_subnetworks``, for up to 4000 rows.
 
-    With the same settings and ``refine_max_iter="auto"``, nearly smooth targets of 121 to 500 rows
-    are also fitted by a gaussian process. Where it predicts left-out rows better than the networks,
-    or its average with them does, one network on several levels *learns* it, at the rows and at
-    points between them (distillation).
+    With the same settings and ``refine_max_iter="auto"``, nearly smooth targets of 121 to 500 rows,
+    with noise up to 1000, are also fitted by a gaussian process. Where it predicts left-out rows
+    better than the networks, or its average with them does, one network on several levels *learns*
+    it, at the rows and at points between them (distillation).
 
     Below, *relative loss* is the loss divided by that of the best constant. For squared errors it
     is the unexplained variance, as a fraction of the variance of y.
@@ -129,7 +129,8 @@ class ExponentialReLURegressor(
         are the inverse of their relative losses on these rows. The standard error of these losses
         is added first, so that chance does not decide. A start whose loss exceeds 3 times the
         median is left out. Without such rows the model is the start with the lowest training loss,
-        or on several levels an average weighted by estimated errors.
+        or on several levels an average weighted by estimated errors. There, what these losses or
+        errors have in common as noise does not count, if y is one target with squared errors.
 
     smooth : bool, default=True
         Whether the scales of the triangle waves follow from their peaks. This makes each

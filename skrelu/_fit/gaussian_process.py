@@ -145,9 +145,7 @@ class Process(NamedTuple):
 
     def left_out(self) -> tuple[Tensor, Tensor]:
         """Return what all other rows predict of each row, and its variance without the noise."""
-        eye = torch.eye(len(self.y)).to(self.y)
-        half = torch.linalg.solve_triangular(self.factor, eye, upper=False)
-        variances = 1 / half.square().sum(0)
+        variances = 1 / torch.cholesky_inverse(self.factor).diagonal()
         return self.y - self.solved * variances, (variances - self.noises).clamp_min(0)
 
     def _between(self, X: Tensor, other: Tensor) -> Tensor:
@@ -292,7 +290,6 @@ def _most_probable(
     """
     # A row that counts for w has w parts of the probability of the noise.
     n_more = float((weights - 1).sum())
-    eye = torch.eye(len(y)).to(y)
 
     def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
         p = torch.from_numpy(values)
@@ -300,16 +297,14 @@ def _most_probable(
         factor, info = torch.linalg.cholesky_ex(matrix)
         if info:
             return math.inf, np.zeros_like(values)
-        half = torch.linalg.solve_triangular(factor, eye, upper=False)
-        inverse, white = half.mT @ half, half @ y
         by_row = torch.cholesky_solve(y[:, None], factor)[:, 0]
-        slope = by_p(inverse - by_row[:, None] * by_row)
+        slope = by_p(torch.cholesky_inverse(factor) - by_row[:, None] * by_row)
         away = p[:-2] - prior.mean
         spread = torch.where(away > 0, prior.above, prior.below)
         slope[:-2] += 2 * away / spread.square()
         slope[-1] += n_more
         logdet = 2 * factor.diagonal().log().sum()
-        total = white @ white + logdet + (away / spread).square().sum() + n_more * p[-1]
+        total = y @ by_row + logdet + (away / spread).square().sum() + n_more * p[-1]
         return total.item() / 2, slope.numpy() / 2
 
     bounds = *[(SHORTEST, prior.longest)] * (len(begin) - 2), AMPLITUDES, NOISES

@@ -125,6 +125,7 @@ def of_tensors(scipy_dispatches):
         return clone(REGRESSOR).fit(torch.tensor(X), torch.tensor(y))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_takes_a_model_takes_one_of_tensors(of_tensors):
     plain = clone(REGRESSOR).fit(X, y)
@@ -140,6 +141,7 @@ def test_what_takes_a_model_takes_one_of_tensors(of_tensors):
     plt.close("all")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_small_models_return_arrays():
     model = CompressedRegressor(REGRESSOR, n_subnetworks=1, depth=2, random_state=0)

@@ -137,6 +137,7 @@ def test_nothing_is_left_of_a_stage_that_a_callback_ended():
     assert clock.ended[-2:] == [("pretraining", 0.0, 0.0), ("fit", 0.0, None)]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The fit leaves")  # so few sub-networks do
 def test_scores_are_monitored_in_a_grid_search():

@@ -192,6 +192,7 @@ def test_logarithms_are_finite_where_probabilities_round_to_0():
     assert np.isfinite(model.predict_log_proba(far)).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_spirals_of_16_subnetworks_are_told_apart():
     X, y = spirals(400, 1.5, 0)
@@ -226,6 +227,7 @@ def test_a_large_penalty_leaves_the_shares_of_the_classes():
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], y.mean(), rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_smaller_alpha_gives_probabilities_nearer_to_0_and_1(iris):
     X, y = iris

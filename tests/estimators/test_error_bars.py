@@ -216,6 +216,7 @@ def rough(X, seed):
     return np.sign(X[:, 0]) + np.round(2 * X[:, 1]) * (X[:, 2] > 0) + noise
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_left_out_rows_that_have_chosen_weights_are_too_sure():
     held, inside = [], []

@@ -144,6 +144,7 @@ def paths_and_settings():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "setting"), paths_and_settings())
 def test_settings_change_nothing_and_are_left_alone(name, setting):

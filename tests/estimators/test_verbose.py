@@ -186,6 +186,7 @@ def small_compressed(**parameters):
     return CompressedRegressor(model, n_parameters=20, depth=1, random_state=0, **parameters)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_compressed_regressor_has_two_tasks(capsys):
     recorder = Recorder()

@@ -228,6 +228,7 @@ def test_rows_of_no_weight_do_not_matter():
     assert model.score(new, truth) > 0.95
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_later_fit_goes_on(learned):
     X, y, new, truth = ripples()

@@ -227,6 +227,7 @@ def test_robust_losses_do_not_follow_outliers(loss, solver):
         assert errors[loss] < np.abs(oracle.predict(X) - f).mean() + 0.1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_adam_comes_to_what_levenberg_marquardt_comes_to():
     X, f, rng = linear_table()
@@ -390,6 +391,7 @@ def test_predictions_follow_from_the_fit_not_from_later_parameters():
     np.testing.assert_array_equal(model.predict(5 * X), predicted)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_score_of_several_quantiles_is_the_mean_of_theirs():
     X, y = heteroscedastic(80, 0)

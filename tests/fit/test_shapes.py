@@ -56,6 +56,7 @@ def test_any_parameters_within_the_bounds_have_the_shape(seed, signs):
                 assert (bend * slopes.diff() >= -size).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_rises_and_is_convex_has_no_negative_mixed_derivatives():
     """So log-sum-exp is out of reach with both shapes, as the user guide says, not with one."""

@@ -80,6 +80,7 @@ def test_waves_of_two_features_are_followed_too():
     assert model.score(X[1500:], y[1500:]) > 0.98
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_labels_of_many_intervals_are_told_apart():
     rng = np.random.default_rng(0)

@@ -339,6 +339,7 @@ def test_rounding_bends_nothing():
     np.testing.assert_allclose(evaluate(network, x), function(x), rtol=1e-15)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @given(SEEDS, st.integers(1, 14), st.lists(st.integers(2, 7), min_size=2, max_size=4))
 @settings(deadline=None, max_examples=150)
