@@ -125,13 +125,7 @@ def _fit_others(job: Job, plan: Plan, automatic: bool) -> Fitted:
     if clean.all() and (explained or len(clean) > 1):
         # Many starts on one level would be hardly better.
         noisy = errors.min() > tuning.CLEAN and plan.composed is not None
-        if noisy:
-            # An average with a process is as accurate with fewer starts.
-            few = n_samples <= tuning.PROCESS_ROWS[1] and len(clean) == 1
-            n_starts = tuning.OTHER_STARTS if few else None
-            fitted = _fit_composed(job, _for_noise(plan), n_starts)
-        else:
-            fitted = _fit_composed(job, plan)
+        fitted = _fit_composed(job, _for_noise(plan) if noisy else plan)
         if fitted is not None:
             fitted = (_or_smaller if noisy else _or_other_size)(job, plan, fitted)
     elif not explained or clean.any():

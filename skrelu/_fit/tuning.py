@@ -210,9 +210,9 @@ LEARNED = 1e-7
 # two rows a weight nothing was gained from 300 rows.
 DEEPER_LEVELS, DEEPER_WEIGHTS, ROWS_A_DEEPER_WEIGHT = (8, 3), 530, 1.25
 # Starts of networks of another size. With six for the smaller ones errors are 0.993 times (29 noisy
-# functions, geometric mean), in 1.27 times the time of the fit. With six for four sub-networks as
-# well they are 1.003 times with a process beside them (in 1.4 times the time), but 0.94 times where
-# there is none (2000 rows, 15 functions).
+# functions, geometric mean), in 1.27 times the time of the fit. Three for four sub-networks as well
+# take 0.72 times the time and are as accurate in the mean with a process beside them, but up to
+# 1.2 times worse, and without one (2000 rows, 15 functions) 1.06 times and up to 1.8 times.
 OTHER_STARTS = 3
 # Largest ratio of the estimated errors at which it is taken. Both are estimated by training rows:
 # with 0.3 and 1 % of noise errors of a network that had learned no more came down to 0.51 times,
