@@ -147,6 +147,8 @@ def _average(process: Process, rows: Rows, left_out: Tensor, base: Tensor) -> _T
     saved = error_of_others - error
     if rough or share < tuning.LEAST_OF_PROCESS or saved < tuning.LEAST_GAIN * beyond:
         return None
+    # Error bars hold what they should without the factor on the others.
+    errors = torch.where(known, torch.lerp(left_out - y, of_process, share), of_process)
     return _Teacher(process, share, rows, y + errors, error, error_of_others)
 
 
