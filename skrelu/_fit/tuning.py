@@ -194,7 +194,7 @@ MOST_LAYERS_MORE = 8
 NOISY_LEVELS, NOISY_SIZES = 2, (4, 2, 1)
 # Degrees of freedom that a parameter costs beside those by which errors are estimated: which of its
 # kinks a network has was chosen, too. Without it a size too large is taken more often: errors are
-# 0.2 to 2 % larger on these functions. With 0.5 two sizes in 58 are too small (1.2 and 1.4 times).
+# 0.4 to 2.5 % larger on these functions. With 0.5 some sizes are too small (up to 1.4 times).
 COST_OF_PARAMETER = 0.3
 # Multiple of the error of the larger network above which a smaller one is given up.
 HOPELESS = 1.5
@@ -537,7 +537,7 @@ PROCESS_SMOOTH = 0.5
 # Largest ratio of the squared errors of both for an average, and least share of the process.
 COMPARABLE, LEAST_OF_PROCESS = 2.0, 0.05
 # Least part of the squared error beyond the noise that it must save: less takes time for nothing
-# (with 300 and 1000 rows and 10 % of noise a sixth of 124 fits, which would gain less than 0.1 %).
+# (with 300 and 1000 rows and 10 % of noise a seventh of 124 fits: means change by less than 0.1 %).
 LEAST_GAIN = 0.1
 # Most rows that it learns from, beside points between them.
 DISTILLED_ROWS = 300

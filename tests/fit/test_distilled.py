@@ -107,6 +107,18 @@ def test_an_average_that_saves_little_beyond_the_noise_is_not_learned(learned):
         assert (found is not None) == worth
 
 
+def test_error_bars_get_the_errors_of_the_other_fit_as_they_are(learned):
+    teacher = learned[1]["teacher"]
+    process, base = teacher.process, torch.full((N,), 1 / N).double()
+    apart = process.left_out()[0] - process.y
+    left_out = process.y + 1.2 * apart.flip(0)
+    found = distilled._average(process, teacher.rows, left_out, base)
+    assert 0.1 < found.share < 0.9
+    of_process = N / (N - len(process.parameters)) * apart
+    expected = process.y + torch.lerp(1.2 * apart.flip(0), of_process, found.share)
+    torch.testing.assert_close(found.left_out, expected)
+
+
 def test_averages_lie_between_the_process_and_the_other_fit():
     rows, y, X, truth = ripples(noise=0.05, often=0.4)
     with patch.object(distilled, "share_of_process", return_value=0.3):
